@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+// One package: the pure protocol targets, the gateway around them, and the plugins shipped with it.
+import PackageDescription
+
+/// What every target is compiled with.
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableExperimentalFeature("Lifetimes"),
+    .enableExperimentalFeature("LifetimeDependence"),
+    .treatAllWarnings(as: .error),
+]
+/// The pure targets, and everything a peer's bytes reach, also spell out each unsafe use.
+let strict = common + [.strictMemorySafety()]
+
+/// A plugin: a shared library that shows one C symbol and is never unloaded.
+func pluginLinker() -> [LinkerSetting] {
+    [.unsafeFlags(["-Xlinker", "--version-script=Plugins/plugin.map", "-Xlinker", "-z", "-Xlinker", "nodelete"])]
+}
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martletd", targets: ["martletd"]),
+        .executable(name: "martlet", targets: ["martlet"]),
+        .library(name: "martlet-openssl", type: .dynamic, targets: ["OpenSSLPlugin"]),
+        .library(name: "martlet-gcrypt", type: .dynamic, targets: ["GcryptPlugin"]),
+        .library(name: "martlet-psk", type: .dynamic, targets: ["PSKPlugin"]),
+        .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    ],
+    targets: [
+        // Pure: no input or output, no clock, no Foundation.
+        .target(name: "CSecret"),
+        .target(name: "IKEWire", swiftSettings: strict),
+        .target(name: "IKECrypto", dependencies: ["IKEWire", "CSecret"], swiftSettings: strict),
+        .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: strict),
+        .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: strict),
+        .target(name: "ViciWire", swiftSettings: strict),
+
+        // The plugin contract and both views of it.
+        .target(name: "PluginABI"),
+        .target(name: "PluginKit", dependencies: ["PluginABI"], swiftSettings: common),
+        .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
+
+        // The gateway.
+        .target(name: "CLinux"),
+        .target(
+            name: "Gateway",
+            dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux"],
+            swiftSettings: common),
+        .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common),
+        .executableTarget(
+            name: "martlet",
+            dependencies: ["ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: common),
+
+        // The plugins.
+        .systemLibrary(name: "COpenSSL", path: "Plugins/OpenSSL/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CGcrypt", path: "Plugins/Gcrypt/CGcrypt", pkgConfig: "libgcrypt", providers: [.apt(["libgcrypt20-dev"])]),
+        .target(
+            name: "OpenSSLPlugin", dependencies: ["PluginKit", "COpenSSL"], path: "Plugins/OpenSSL",
+            exclude: ["README.md", "COpenSSL"], swiftSettings: common, linkerSettings: pluginLinker()),
+        .target(
+            name: "GcryptPlugin", dependencies: ["PluginKit", "CGcrypt"], path: "Plugins/Gcrypt",
+            exclude: ["README.md", "CGcrypt"], swiftSettings: common, linkerSettings: pluginLinker()),
+        .target(
+            name: "PSKPlugin", dependencies: ["PluginKit"], path: "Plugins/PSK",
+            exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
+        .target(
+            name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "ESPCore", "CLinux"], path: "Plugins/TUN",
+            exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
+
+        // Tests.
+        .testTarget(name: "IKEWireTests", dependencies: ["IKEWire"], swiftSettings: common),
+        .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "TestSupport"], swiftSettings: common),
+        .testTarget(
+            name: "PluginContractTests",
+            dependencies: ["Gateway", "PluginCrypto", "OpenSSLPlugin", "GcryptPlugin", "PSKPlugin", "TUNPlugin", "TestSupport"],
+            swiftSettings: common),
+        .target(
+            name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], path: "Tests/Support", swiftSettings: common),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["IKECore", "TestSupport"], path: "Tests/Simulation", swiftSettings: common),
+    ]
+)

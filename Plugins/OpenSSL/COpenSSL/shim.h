@@ -1,0 +1,10 @@
+#include <openssl/evp.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/rand.h>
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+#include <openssl/param_build.h>
+#include <openssl/ec.h>
+#include <openssl/dh.h>

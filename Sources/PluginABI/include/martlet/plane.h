@@ -1,0 +1,146 @@
+/* martlet/plane.h: data planes, which carry ESP (RFC 4303) for the SAs that the core negotiates.
+ *
+ * Threads: all functions of a plane are called on the host's plane thread, never concurrently; they may make a few system calls but
+ * must not wait for the network. The plane's own threads carry the packets. Events are reported from any thread.
+ *
+ * A child is one pair of SAs with its selectors. The core adds the inbound SA first (`add_sa`), then the outbound one, and moves
+ * traffic to it with `activate`; on a rekey the old inbound SA stays until the core removes it. Keys are copied before a call returns
+ * and wiped when the SA goes.
+ */
+#ifndef MARTLET_PLANE_H
+#define MARTLET_PLANE_H
+#include "crypto.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#endif
+
+/* An address: `family` 4 or 6, bytes in network order; IPv4 uses the first four. */
+struct martlet_address {
+    uint8_t family;
+    uint8_t reserved[3]; /* 0 */
+    uint16_t port;       /* host order, 0 where there is none */
+    uint16_t reserved2;  /* 0 */
+    uint8_t bytes[16];
+};
+
+/* A traffic selector, RFC 7296 section 3.13.1: all ends included; protocol 0 is any. Ports in host order. */
+struct martlet_selector {
+    uint8_t family; /* 4 or 6 */
+    uint8_t protocol;
+    uint16_t start_port, end_port;
+    uint16_t reserved; /* 0 */
+    uint8_t start[16], end[16];
+};
+
+enum martlet_direction { MARTLET_INBOUND = 0, MARTLET_OUTBOUND = 1 };
+enum martlet_encapsulation { MARTLET_ESP_BARE = 0, MARTLET_ESP_IN_UDP = 1 };
+enum martlet_sa_flags {
+    MARTLET_SA_ESN = 1,           /* extended sequence numbers */
+    MARTLET_SA_COPY_DF = 2,       /* the inner DF bit is copied to the outer header (RFC 4301 section 8.1) */
+    MARTLET_SA_NO_ECN = 4,        /* the ECN bits are not carried (RFC 6040 otherwise) */
+    MARTLET_SA_COPY_DSCP = 8      /* the inner DSCP is copied to the outer header */
+};
+
+/* One SA. `keys`: for an AEAD the key and then the salt; otherwise the encryption key, the integrity key in `integrity_key`. */
+struct martlet_sa {
+    uint32_t struct_size;
+    uint32_t spi; /* host order */
+    uint64_t child; /* the core's number of the child SA pair; both SAs of a pair carry it */
+    uint64_t policy; /* the core's number of the child configuration instance: survives rekeys */
+    uint8_t direction; /* enum martlet_direction */
+    uint8_t encapsulation; /* enum martlet_encapsulation */
+    uint16_t flags; /* enum martlet_sa_flags */
+    uint32_t replay_window; /* packets, 0 for no check; inbound alone */
+    struct martlet_address local, remote; /* of the outer packets; ports with MARTLET_ESP_IN_UDP */
+    uint16_t encryption_id, encryption_bits; /* IANA ENCR and the Key Length attribute */
+    uint16_t integrity_id; /* IANA INTEG, 0 with an AEAD */
+    uint16_t reserved;
+    struct martlet_bytes key, integrity_key;
+    /* The selectors negotiated: `local_ts` on our side. */
+    const struct martlet_selector *local_ts;
+    size_t local_ts_count;
+    const struct martlet_selector *remote_ts;
+    size_t remote_ts_count;
+    /* Limits after which `expired` is reported, 0 for none: soft, then hard. Counted over payload bytes and packets of this SA. */
+    uint64_t soft_bytes, hard_bytes, soft_packets, hard_packets;
+    const char *name; /* of the child, for log lines and counters */
+    const char *MARTLET_NULLABLE provider; /* of the crypto, null for the host's choice */
+};
+
+/* Counters of one SA. `last_use_ns` on host->now, 0 for never. */
+struct martlet_sa_counters {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t packets, bytes; /* inner packets and their bytes */
+    uint64_t last_use_ns;
+    uint64_t replayed, rejected_icv, rejected_selector, malformed;
+    uint64_t sequence; /* the highest seen or sent */
+};
+
+/* A named count of packets not carried, over the whole plane. */
+struct martlet_drop_counter {
+    const char *reason; /* stable, e.g. "unknown_spi" */
+    uint64_t packets;
+};
+
+/* A socket that the host opened for the plane; the plane reads and writes it, the host closes it after `stop`. */
+enum martlet_socket_kind { MARTLET_SOCKET_UDP_ENCAP = 1, MARTLET_SOCKET_ESP4 = 2, MARTLET_SOCKET_ESP6 = 3 };
+struct martlet_socket {
+    int32_t fd;
+    uint32_t kind;   /* enum martlet_socket_kind */
+    uint32_t worker; /* which of the plane's threads should own it */
+    uint16_t family; /* AF_INET or AF_INET6 (an IPv6 socket is v6 only) */
+    uint16_t port;   /* local, host order */
+};
+
+/* What a plane tells the core. Called from any thread; returns at once. */
+struct martlet_plane_events {
+    uint32_t struct_size;
+    uint32_t reserved;
+    void *opaque;
+    /* A limit of an SA was reached; `hard` 1 means that the SA no longer carries packets. */
+    void (*expired)(void *opaque, uint32_t spi, const struct martlet_address *local, int32_t hard);
+    /* Traffic for a policy that has no SA. */
+    void (*acquire)(void *opaque, uint64_t policy);
+    /* An authenticated packet of an inbound SA came from another address than `remote` of the SA. */
+    void (*moved)(void *opaque, uint32_t spi, const struct martlet_address *remote);
+};
+
+enum martlet_plane_flags {
+    MARTLET_PLANE_USERSPACE = 1,     /* needs sockets from the host */
+    MARTLET_PLANE_KERNEL_UDP = 2     /* the kernel takes ESP off the host's UDP sockets (UDP_ENCAP_ESPINUDP) */
+};
+
+/* What a plugin registers under MARTLET_CLASS_PLANE. */
+struct martlet_plane {
+    uint32_t struct_size;
+    uint32_t flags; /* enum martlet_plane_flags */
+    const char *name; /* "tun" */
+    /* Takes the sockets and starts. `workers`: how many threads may carry packets. `mark`: the SO_MARK of the host's sockets, so
+     * that the plane's routing rules leave the outer packets alone. */
+    martlet_status (*start)(const struct martlet_plane_events *events, const struct martlet_socket *sockets, size_t socket_count, uint32_t workers, uint32_t mark);
+    /* Removes every SA, route, rule and address it made and joins its threads. */
+    void (*stop)(void);
+    martlet_status (*add_sa)(const struct martlet_sa *sa);
+    /* Sends the traffic of the child's policy through this outbound SA from now on and installs routes where they are missing. */
+    martlet_status (*activate)(uint64_t child);
+    /* Removes one SA. The routes go with the last child of a policy. */
+    martlet_status (*remove_sa)(uint32_t spi, uint8_t direction, uint64_t child);
+    /* New outer addresses and encapsulation for both SAs of a child. */
+    martlet_status (*update)(uint64_t child, const struct martlet_address *local, const struct martlet_address *remote, uint8_t encapsulation);
+    /* Counters of one SA. MARTLET_E_NOT_FOUND where there is none. */
+    martlet_status (*counters)(uint32_t spi, uint8_t direction, uint64_t child, struct martlet_sa_counters *counters);
+    /* Fills at most `capacity` drop counters and returns how many there are. */
+    size_t (*drops)(struct martlet_drop_counter *MARTLET_NULLABLE counters, size_t capacity);
+};
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif
