@@ -1,0 +1,180 @@
+// What the control socket can say about connections, plugins, algorithms, failures and the daemon itself.
+// Strings and integers alone: a secret never enters one of these.
+
+/// A failure as a person should read it. `code` is stable, `summary` one sentence, `details` the evidence and the causes, a line each.
+package struct FailureSnapshot: Sendable, Hashable, Error {
+    package var code: String
+    package var summary: String
+    package var details: [String]
+    /// Seconds since it happened.
+    package var ageSeconds: UInt64
+    package init(code: String, summary: String, details: [String] = [], ageSeconds: UInt64 = 0) {
+        self.code = code
+        self.summary = summary
+        self.details = details
+        self.ageSeconds = ageSeconds
+    }
+}
+
+/// A configured connection.
+package struct ConnectionSnapshot: Sendable, Hashable {
+    package var name: String
+    package var localAddresses: [String] = []
+    package var remoteAddresses: [String] = []
+    package var localPort: UInt16 = 500
+    package var remotePort: UInt16 = 500
+    /// `IKEv2`.
+    package var version = "IKEv2"
+    /// Seconds; 0 is never.
+    package var reauthSeconds: UInt64 = 0
+    package var rekeySeconds: UInt64 = 0
+    /// The value of the key `unique`: `no`, `never`, `keep` or `replace`.
+    package var unique = "no"
+    /// Seconds; 0 is off.
+    package var livenessSeconds: UInt64 = 0
+    package var local: [AuthenticationSnapshot] = []
+    package var remote: [AuthenticationSnapshot] = []
+    package var children: [ChildConfigurationSnapshot] = []
+    /// Martlet's addition: where it was read, `/etc/martlet/martlet.conf:12`, or `vici`.
+    package var origin: String?
+    /// Martlet's addition: why it last failed; nil after a success.
+    package var lastFailure: FailureSnapshot?
+    package init(name: String) { self.name = name }
+}
+
+/// One round of authentication of one side.
+package struct AuthenticationSnapshot: Sendable, Hashable {
+    /// `pre-shared key`, `public key`, `EAP` or `any`, the words that vici clients know.
+    package var method: String
+    package var id: String
+    package init(method: String, id: String) {
+        self.method = method
+        self.id = id
+    }
+}
+
+package struct ChildConfigurationSnapshot: Sendable, Hashable {
+    package var name: String
+    package var mode = "TUNNEL"
+    /// 0 is never.
+    package var rekeySeconds: UInt64 = 0
+    package var rekeyBytes: UInt64 = 0
+    package var rekeyPackets: UInt64 = 0
+    /// The values of the keys `start_action`, `dpd_action` and `close_action`: `none`, `trap`, `start`, `clear`, `restart`.
+    package var startAction = "none"
+    package var livenessAction = "clear"
+    package var closeAction = "none"
+    package var localSelectors: [String] = []
+    package var remoteSelectors: [String] = []
+    package var lastFailure: FailureSnapshot?
+    package init(name: String) { self.name = name }
+}
+
+/// A plugin file that was loaded, or why it was not.
+package struct PluginSnapshot: Sendable, Hashable {
+    package var name: String
+    package var path: String
+    package var version = ""
+    package var vendor = ""
+    package var licence = ""
+    /// `0`, the major of the contract.
+    package var abi = ""
+    package var isLoaded: Bool
+    /// Why it was refused, or nil.
+    package var reason: String?
+    /// `crypto:AES_GCM_16`, `auth:psk`, `plane:tun` and so on.
+    package var provides: [String] = []
+    package init(name: String, path: String, isLoaded: Bool) {
+        self.name = name
+        self.path = path
+        self.isLoaded = isLoaded
+    }
+}
+
+/// One algorithm of one provider.
+package struct AlgorithmSnapshot: Sendable, Hashable {
+    /// The kinds that vici clients know.
+    package enum Kind: String, Sendable, Hashable, CaseIterable {
+        case encryption, integrity, aead, hasher, prf, kdf, keyExchange = "ke", signature, random = "rng"
+    }
+    package enum State: String, Sendable, Hashable {
+        /// Offered, and this provider serves it.
+        case active
+        /// Passed its known answers, another provider is preferred.
+        case standby
+        /// Not yet tested: no connection names it.
+        case untested
+        /// Failed a known answer and is not offered.
+        case failed
+    }
+    package var kind: Kind
+    /// As in `AlgorithmNames`.
+    package var name: String
+    package var provider: String
+    package var state: State
+    /// Why it failed, or what it measured.
+    package var note: String?
+    package init(kind: Kind, name: String, provider: String, state: State, note: String? = nil) {
+        self.kind = kind
+        self.name = name
+        self.provider = provider
+        self.state = state
+        self.note = note
+    }
+}
+
+/// A named number.
+package struct CounterSnapshot: Sendable, Hashable {
+    package var name: String
+    package var value: UInt64
+    package init(name: String, value: UInt64) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// The daemon's load.
+package struct StatsSnapshot: Sendable, Hashable {
+    package var uptimeSeconds: UInt64 = 0
+    /// Seconds since 1970 at the start.
+    package var startedUnixSeconds: Int64 = 0
+    package var workers = 0
+    package var idleWorkers = 0
+    package var queuedJobs = 0
+    package var armedTimers = 0
+    package var ikeSAs = 0
+    package var halfOpenIKESAs = 0
+    package var plugins: [String] = []
+    /// Martlet's additions: packets and datagrams not carried, by stable reason; and any other counters.
+    package var drops: [CounterSnapshot] = []
+    package var counters: [CounterSnapshot] = []
+    package var shards = 1
+    package init() {}
+}
+
+/// One line of the log.
+package struct LogEntrySnapshot: Sendable, Hashable {
+    /// The subsystem, three letters where vici clients have one: `IKE`, `NET`, `CFG`, `CHD`, `DMN`, `LIB`, `ENC`, `KNL`, `JOB`, `MGR`, `ESP`.
+    package var group: String
+    /// 0 is always shown (errors and audit), 1 what an administrator wants, 2 to 4 for the developer.
+    package var level: Int
+    /// Which thread wrote it; 0 where that says nothing.
+    package var thread: Int
+    package var ikeSAName: String?
+    package var ikeSAUniqueID: UInt64?
+    package var message: String
+    /// Milliseconds since 1970.
+    package var unixMilliseconds: Int64
+    package init(
+        group: String, level: Int, thread: Int = 0, ikeSAName: String? = nil, ikeSAUniqueID: UInt64? = nil, message: String,
+        unixMilliseconds: Int64
+    ) {
+        self.group = group
+        self.level = level
+        self.thread = thread
+        self.ikeSAName = ikeSAName
+        self.ikeSAUniqueID = ikeSAUniqueID
+        self.message = message
+        self.unixMilliseconds = unixMilliseconds
+    }
+}
