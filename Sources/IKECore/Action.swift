@@ -1,0 +1,79 @@
+// What an endpoint wants done, in order. The shell's driver is the one interpreter.
+
+import IKECrypto
+import IKEWire
+
+package enum Action: Sendable {
+    case transmit(Datagram)
+    /// Sends the one-byte keepalive of RFC 3948 section 2.3 from the port that ESP shares.
+    case transmitKeepalive(local: SocketAddress, remote: SocketAddress)
+    case run(JobID, Job)
+    /// Adds the inbound SA, then the outbound one; answered by `Event.childSAInstalled`. Traffic moves with `activateChildSA`.
+    case installChildSA(ChildSAParameters)
+    case activateChildSA(ChildSAID)
+    /// Removes the outbound SA, or both.
+    case removeChildSA(ChildSAID, keepInbound: Bool)
+    /// New outer addresses for a child.
+    case moveChildSA(ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool)
+    case queryUse(ChildSAID)
+    case report(Report)
+    /// Ends an operator's request.
+    case answer(RequestID, Result<String, Failure>)
+    /// The connection (and child) should be tried again after the delay: resolve names, then send `Event.initiate`.
+    case initiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
+    /// Keys for a protocol analyser. Only with `Limits.exportKeys`.
+    case exportKeys(ExportedKeys)
+}
+
+/// One pair of child SAs, as the data plane needs it.
+package struct ChildSAParameters: Sendable {
+    package var id: ChildSAID
+    package var ikeSA: IKESAID
+    /// The number of the policy instance: the same before and after a rekey.
+    package var reqid: UInt32
+    package var name: String
+    package var inboundSPI: UInt32
+    package var outboundSPI: UInt32
+    package var encryption: Transform
+    /// Nil with an AEAD.
+    package var integrity: Transform?
+    package var extendedSequenceNumbers: Bool
+    package var localTS: [TrafficSelector]
+    package var remoteTS: [TrafficSelector]
+    package var local: SocketAddress
+    package var remote: SocketAddress
+    /// ESP in UDP.
+    package var encapsulated: Bool
+    package var replayWindow: Int
+    package var softBytes: UInt64, hardBytes: UInt64
+    package var softPackets: UInt64, hardPackets: UInt64
+    package var provider: String?
+    /// Key and salt of an AEAD, or the encryption key.
+    package var inboundKey: SecretBox
+    package var inboundIntegrityKey: SecretBox
+    package var outboundKey: SecretBox
+    package var outboundIntegrityKey: SecretBox
+}
+
+/// Something that people and event listeners should know.
+package enum Report: Sendable {
+    case initiating(IKESAStatus)
+    case ikeSAEstablished(IKESAStatus)
+    /// `previous` was replaced by `current`.
+    case ikeSARekeyed(previous: IKESAStatus, current: IKESAStatus)
+    case ikeSAClosed(IKESAStatus, reason: String)
+    case childSAUp(IKESAStatus, ChildSAStatus)
+    case childSARekeyed(IKESAStatus, previous: ChildSAStatus, current: ChildSAStatus)
+    case childSADown(IKESAStatus, ChildSAStatus)
+    case failed(Failure, connection: String?, ikeSA: IKESAStatus?)
+    /// One line for the log.
+    case note(NoteLevel, String, connection: String?, ikeSA: IKESAID?)
+}
+
+package enum NoteLevel: Int, Sendable { case warning, notice, info, debug }
+
+/// Keys of one SA for a protocol analyser.
+package enum ExportedKeys: Sendable {
+    case ike(initiatorSPI: IKESPI, responderSPI: IKESPI, encryption: Transform, integrity: Transform?, ei: SecretBox, er: SecretBox, ai: SecretBox, ar: SecretBox)
+    case esp(source: IPAddress, destination: IPAddress, spi: UInt32, encryption: Transform, integrity: Transform?, key: SecretBox, integrityKey: SecretBox)
+}

@@ -1,0 +1,144 @@
+// What the administrator configured, checked and resolved: connections and their children.
+// The keys and defaults are swanctl.conf's. RFC 4301 section 4.4.3 (the Peer Authorization Database).
+
+import IKEWire
+
+/// One entry of `local_addrs` or `remote_addrs`. A host name is looked up by the shell, never here.
+package enum AddressPattern: Hashable, Sendable {
+    case any
+    /// Both ends included; a single address has equal ends.
+    case range(IPAddress, IPAddress)
+    case name(String)
+
+    package func matches(_ address: IPAddress) -> Bool {
+        switch self {
+        case .any: true
+        case .range(let start, let end): address.family == start.family && address.value >= start.value && address.value <= end.value
+        case .name: false
+        }
+    }
+}
+
+/// What an identity has to be.
+package enum IdentityPattern: Hashable, Sendable {
+    case any
+    case exactly(Identification)
+    /// `*.example.org`, `*@example.org`: the type and the text after the asterisk.
+    case suffix(Identification.Kind, [UInt8])
+
+    package func matches(_ identity: Identification) -> Bool {
+        switch self {
+        case .any: true
+        case .exactly(let expected): expected.matches(identity)
+        case .suffix(let kind, let suffix): identity.kind == kind && identity.data.count > suffix.count && identity.data.suffix(suffix.count).elementsEqual(suffix)
+        }
+    }
+}
+
+extension Identification {
+    /// Equal, with letters compared without case in host names and mail addresses' ASCII.
+    package func matches(_ other: Identification) -> Bool {
+        guard kind == other.kind else { return false }
+        guard kind == .fqdn || kind == .rfc822 else { return data == other.data }
+        return data.count == other.data.count && zip(data, other.data).allSatisfy { lowercased($0) == lowercased($1) }
+    }
+}
+
+private func lowercased(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte }
+
+/// `local { }` or `remote { }` of a connection.
+package struct AuthenticationPolicy: Hashable, Sendable {
+    /// The name of the authentication method: "psk".
+    package var method: String
+    /// The identity: our own, or the one that the peer must show. Nil on our side: our address.
+    package var identity: IdentityPattern
+
+    package init(method: String = "psk", identity: IdentityPattern = .any) {
+        self.method = method
+        self.identity = identity
+    }
+}
+
+/// What happens to an older IKE SA with the same peer identity. swanctl.conf `unique`.
+package enum UniquePolicy: String, Hashable, Sendable { case no, never, keep, replace }
+
+/// `start_action`, `close_action` and `dpd_action` of a child.
+package enum ChildAction: String, Hashable, Sendable { case none, trap, start }
+
+/// Times after which keys are renewed and, if that fails, dropped. Zero switches one off.
+package struct Lifetime: Hashable, Sendable {
+    package var rekeyTime: Duration
+    package var lifeTime: Duration
+    package var randTime: Duration
+    package var rekeyBytes: UInt64 = 0
+    package var lifeBytes: UInt64 = 0
+    package var randBytes: UInt64 = 0
+    package var rekeyPackets: UInt64 = 0
+    package var lifePackets: UInt64 = 0
+    package var randPackets: UInt64 = 0
+
+    package init(rekeyTime: Duration, lifeTime: Duration, randTime: Duration) {
+        self.rekeyTime = rekeyTime
+        self.lifeTime = lifeTime
+        self.randTime = randTime
+    }
+}
+
+/// One entry of `local_ts` or `remote_ts`.
+package enum SelectorPattern: Hashable, Sendable {
+    case fixed(TrafficSelector)
+    /// `dynamic`: this end's outer address, with the protocol and ports given.
+    case dynamic(ipProtocol: UInt8, startPort: UInt16, endPort: UInt16)
+}
+
+/// One child of a connection: what an ESP SA pair may carry.
+package struct ChildPolicy: Hashable, Sendable {
+    package var name: String
+    package var localTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
+    package var remoteTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
+    /// In order of preference; each with ESN transforms, and with key exchange transforms where the rekey has PFS.
+    package var proposals: [Proposal]
+    package var startAction: ChildAction = .none
+    package var closeAction: ChildAction = .none
+    package var dpdAction: ChildAction = .none
+    package var lifetime = Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360))
+    /// Packets; 0 switches the check off.
+    package var replayWindow: Int = 64
+
+    package init(name: String, proposals: [Proposal]) {
+        self.name = name
+        self.proposals = proposals
+    }
+}
+
+/// One connection: a peer, or a class of peers.
+package struct Connection: Hashable, Sendable {
+    package var name: String
+    package var localAddresses: [AddressPattern] = [.any]
+    package var remoteAddresses: [AddressPattern] = [.any]
+    package var localPort: UInt16 = 500
+    package var remotePort: UInt16 = 500
+    /// IKE proposals in order of preference.
+    package var proposals: [Proposal]
+    /// Claims a NAT, so that ESP always travels in UDP.
+    package var encap = false
+    /// Zero: no liveness checks.
+    package var dpdDelay: Duration = .zero
+    /// `lifeTime` is `rekey_time + over_time`.
+    package var lifetime = Lifetime(rekeyTime: .seconds(14400), lifeTime: .seconds(15840), randTime: .seconds(1440))
+    /// How often an initiation is tried as a whole; 0 for ever.
+    package var keyingTries = 1
+    package var unique = UniquePolicy.no
+    package var local = AuthenticationPolicy()
+    package var remote = AuthenticationPolicy()
+    package var children: [ChildPolicy] = []
+    /// The crypto provider that serves this connection, nil for the gateway's choice.
+    package var provider: String?
+
+    package init(name: String, proposals: [Proposal]) {
+        self.name = name
+        self.proposals = proposals
+    }
+
+    package func child(named name: String) -> ChildPolicy? { children.first { $0.name == name } }
+}

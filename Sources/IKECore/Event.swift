@@ -1,0 +1,120 @@
+// What happens to an endpoint. The shell stamps each with the time and feeds it to the one shard it concerns.
+
+import IKECrypto
+import IKEWire
+
+/// A UDP datagram of IKE, without the non-ESP marker.
+package struct Datagram: Hashable, Sendable {
+    package var local: SocketAddress
+    package var remote: SocketAddress
+    /// Whether it travels on the port that ESP shares (4500), behind a non-ESP marker. RFC 3948 section 2.2.
+    package var marked: Bool
+    package var bytes: [UInt8]
+
+    package init(local: SocketAddress, remote: SocketAddress, marked: Bool, bytes: [UInt8]) {
+        self.local = local
+        self.remote = remote
+        self.marked = marked
+        self.bytes = bytes
+    }
+}
+
+/// An operator's request, answered by exactly one `Action.answer`.
+package struct RequestID: RawRepresentable, Hashable, Sendable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// An IKE SA, in logs and for the control socket. Never reused.
+package struct IKESAID: RawRepresentable, Hashable, Sendable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// A pair of child SAs, in logs and for the data plane. Never reused.
+package struct ChildSAID: RawRepresentable, Hashable, Sendable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// Which SAs an operator means.
+package enum SASelection: Hashable, Sendable {
+    /// Every IKE SA of the connection.
+    case connection(String)
+    /// Every child SA of that name, in the named connection or in any.
+    case child(String, connection: String?)
+    case ikeSA(IKESAID)
+    case childSA(ChildSAID)
+}
+
+package enum Event: Sendable {
+    case datagramReceived(Datagram)
+    /// `Endpoint.nextDeadline` has come.
+    case deadlineReached
+    case jobFinished(JobID, JobResult)
+    /// The data plane holds both SAs of the child, or refused them for the reason given.
+    case childSAInstalled(ChildSAID, failure: String?)
+    /// Bring up `connection`, with `child` if one is named; the addresses are resolved.
+    case initiate(connection: String, child: String?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
+    case terminate(SASelection, request: RequestID?)
+    case rekey(SASelection, request: RequestID?)
+    /// The daemon is ending: tell every peer, once.
+    case shutDown
+    /// A limit of the inbound or outbound SA of a child was reached; `hard` when it no longer carries packets.
+    case childSAExpired(ChildSAID, hard: Bool)
+    /// Answer to `Action.queryUse`: when the child last received an authenticated packet, nil for never.
+    case useReported(ChildSAID, lastInbound: Instant?)
+    /// An authenticated ESP packet of the child came from a new address.
+    case peerMoved(ChildSAID, remote: SocketAddress)
+    /// A new set of connections. SAs of connections that are unchanged stay as they are.
+    case configurationReplaced([Connection])
+}
+
+package struct JobID: RawRepresentable, Hashable, Sendable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// One calculation of an AUTH payload's data. RFC 7296 section 2.15.
+package struct AuthenticationRequest: Sendable {
+    /// The configured method's name: "psk".
+    package var method: String
+    package var connection: String
+    package var local: Identification
+    package var remote: Identification
+    package var prf: any PRFAlgorithm
+    /// The signed octets are `message | nonce | macedIdentity`.
+    package var message: [UInt8]
+    package var nonce: [UInt8]
+    package var macedIdentity: [UInt8]
+}
+
+/// Slow work that leaves the shard. Every job ends in one `Event.jobFinished`, or is forgotten with its SA.
+package enum Job: Sendable {
+    case generateKey(any KeyExchangeAlgorithm)
+    case agree(any KeyExchangeKey, peerValue: [UInt8])
+    /// A fresh key and the agreement, for the responder.
+    case generateAndAgree(any KeyExchangeAlgorithm, peerValue: [UInt8])
+    case sign(AuthenticationRequest)
+    case verify(AuthenticationRequest, Authentication)
+}
+
+package enum JobResult: Sendable {
+    case keyGenerated(any KeyExchangeKey)
+    case agreed(SecretBox)
+    case generatedAndAgreed(publicValue: [UInt8], SecretBox)
+    case signed(Authentication)
+    case verified
+    case failed(JobFailure)
+}
+
+package enum JobFailure: Error, Hashable, Sendable {
+    case crypto(CryptoError)
+    /// No secret is configured for the two identities.
+    case noSecret
+    /// The AUTH data does not prove the identity.
+    case rejected
+    /// No loaded plugin provides the method.
+    case noMethod(String)
+    case deadline
+}

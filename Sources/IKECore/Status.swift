@@ -1,0 +1,59 @@
+// SAs as they are shown to people and programs. Plain values, without keys.
+
+import IKEWire
+
+package enum IKESAState: String, Hashable, Sendable {
+    case connecting = "CONNECTING"
+    case established = "ESTABLISHED"
+    case rekeying = "REKEYING"
+    case rekeyed = "REKEYED"
+    case deleting = "DELETING"
+}
+
+package struct IKESAStatus: Hashable, Sendable {
+    package var id: IKESAID
+    package var connection: String
+    package var state: IKESAState
+    package var local: SocketAddress
+    package var remote: SocketAddress
+    package var localIdentity: Identification?
+    package var remoteIdentity: Identification?
+    package var isInitiator: Bool
+    package var initiatorSPI: IKESPI
+    package var responderSPI: IKESPI
+    package var localBehindNAT: Bool
+    package var remoteBehindNAT: Bool
+    /// The transforms chosen; empty before they are.
+    package var transforms: [Transform]
+    package var provider: String?
+    package var unique: UniquePolicy
+    package var established: Instant?
+    package var rekeyAt: Instant?
+    package var expiresAt: Instant?
+    package var children: [ChildSAStatus]
+}
+
+package enum ChildSAState: String, Hashable, Sendable {
+    case installing = "INSTALLING"
+    case installed = "INSTALLED"
+    case rekeying = "REKEYING"
+    case rekeyed = "REKEYED"
+    case deleting = "DELETING"
+}
+
+package struct ChildSAStatus: Hashable, Sendable {
+    package var id: ChildSAID
+    package var name: String
+    package var reqid: UInt32
+    package var state: ChildSAState
+    package var inboundSPI: UInt32
+    package var outboundSPI: UInt32
+    package var encapsulated: Bool
+    /// ENCR, INTEG, ESN and, after a rekey with PFS, the key exchange.
+    package var transforms: [Transform]
+    package var localTS: [TrafficSelector]
+    package var remoteTS: [TrafficSelector]
+    package var installed: Instant
+    package var rekeyAt: Instant?
+    package var expiresAt: Instant?
+}
