@@ -1,0 +1,42 @@
+// Cuts a byte stream into packets.
+// Source: strongSwan's src/libcharon/plugins/vici/README.md, "Transport protocol".
+
+/// Collects bytes as they arrive and hands out whole frames.
+///
+/// Holds at most one frame that is not complete plus what one `append` brought, provided that the caller drains it with `next` in
+/// between. After a throw the stream has no frame boundary any more and must be closed.
+package struct ViciFramer: Sendable {
+    private var buffer: [UInt8] = []
+    /// The first byte not handed out yet.
+    private var start = 0
+
+    package init() {}
+
+    /// Bytes that wait for the rest of their frame.
+    package var pendingBytes: Int { buffer.count - start }
+
+    package mutating func append(_ bytes: ArraySlice<UInt8>) {
+        if start == buffer.count {
+            buffer.removeAll(keepingCapacity: buffer.capacity <= 65_536)
+            start = 0
+        } else if start >= 65_536 {
+            buffer.removeSubrange(..<start)
+            start = 0
+        }
+        buffer.append(contentsOf: bytes)
+    }
+
+    /// The next whole frame without its length field, or nil until more bytes come. Throws `emptyPacket` and, before any of the
+    /// packet's own bytes are kept, `oversizePacket`.
+    package mutating func next() throws(ViciError) -> ArraySlice<UInt8>? {
+        guard pendingBytes >= 4 else { return nil }
+        var length = 0
+        for index in start..<start + 4 { length = length << 8 | Int(buffer[index]) }
+        guard length > 0 else { throw .emptyPacket }
+        guard length <= ViciLimits.packetBytes else { throw .oversizePacket(length) }
+        let body = start + 4
+        guard buffer.count - body >= length else { return nil }
+        start = body + length
+        return buffer[body..<body + length]
+    }
+}
