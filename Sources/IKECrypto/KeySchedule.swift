@@ -54,22 +54,103 @@ package struct IKEKeys: ~Copyable, Sendable {
 }
 
 package enum KeySchedule {
-    /// prf(key, data). RFC 7296 section 2.13.
-    package static func prf(_ prf: any PRFAlgorithm, key: Span<UInt8>, data: Span<UInt8>) throws(CryptoError) -> SecretBytes { throw .failed }
+    /// prf(key, data), `outputLength` bytes. RFC 7296 section 2.13.
+    package static func prf(_ prf: any PRFAlgorithm, key: Span<UInt8>, data: Span<UInt8>) throws(CryptoError) -> SecretBytes {
+        var output = SecretBytes(count: prf.outputLength)
+        var span = output.mutableSpan
+        try prf.compute(key: key, data: data, into: &span)
+        return output
+    }
 
-    /// prf+(key, seed), `count` bytes; at most 255 rounds. RFC 7296 section 2.13.
-    package static func prfPlus(_ prf: any PRFAlgorithm, key: Span<UInt8>, seed: Span<UInt8>, count: Int) throws(CryptoError) -> SecretBytes { throw .failed }
+    /// prf+(key, seed), `count` bytes; `.invalid` above 255 rounds. RFC 7296 section 2.13.
+    package static func prfPlus(_ prf: any PRFAlgorithm, key: Span<UInt8>, seed: Span<UInt8>, count: Int) throws(CryptoError) -> SecretBytes {
+        let step = prf.outputLength
+        guard step > 0, count >= 0, count <= 255 * step else { throw .invalid }
+        var result = SecretBytes(count: count)
+        var block = SecretBytes(count: step)
+        // T1 = prf(K, S | 0x01), Tn = prf(K, Tn-1 | S | n).
+        var input = SecretBytes(count: step + seed.count + 1)
+        var done = 0
+        var round: UInt8 = 1
+        while done < count {
+            let previous = round == 1 ? 0 : step
+            let size = previous + seed.count + 1
+            var bytes = input.mutableSpan
+            for index in 0..<previous { bytes[index] = block.span[index] }
+            for index in seed.indices { bytes[previous + index] = seed[index] }
+            bytes[size - 1] = round
+            var target = block.mutableSpan
+            try prf.compute(key: key, data: input.span.extracting(0..<size), into: &target)
+            let part = min(step, count - done)
+            var output = result.mutableSpan
+            for index in 0..<part { output[done + index] = block.span[index] }
+            done += part
+            // The last round is the 255th, after which `done` has reached `count`.
+            round &+= 1
+        }
+        return result
+    }
 
     /// The keys of a first IKE SA: SKEYSEED = prf(Ni | Nr, g^ir). RFC 7296 section 2.14.
-    package static func initial(suite: IKESuite, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys { throw .failed }
+    package static func initial(suite: IKESuite, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys {
+        let nonces = initiatorNonce + responderNonce
+        let seed = try prf(suite.prf, key: nonces.span, data: sharedSecret.span)
+        return try keys(suite: suite, seed: seed, nonces: nonces, initiatorSPI: initiatorSPI, responderSPI: responderSPI)
+    }
 
     /// The keys of a rekeyed IKE SA: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), computed with the old SA's PRF; the rest
     /// with the new one's. RFC 7296 section 2.18.
-    package static func rekeyed(suite: IKESuite, oldPRF: any PRFAlgorithm, oldD: borrowing SecretBytes, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys { throw .failed }
+    package static func rekeyed(suite: IKESuite, oldPRF: any PRFAlgorithm, oldD: borrowing SecretBytes, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys {
+        let nonces = initiatorNonce + responderNonce
+        let data = joined(sharedSecret.span, nonces.span)
+        let seed = try prf(oldPRF, key: oldD.span, data: data.span)
+        return try keys(suite: suite, seed: seed, nonces: nonces, initiatorSPI: initiatorSPI, responderSPI: responderSPI)
+    }
 
-    /// KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr), `count` bytes. RFC 7296 section 2.17.
-    package static func childKeyMaterial(prf: any PRFAlgorithm, d: borrowing SecretBytes, sharedSecret: SecretBox?, initiatorNonce: [UInt8], responderNonce: [UInt8], count: Int) throws(CryptoError) -> SecretBytes { throw .failed }
+    /// KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr), `count` bytes. RFC 7296 section 2.17. The secret in the box stays there.
+    package static func childKeyMaterial(prf: any PRFAlgorithm, d: borrowing SecretBytes, sharedSecret: SecretBox?, initiatorNonce: [UInt8], responderNonce: [UInt8], count: Int) throws(CryptoError) -> SecretBytes {
+        let nonces = initiatorNonce + responderNonce
+        guard let sharedSecret else { return try prfPlus(prf, key: d.span, seed: nonces.span, count: count) }
+        let seed: SecretBytes? = sharedSecret.withSecret { secret in joined(secret.span, nonces.span) }
+        // A secret that somebody took already must never turn into keys without one.
+        guard let seed else { throw .invalid }
+        return try prfPlus(prf, key: d.span, seed: seed.span, count: count)
+    }
+
+    /// {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr). RFC 7296 section 2.14.
+    private static func keys(suite: IKESuite, seed: borrowing SecretBytes, nonces: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys {
+        let prfLength = suite.prf.keyLength
+        let integrityLength = suite.integrity?.keyLength ?? 0
+        let encryptionLength = suite.encryption.keyLength
+        let material = try prfPlus(
+            suite.prf, key: seed.span, seed: (nonces + bytes(of: initiatorSPI) + bytes(of: responderSPI)).span,
+            count: 3 * prfLength + 2 * integrityLength + 2 * encryptionLength)
+        var offset = 0
+        func next(_ count: Int, _ material: borrowing SecretBytes) -> SecretBytes {
+            offset += count
+            return material.slice(offset - count, count)
+        }
+        let d = next(prfLength, material)
+        let ai = next(integrityLength, material)
+        let ar = next(integrityLength, material)
+        let ei = next(encryptionLength, material)
+        let er = next(encryptionLength, material)
+        let pi = next(prfLength, material)
+        let pr = next(prfLength, material)
+        return IKEKeys(d: d, ai: ai, ar: ar, ei: ei, er: er, pi: pi, pr: pr)
+    }
+
+    private static func joined(_ a: Span<UInt8>, _ b: Span<UInt8>) -> SecretBytes {
+        var result = SecretBytes(count: a.count + b.count)
+        var span = result.mutableSpan
+        for index in a.indices { span[index] = a[index] }
+        for index in b.indices { span[a.count + index] = b[index] }
+        return result
+    }
 }
+
+/// An SPI as on the wire: eight bytes, the most significant first.
+func bytes(of spi: IKESPI) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: spi.rawValue >> (56 - 8 * UInt64($0))) } }
 
 /// A secret on its way between owners or threads: taken once, wiped when it was not.
 package final class SecretBox: @unchecked Sendable {
@@ -81,7 +162,7 @@ package final class SecretBox: @unchecked Sendable {
         return taken
     }
     /// Lends the secret, if it was not taken.
-    package func withSecret<R, E: Error>(_ body: (borrowing SecretBytes) throws(E) -> R) throws(E) -> R? {
+    package func withSecret<R: ~Copyable, E: Error>(_ body: (borrowing SecretBytes) throws(E) -> R) throws(E) -> R? {
         switch secret {
         case .some(let value): return try body(value)
         case .none: return nil

@@ -3,21 +3,228 @@
 
 import IKEWire
 
+/// One direction's keys, ready for use.
+private enum Protection {
+    /// `salt` is the implicit part of the nonce. RFC 5282 section 4.
+    case combined(any AEADAlgorithm, any AEADContext, salt: SecretHolder)
+    /// Encrypt, then MAC over the whole message.
+    case separate(any CipherAlgorithm, any CipherContext, any MACAlgorithm, any MACContext)
+
+    init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes, sealing: Bool) throws(CryptoError) {
+        guard key.count == suite.encryption.keyLength else { throw .invalid }
+        switch suite.encryption {
+        case .aead(let aead):
+            guard aead.saltLength + aead.ivLength == nonceLength, aead.ivLength == counterLength, suite.integrity == nil else { throw .invalid }
+            let context = try aead.makeContext(key: key.span.extracting(0..<aead.keyLength), sealing: sealing)
+            self = .combined(aead, context, salt: SecretHolder(key.slice(aead.keyLength, aead.saltLength)))
+        case .cipher(let cipher):
+            guard let mac = suite.integrity, integrityKey.count == mac.keyLength, cipher.blockLength > 0, cipher.blockLength <= 256 else { throw .invalid }
+            let context = try cipher.makeContext(key: key.span, encrypting: sealing)
+            self = .separate(cipher, context, mac, try mac.makeContext(key: integrityKey.span))
+        }
+    }
+
+    var ivLength: Int {
+        switch self {
+        case .combined(let aead, _, _): aead.ivLength
+        case .separate(let cipher, _, _, _): cipher.blockLength
+        }
+    }
+
+    var tagLength: Int {
+        switch self {
+        case .combined(let aead, _, _): aead.tagLength
+        case .separate(_, _, let mac, _): mac.tagLength
+        }
+    }
+
+    /// The plaintext with its padding is a multiple of this.
+    var alignment: Int {
+        switch self {
+        case .combined: 1
+        case .separate(let cipher, _, _, _): cipher.blockLength
+        }
+    }
+}
+
+/// A secret in a place that enums and classes can share.
+private final class SecretHolder {
+    let secret: SecretBytes
+    init(_ secret: consuming SecretBytes) { self.secret = secret }
+
+    /// The nonce of a combined-mode algorithm: salt, then IV.
+    func nonce(_ iv: Span<UInt8>) -> [UInt8] { Self.nonce(secret, iv) }
+
+    private static func nonce(_ secret: borrowing SecretBytes, _ iv: Span<UInt8>) -> [UInt8] {
+        var nonce: [UInt8] = []
+        nonce.reserveCapacity(secret.count + iv.count)
+        for index in 0..<secret.count { nonce.append(secret.span[index]) }
+        for index in iv.indices { nonce.append(iv[index]) }
+        return nonce
+    }
+}
+
+private let nonceLength = 12
+private let counterLength = 8
+/// The generic header of the Encrypted payload.
+private let genericHeaderLength = 4
+
 /// Seals messages in one direction of an IKE SA.
 package final class MessageSealer {
-    /// `key` is SK_ei or SK_er (with the salt of an AEAD), `integrityKey` SK_ai or SK_ar.
-    package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes, random: any RandomSource) throws(CryptoError) { throw .failed }
+    private let protection: Protection
+    private let random: any RandomSource
+    /// How many messages a combined-mode algorithm has sealed with this key: the next IV, so that none is ever used twice.
+    private var counter: UInt64 = 0
+
+    /// `key` is SK_ei or SK_er (with the salt of an AEAD), `integrityKey` SK_ai or SK_ar (empty with an AEAD).
+    package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes, random: any RandomSource) throws(CryptoError) {
+        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey, sealing: true)
+        self.random = random
+    }
 
     /// A whole message: the header, its lengths filled in, and one Encrypted payload that holds `payloads`.
-    package func seal(header: Header, payloads: [Payload]) throws(CryptoError) -> [UInt8] { throw .failed }
+    package func seal(header: Header, payloads: [Payload]) throws(CryptoError) -> [UInt8] {
+        let (first, chain) = Payload.serializeChain(payloads)
+        let iv = nextIV()
+        let tagLength = protection.tagLength
+
+        //= RFC 7296 §3.14: the padding makes payloads, padding and Pad Length a multiple of the block size.
+        let padding = (protection.alignment - (chain.count + 1) % protection.alignment) % protection.alignment
+        var text = chain
+        text.append(contentsOf: repeatElement(0, count: padding))
+        text.append(UInt8(truncatingIfNeeded: padding))
+
+        let payloadLength = genericHeaderLength + iv.count + text.count + tagLength
+        guard payloadLength <= Int(UInt16.max) else { throw .invalid }
+        var message = Self.bytes(of: header, length: Header.byteCount + payloadLength)
+        message.reserveCapacity(Header.byteCount + payloadLength)
+        message.append(first.rawValue)
+        message.append(0)
+        message.append(UInt8(truncatingIfNeeded: payloadLength >> 8))
+        message.append(UInt8(truncatingIfNeeded: payloadLength))
+
+        var tag: [UInt8] = Array(repeating: 0, count: tagLength)
+        switch protection {
+        case .combined(_, let context, let salt):
+            //= RFC 5282 §5.1: the associated data is the message from its first octet to the Encrypted payload's generic header.
+            var textSpan = text.mutableSpan
+            var tagSpan = tag.mutableSpan
+            try context.seal(nonce: salt.nonce(iv.span).span, aad: message.span, text: &textSpan, tag: &tagSpan)
+            message.append(contentsOf: iv)
+            message.append(contentsOf: text)
+        case .separate(_, let cipher, _, let mac):
+            var textSpan = text.mutableSpan
+            try cipher.process(iv: iv.span, text: &textSpan)
+            message.append(contentsOf: iv)
+            message.append(contentsOf: text)
+            //= RFC 7296 §3.14: the checksum is over the encrypted message, from the header to the end of the ciphertext.
+            var tagSpan = tag.mutableSpan
+            try mac.compute(message.span, text.span.extracting(0..<0), into: &tagSpan)
+        }
+        message.append(contentsOf: tag)
+        return message
+    }
+
+    private func nextIV() -> [UInt8] {
+        switch protection {
+        case .combined:
+            //= RFC 5282 §3.1: the IV MUST be chosen so that it is never used twice with one key.
+            let value = counter
+            // 2^64 messages do not fit in any SA: message identifiers have 32 bits.
+            counter &+= 1
+            return (0..<counterLength).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * UInt64($0))) }
+        case .separate(let cipher, _, _, _):
+            //= RFC 7296 §3.14: the initialization vector of a CBC cipher MUST be unpredictable.
+            var iv: [UInt8] = Array(repeating: 0, count: cipher.blockLength)
+            var span = iv.mutableSpan
+            random.fill(&span)
+            return iv
+        }
+    }
+
+    /// The header of a message whose one payload is encrypted. RFC 7296 section 3.1.
+    private static func bytes(of header: Header, length: Int) -> [UInt8] {
+        var bytes = IKECrypto.bytes(of: header.initiatorSPI) + IKECrypto.bytes(of: header.responderSPI)
+        bytes.append(PayloadType.encrypted.rawValue)
+        bytes.append(header.majorVersion << 4 | header.minorVersion & 0x0f)
+        bytes.append(header.exchangeType.rawValue)
+        bytes.append(header.flags.rawValue)
+        for value in [header.messageID, UInt32(truncatingIfNeeded: length)] {
+            for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: value >> shift)) }
+        }
+        return bytes
+    }
 }
 
 /// Opens messages in one direction of an IKE SA.
 package final class MessageOpener {
-    package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes) throws(CryptoError) { throw .failed }
+    private let protection: Protection
+
+    /// `key` is SK_ei or SK_er (with the salt of an AEAD), `integrityKey` SK_ai or SK_ar (empty with an AEAD).
+    package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes) throws(CryptoError) {
+        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey, sealing: false)
+    }
 
     /// The plaintext of a message's Encrypted payload: the type of its first payload and the chain, padding removed. The ICV covers
     /// the datagram from its first byte. Throws `.rejected` where the ICV is wrong, `.invalid` where there is no well-formed
     /// Encrypted payload; nothing is believed before.
-    package func open(_ datagram: Span<UInt8>) throws(CryptoError) -> (first: PayloadType, chain: [UInt8]) { throw .failed }
+    package func open(_ datagram: Span<UInt8>) throws(CryptoError) -> (first: PayloadType, chain: [UInt8]) {
+        let start = try Self.encryptedPayload(in: datagram)
+        let bodyStart = start + genericHeaderLength
+        let textStart = bodyStart + protection.ivLength
+        let textEnd = datagram.count - protection.tagLength
+        // At least the Pad Length octet is encrypted.
+        guard textStart < textEnd, (textEnd - textStart) % protection.alignment == 0 else { throw .invalid }
+        let iv = datagram.extracting(bodyStart..<textStart)
+        let tag = datagram.extracting(textEnd..<datagram.count)
+        var text = Self.copy(datagram.extracting(textStart..<textEnd))
+
+        switch protection {
+        case .combined(_, let context, let salt):
+            var span = text.mutableSpan
+            try context.open(nonce: salt.nonce(iv).span, aad: datagram.extracting(0..<bodyStart), text: &span, tag: tag)
+        case .separate(_, let cipher, let algorithm, let mac):
+            var expected: [UInt8] = Array(repeating: 0, count: algorithm.tagLength)
+            var expectedSpan = expected.mutableSpan
+            try mac.compute(datagram.extracting(0..<textEnd), datagram.extracting(0..<0), into: &expectedSpan)
+            guard constantTimeEqual(expected.span, tag) else { throw .rejected }
+            var span = text.mutableSpan
+            try cipher.process(iv: iv, text: &span)
+        }
+
+        // Authenticated from here on, so the padding is the peer's own and its check tells nobody else anything.
+        //= RFC 7296 §3.14: the recipient MUST accept any length that results in proper alignment.
+        guard let padding = text.last, Int(padding) < text.count else { throw .invalid }
+        text.removeLast(Int(padding) + 1)
+        return (PayloadType(rawValue: datagram[start]), text)
+    }
+
+    /// Where the Encrypted payload's generic header begins: the last payload of a message whose lengths all agree.
+    private static func encryptedPayload(in datagram: Span<UInt8>) throws(CryptoError) -> Int {
+        guard datagram.count >= Header.byteCount + genericHeaderLength else { throw .invalid }
+        var length = 0
+        for index in 24..<28 { length = length << 8 | Int(datagram[index]) }
+        guard length == datagram.count else { throw .invalid }
+        var type = datagram[16]
+        var offset = Header.byteCount
+        while datagram.count - offset >= genericHeaderLength {
+            let size = Int(datagram[offset + 2]) << 8 | Int(datagram[offset + 3])
+            guard size >= genericHeaderLength, size <= datagram.count - offset else { throw .invalid }
+            if type == PayloadType.encrypted.rawValue {
+                //= RFC 7296 §3.14: the Encrypted payload MUST be the last payload in the message.
+                guard offset + size == datagram.count else { throw .invalid }
+                return offset
+            }
+            type = datagram[offset]
+            offset += size
+        }
+        throw .invalid
+    }
+
+    private static func copy(_ span: Span<UInt8>) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(span.count)
+        for index in span.indices { bytes.append(span[index]) }
+        return bytes
+    }
 }
