@@ -9,9 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#if defined(__clang__)
-#pragma clang assume_nonnull begin
-#endif
+MARTLET_HEADER_BEGIN
 
 /* An identity as in an ID payload: RFC 7296 section 3.5. */
 struct martlet_identity {
@@ -36,7 +34,7 @@ struct martlet_auth_request {
     uint64_t deadline_ns; /* on host->now */
     /* Calls `use` with the shared secret configured for these identities, the best match, on this thread before it returns. The
      * bytes are valid inside `use` alone. MARTLET_E_NOT_FOUND where no secret matches. */
-    martlet_status (*with_secret)(const struct martlet_auth_request *request, void (*use)(void *MARTLET_NULLABLE context, struct martlet_bytes secret), void *MARTLET_NULLABLE context);
+    martlet_status (*with_secret)(const struct martlet_auth_request *request, void (*MARTLET_NONNULL use)(void *MARTLET_NULLABLE context, struct martlet_bytes secret), void *MARTLET_NULLABLE context);
     void *opaque; /* the host's own */
     /* Ends a request that returned MARTLET_PENDING. `auth_data` as `sign` returns it, empty for `verify`; copied before it returns. */
     void (*complete)(uint64_t token, martlet_status status, struct martlet_bytes auth_data);
@@ -48,11 +46,10 @@ struct martlet_auth_request {
 /* What a plugin registers under MARTLET_CLASS_AUTH. */
 struct martlet_auth_method {
     uint32_t struct_size;
-    const char *name;          /* the value of `auth` in a configuration: "psk" */
-    const uint16_t *methods;   /* the AUTH methods that it makes and takes */
+    uint32_t max_concurrency; /* calls of `sign` and `verify` under way at once, 0 for no limit */
+    const char *name;         /* the value of `auth` in a configuration: "psk" */
+    const uint16_t *methods;  /* the AUTH methods that it makes and takes */
     size_t method_count;
-    uint32_t max_concurrency;
-    uint32_t reserved; /* 0 */
     /* Writes our AUTH data, at most MARTLET_AUTH_MAX bytes, and its size. MARTLET_E_NOT_FOUND: no secret for these identities. */
     martlet_status (*sign)(const struct martlet_auth_request *request, uint8_t *auth_data, size_t *auth_size);
     /* MARTLET_OK: proven. MARTLET_E_REJECTED: the data is wrong. MARTLET_E_NOT_FOUND: no secret for these identities. Compared in
@@ -62,9 +59,7 @@ struct martlet_auth_method {
     void (*MARTLET_NULLABLE cancel)(uint64_t token);
 };
 
-#if defined(__clang__)
-#pragma clang assume_nonnull end
-#endif
+MARTLET_HEADER_END
 #ifdef __cplusplus
 }
 #endif

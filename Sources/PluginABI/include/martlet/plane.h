@@ -13,9 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#if defined(__clang__)
-#pragma clang assume_nonnull begin
-#endif
+MARTLET_HEADER_BEGIN
 
 /* An address: `family` 4 or 6, bytes in network order; IPv4 uses the first four. */
 struct martlet_address {
@@ -119,7 +117,7 @@ struct martlet_plane {
     uint32_t struct_size;
     uint32_t flags; /* enum martlet_plane_flags */
     const char *name; /* "tun" */
-    /* Takes the sockets and starts. `workers`: how many threads may carry packets. `mark`: the SO_MARK of the host's sockets, so
+    /* Takes the sockets and starts. `events` lives until `stop` returned, the array of sockets until `start` does. `workers`: how many threads may carry packets. `mark`: the SO_MARK of the host's sockets, so
      * that the plane's routing rules leave the outer packets alone. */
     martlet_status (*start)(const struct martlet_plane_events *events, const struct martlet_socket *sockets, size_t socket_count, uint32_t workers, uint32_t mark);
     /* Removes every SA, route, rule and address it made and joins its threads. */
@@ -131,15 +129,13 @@ struct martlet_plane {
     martlet_status (*remove_sa)(uint32_t spi, uint8_t direction, uint64_t child);
     /* New outer addresses and encapsulation for both SAs of a child. */
     martlet_status (*update)(uint64_t child, const struct martlet_address *local, const struct martlet_address *remote, uint8_t encapsulation);
-    /* Counters of one SA. MARTLET_E_NOT_FOUND where there is none. */
+    /* Counters of one SA; the caller sets their `struct_size`. MARTLET_E_NOT_FOUND where there is none. */
     martlet_status (*counters)(uint32_t spi, uint8_t direction, uint64_t child, struct martlet_sa_counters *counters);
     /* Fills at most `capacity` drop counters and returns how many there are. */
     size_t (*drops)(struct martlet_drop_counter *MARTLET_NULLABLE counters, size_t capacity);
 };
 
-#if defined(__clang__)
-#pragma clang assume_nonnull end
-#endif
+MARTLET_HEADER_END
 #ifdef __cplusplus
 }
 #endif
