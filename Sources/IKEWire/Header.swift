@@ -20,6 +20,8 @@ package struct HeaderFlags: OptionSet, Hashable, Sendable {
     package static let initiator = HeaderFlags(rawValue: 0x08)
     package static let version = HeaderFlags(rawValue: 0x10)
     package static let response = HeaderFlags(rawValue: 0x20)
+    /// Every flag that has a meaning; the others are reserved.
+    static let known: HeaderFlags = [.initiator, .version, .response]
 }
 
 /// The fixed header of an IKE message.

@@ -18,6 +18,42 @@ package struct IPAddress: Hashable, Sendable {
     package var isUnspecified: Bool { value == 0 }
 }
 
+extension IPAddress {
+    /// Four or sixteen bytes in network order.
+    package var bytes: [UInt8] {
+        let count = bitCount / 8
+        return (0..<count).map { UInt8(truncatingIfNeeded: value >> UInt128(8 * (count - 1 - $0))) }
+    }
+
+    /// Four bytes are an IPv4 address, sixteen an IPv6 address, in network order; any other count is neither.
+    package init?(bytes: Span<UInt8>) {
+        guard bytes.count == 4 || bytes.count == 16 else { return nil }
+        var value: UInt128 = 0
+        for index in bytes.indices { value = value << 8 | UInt128(bytes[index]) }
+        self.init(family: bytes.count == 4 ? .v4 : .v6, value: value)
+    }
+
+    package init?(bytes: [UInt8]) { self.init(bytes: bytes.span) }
+
+    init(_ family: Family, from reader: inout WireReader) throws(WireError) {
+        switch family {
+        case .v4: self.init(v4: try reader.u32())
+        case .v6:
+            let high = try reader.u64()
+            self.init(family: .v6, value: UInt128(high) << 64 | UInt128(try reader.u64()))
+        }
+    }
+
+    func write(to writer: inout WireWriter) {
+        if family == .v6 {
+            writer.u64(UInt64(truncatingIfNeeded: value >> 64))
+            writer.u64(UInt64(truncatingIfNeeded: value))
+        } else {
+            writer.u32(UInt32(truncatingIfNeeded: value))
+        }
+    }
+}
+
 /// An address with a UDP port.
 package struct SocketAddress: Hashable, Sendable {
     package var address: IPAddress
