@@ -76,7 +76,7 @@ let package = Package(
         .testTarget(name: "IKEWireTests", dependencies: ["IKEWire"], swiftSettings: common),
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
-        .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "TestSupport"], swiftSettings: common),
         .testTarget(
