@@ -99,12 +99,14 @@ struct martlet_plane_events {
     uint32_t struct_size;
     uint32_t reserved;
     void *opaque;
-    /* A limit of an SA was reached; `hard` 1 means that the SA no longer carries packets. */
-    void (*expired)(void *opaque, uint32_t spi, const struct martlet_address *local, int32_t hard);
-    /* Traffic for a policy that has no SA. */
+    /* A limit of an SA was reached; `hard` 1 means that the SA no longer carries packets. An SPI alone does not name an SA: outbound
+     * ones are the peer's to choose. Soft and hard are reported once each. */
+    void (*expired)(void *opaque, uint64_t child, uint32_t spi, uint8_t direction, int32_t hard);
+    /* Traffic for a policy that has no SA; at most once a second for each policy. */
     void (*acquire)(void *opaque, uint64_t policy);
-    /* An authenticated packet of an inbound SA came from another address than `remote` of the SA. */
-    void (*moved)(void *opaque, uint32_t spi, const struct martlet_address *remote);
+    /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA. Reported
+     * once for each address until `update`; the plane goes on sending to the old one. */
+    void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
 };
 
 enum martlet_plane_flags {
@@ -117,8 +119,10 @@ struct martlet_plane {
     uint32_t struct_size;
     uint32_t flags; /* enum martlet_plane_flags */
     const char *name; /* "tun" */
-    /* Takes the sockets and starts. `events` lives until `stop` returned, the array of sockets until `start` does. `workers`: how many threads may carry packets. `mark`: the SO_MARK of the host's sockets, so
-     * that the plane's routing rules leave the outer packets alone. */
+    /* Takes the sockets and starts. `events` lives until `stop` returned, the array of sockets until `start` does. `workers`: how many
+     * threads carry packets. An inbound SA belongs to worker SPI % `workers`, and the host's sockets deliver accordingly: for each
+     * worker one UDP socket of each family, and one raw socket of each family, which sees every packet and of which the worker takes
+     * its own. `mark`: the SO_MARK of the host's sockets, so that the plane's routing rules leave the outer packets alone. */
     martlet_status (*start)(const struct martlet_plane_events *events, const struct martlet_socket *sockets, size_t socket_count, uint32_t workers, uint32_t mark);
     /* Removes every SA, route, rule and address it made and joins its threads. */
     void (*stop)(void);
