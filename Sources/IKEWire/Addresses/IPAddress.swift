@@ -53,13 +53,3 @@ extension IPAddress {
         }
     }
 }
-
-/// An address with a UDP port.
-package struct SocketAddress: Hashable, Sendable {
-    package var address: IPAddress
-    package var port: UInt16
-    package init(address: IPAddress, port: UInt16) {
-        self.address = address
-        self.port = port
-    }
-}
