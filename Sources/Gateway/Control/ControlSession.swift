@@ -1,0 +1,214 @@
+// One control client as a function: bytes in, requests out; answers and events in, bytes out. No socket, no clock.
+// Source of the rules: strongSwan's src/libcharon/plugins/vici/README.md, "Packet layer".
+import ViciWire
+
+/// Caps on what clients may cost.
+package struct ControlLimits: Sendable {
+    package var clients = 64
+    /// Events that wait for one client; the next ones are lost, and counted.
+    package var queuedEvents = 1_024
+    /// Bytes that wait for one client before its events are lost.
+    package var queuedBytes = 1 << 20
+    /// Below this many bytes a command's stream goes on.
+    package var streamLowWater = 64 << 10
+    /// Lines of the log that are kept for `martlet-log`.
+    package var backlogLines = ControlRequest.backlogLimit
+    package init() {}
+}
+
+/// The events a client can register for.
+enum ControlEventName: String, CaseIterable, Sendable {
+    case log
+    case controlLog = "control-log"
+    case listSA = "list-sa"
+    case listConnection = "list-conn"
+    case ikeUpDown = "ike-updown"
+    case ikeRekey = "ike-rekey"
+    case childUpDown = "child-updown"
+    case childRekey = "child-rekey"
+    /// The lines that `martlet-log` asked for.
+    case logBacklog = "martlet-log"
+}
+
+/// Framing, registrations, the one open command and the queue of one client.
+struct ControlSession {
+    /// Numbers that tell a late answer from the answer to the open command.
+    typealias CommandID = UInt64
+
+    private let limits: ControlLimits
+    private var framer = ViciFramer()
+    private var registered: Set<ControlEventName> = []
+    /// The command that waits for its response; its client gets no other answered before.
+    private(set) var openCommand: CommandID?
+    private var nextCommand: CommandID = 1
+    /// Requests behind the open command, not decoded yet.
+    private var held: (name: String, message: ViciMessage)?
+    /// Events that belong to the open command's answer. They are not lost but wait, and the response waits for them.
+    private var stream: (name: ControlEventName, rest: ArraySlice<ViciMessage>, response: ViciMessage)?
+    private var output = OutputQueue()
+    /// Events lost since the client was last told.
+    private(set) var lostEvents = 0
+
+    init(limits: ControlLimits = ControlLimits()) { self.limits = limits }
+
+    // MARK: Bytes from the client
+
+    /// False while a request waits behind the open command, or too many bytes wait for the client: its stream is read later.
+    var wantsInput: Bool { held == nil && output.bytes < limits.queuedBytes }
+
+    mutating func receive(_ bytes: ArraySlice<UInt8>) { framer.append(bytes) }
+
+    /// The next request, with its number; nil until more bytes or the open command's response have come. Registrations are answered
+    /// here. After a throw the client must be closed.
+    mutating func next() throws(ViciError) -> (id: CommandID, request: ControlRequest)? {
+        if openCommand == nil, let (name, message) = held {
+            held = nil
+            return open(name, message)
+        }
+        while held == nil, output.bytes < limits.queuedBytes, let frame = try framer.next() {
+            switch try ViciPacket(decoding: frame) {
+            case .commandRequest(let name, let message):
+                if openCommand == nil { return open(name, message) }
+                held = (name, message)
+            case .eventRegister(let name):
+                if let event = ControlEventName(rawValue: name) {
+                    registered.insert(event)
+                    send(.eventConfirm)
+                } else {
+                    send(.eventUnknown)
+                }
+            case .eventUnregister(let name):
+                if let event = ControlEventName(rawValue: name), registered.remove(event) != nil {
+                    send(.eventConfirm)
+                } else {
+                    send(.eventUnknown)
+                }
+            case .commandResponse, .commandUnknown, .eventConfirm, .eventUnknown, .event:
+                // What only a server says.
+                throw .unknownPacketType(frame.first ?? 0)
+            }
+        }
+        return nil
+    }
+
+    private mutating func open(_ name: String, _ message: ViciMessage) -> (id: CommandID, request: ControlRequest) {
+        let id = nextCommand
+        nextCommand &+= 1
+        openCommand = id
+        return (id, ControlRequest(name: name, message))
+    }
+
+    // MARK: Answers
+
+    /// Ends the open command. False when that is another one by now, and nothing is sent.
+    @discardableResult
+    mutating func respond(_ id: CommandID, _ message: ViciMessage) -> Bool {
+        guard openCommand == id, stream == nil else { return false }
+        openCommand = nil
+        send(.commandResponse(message))
+        return true
+    }
+
+    @discardableResult
+    mutating func respondUnknown(_ id: CommandID) -> Bool {
+        guard openCommand == id, stream == nil else { return false }
+        openCommand = nil
+        send(.commandUnknown)
+        return true
+    }
+
+    /// Sends all of `events` as fast as the client reads them, and then `response`.
+    @discardableResult
+    mutating func respond(
+        _ id: CommandID, streaming events: [ViciMessage], as name: ControlEventName, then response: ViciMessage = ViciMessage()
+    ) -> Bool {
+        guard openCommand == id, stream == nil else { return false }
+        // A client that has not registered gets the response alone, as the protocol has it.
+        stream = (name, registered.contains(name) ? events[...] : [], response)
+        pumpStream()
+        return true
+    }
+
+    private mutating func pumpStream() {
+        while let (name, _, response) = stream, output.bytes < limits.streamLowWater {
+            if let event = stream?.rest.popFirst() {
+                send(.event(name: name.rawValue, event))
+            } else {
+                stream = nil
+                openCommand = nil
+                send(.commandResponse(response))
+            }
+        }
+    }
+
+    // MARK: Events
+
+    func isRegistered(_ name: ControlEventName) -> Bool { registered.contains(name) }
+
+    /// Queues an event for a client that registered for it, or counts it as lost when the client does not keep up.
+    /// Returns false when it is the first to be lost.
+    @discardableResult
+    mutating func offer(_ name: ControlEventName, _ message: ViciMessage) -> Bool {
+        guard registered.contains(name) else { return true }
+        guard hasRoom else {
+            lostEvents += 1
+            return lostEvents > 1
+        }
+        var message = message
+        if lostEvents > 0 {
+            switch name {
+            case .log, .controlLog: send(.event(name: name.rawValue, lossNotice()))
+            default: message.add("martlet-lost-events", lostEvents)
+            }
+            lostEvents = 0
+        }
+        send(.event(name: name.rawValue, message))
+        return true
+    }
+
+    private var hasRoom: Bool { output.bytes < limits.queuedBytes && output.frames < limits.queuedEvents }
+
+    private func lossNotice() -> ViciMessage {
+        var notice = ViciMessage()
+        notice.add("group", "DMN")
+        notice.add("level", 0)
+        notice.add("msg", "\(lostEvents) events lost: this client reads too slowly")
+        notice.add("martlet-lost-events", lostEvents)
+        return notice
+    }
+
+    // MARK: Bytes to the client
+
+    var hasOutput: Bool { !output.isEmpty }
+    var queuedBytes: Int { output.bytes }
+    /// What to write next; empty when there is nothing.
+    var front: ArraySlice<UInt8> { output.front }
+
+    /// `count` bytes of `front` were written.
+    mutating func wrote(_ count: Int) {
+        output.consume(count)
+        pumpStream()
+        // Told as soon as it has caught up, even when no further event comes.
+        if lostEvents > 0, output.isEmpty, registered.contains(.log) {
+            send(.event(name: ControlEventName.log.rawValue, lossNotice()))
+            lostEvents = 0
+        }
+    }
+
+    private mutating func send(_ packet: ViciPacket) {
+        do throws(ViciError) {
+            output.append(try packet.framed())
+        } catch {
+            switch packet {
+            case .commandResponse:
+                // Small, so that it fits for certain.
+                var message = ViciMessage()
+                message.add("success", "no")
+                message.add("errmsg", "the answer does not fit in a vici packet: \(error)")
+                if let frame = try? ViciPacket.commandResponse(message).framed() { output.append(frame) }
+            default:
+                lostEvents += 1
+            }
+        }
+    }
+}

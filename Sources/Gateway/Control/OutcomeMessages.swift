@@ -1,0 +1,52 @@
+// What initiate, terminate and rekey answer.
+// Keys are those of strongSwan's src/libcharon/plugins/vici/README.md; the failure's code and details are Martlet's.
+import ViciWire
+
+enum OutcomeMessages {
+    static func refusal(_ reason: String, code: String) -> ViciMessage {
+        failed(FailureSnapshot(code: code, summary: reason))
+    }
+
+    static func initiated(_ result: Result<InitiateOutcome, FailureSnapshot>) -> ViciMessage {
+        switch result {
+        case .success(let outcome):
+            var m = ViciMessage()
+            m.add("success", "yes")
+            m.add("martlet-was-up", ifTrue: outcome.wasUp)
+            return m
+        case .failure(let failure):
+            return failed(failure)
+        }
+    }
+
+    /// `verb` as in "no SA to terminate matches"; `count` is the key for what was dealt with.
+    static func selected(_ outcome: SelectionOutcome, verb: String, count: String) -> ViciMessage {
+        var failure = outcome.failure
+        if outcome.matches == 0 {
+            failure = failure ?? FailureSnapshot(code: "no_match", summary: "there is no SA to \(verb) that matches")
+        } else if outcome.completed < outcome.matches {
+            failure =
+                failure
+                ?? FailureSnapshot(code: "incomplete", summary: "\(outcome.matches - outcome.completed) of \(outcome.matches) SAs did not \(verb)")
+        }
+        var m = ViciMessage()
+        m.add("success", failure == nil ? "yes" : "no")
+        m.add("matches", outcome.matches)
+        m.add(count, outcome.completed)
+        if let failure { add(failure, to: &m) }
+        return m
+    }
+
+    private static func failed(_ failure: FailureSnapshot) -> ViciMessage {
+        var m = ViciMessage()
+        m.add("success", "no")
+        add(failure, to: &m)
+        return m
+    }
+
+    private static func add(_ failure: FailureSnapshot, to m: inout ViciMessage) {
+        m.add("errmsg", clipped(failure.summary, to: 4_096))
+        m.add("martlet-code", failure.code)
+        if !failure.details.isEmpty { m.add("martlet-details", list: failure.details.prefix(64).map { clipped($0, to: 4_096) }) }
+    }
+}
