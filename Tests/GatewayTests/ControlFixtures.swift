@@ -1,5 +1,6 @@
 // A backend that answers when the test says so, and snapshots to answer with.
 import Glibc
+import IKECore
 import Synchronization
 import ViciWire
 
@@ -161,8 +162,8 @@ final class ScratchFolder {
 
 /// A clock that stands still until it is set.
 final class SetClock: Sendable {
-    private let instant = Mutex(ContinuousClock.now)
-    var now: ContinuousClock.Instant {
+    private let instant = Mutex(Instant(nanoseconds: 1_000_000_000))
+    var now: Instant {
         get { instant.withLock { $0 } }
         set { instant.withLock { $0 = newValue } }
     }

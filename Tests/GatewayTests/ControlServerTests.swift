@@ -1,5 +1,6 @@
 // The control server on a real socket: who gets it, what clients see, and what a client that goes away does to the daemon.
 import Glibc
+import IKECore
 import Synchronization
 import Testing
 import ViciWire
@@ -102,7 +103,7 @@ import ViciWire
         fixture.server.publish(.logged(logEntry("of another", sa: "other")))
         fixture.server.publish(.logged(logEntry("too detailed", level: 2, sa: "gw")))
         progress.line(logEntry("for you alone"))
-        completion(.failure(FailureSnapshot(code: "auth_failed", summary: "the peer refused our key", details: ["look there"])))
+        completion(.failure(FailureSnapshot(code: "authentication-failed", summary: "the peer refused our key", evidence: ["it said no"], advice: ["look there"])))
         completion(.success(InitiateOutcome(wasUp: false)))  // a second one is harmless
         var texts: [String] = []
         var response = ViciMessage()
@@ -116,8 +117,8 @@ import ViciWire
         #expect(texts == ["sending IKE_SA_INIT", "for you alone"])
         #expect(response["success"] == "no")
         #expect(response["errmsg"] == "the peer refused our key")
-        #expect(response["martlet-code"] == "auth_failed")
-        #expect(response.list("martlet-details") == ["look there"])
+        #expect(response["martlet-code"] == "authentication-failed")
+        #expect(response.list("martlet-advice") == ["look there"])
         // The connection is good for the next command.
         #expect(try fixture.call(client, "version")["daemon"] == "martletd")
     }
@@ -171,7 +172,7 @@ import ViciWire
         let none = try fixture.call(client, "terminate", [("ike", "gw")])
         #expect(none["success"] == "no")
         #expect(none["matches"] == "0")
-        #expect(none["martlet-code"] == "no_match")
+        #expect(none["martlet-code"] == "no-match")
         fixture.backend.terminationOutcome = SelectionOutcome(matches: 2, completed: 1)
         let some = try fixture.call(client, "terminate", [("child", "net"), ("force", "yes")])
         #expect(some["success"] == "no")

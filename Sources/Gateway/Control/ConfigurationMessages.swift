@@ -105,10 +105,14 @@ enum ConfigurationMessages {
         var m = ViciMessage()
         m.add("code", failure.code)
         m.add("summary", clipped(failure.summary, to: 4_096))
-        m.add("details", list: failure.details.prefix(64).map { clipped($0, to: 4_096) })
+        m.add("evidence", list: lines(failure.evidence))
+        m.add("advice", list: lines(failure.advice))
         m.add("age", failure.ageSeconds)
         return m
     }
+
+    /// So many and so long that the packet has room for them.
+    static func lines(_ lines: [String]) -> [String] { lines.prefix(32).map { clipped($0, to: 1_024) } }
 
     /// Section of kind, then `name = provider` for the algorithms that are offered.
     static func algorithms(_ algorithms: [AlgorithmSnapshot]) -> ViciMessage {

@@ -1,17 +1,23 @@
 // What the control socket can say about connections, plugins, algorithms, failures and the daemon itself.
 // Strings and integers alone: a secret never enters one of these.
 
-/// A failure as a person should read it. `code` is stable, `summary` one sentence, `details` the evidence and the causes, a line each.
+/// A failure as a person should read it.
 package struct FailureSnapshot: Sendable, Hashable, Error {
+    /// Stable, for scripts: `no-answer`.
     package var code: String
+    /// One sentence: what happened.
     package var summary: String
-    package var details: [String]
+    /// What was seen, a line each.
+    package var evidence: [String]
+    /// What to change or where to look, the likeliest first.
+    package var advice: [String]
     /// Seconds since it happened.
     package var ageSeconds: UInt64
-    package init(code: String, summary: String, details: [String] = [], ageSeconds: UInt64 = 0) {
+    package init(code: String, summary: String, evidence: [String] = [], advice: [String] = [], ageSeconds: UInt64 = 0) {
         self.code = code
         self.summary = summary
-        self.details = details
+        self.evidence = evidence
+        self.advice = advice
         self.ageSeconds = ageSeconds
     }
 }
@@ -108,7 +114,7 @@ package struct AlgorithmSnapshot: Sendable, Hashable {
         case failed
     }
     package var kind: Kind
-    /// As in `AlgorithmNames`.
+    /// As in IKEWire's `Transform.name`.
     package var name: String
     package var provider: String
     package var state: State

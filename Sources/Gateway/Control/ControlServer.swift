@@ -1,6 +1,7 @@
 // The control socket's server: accepts clients, moves their bytes, and sends each request to the backend.
 // Driven by whatever loop owns the control thread: it asks `fds`, reports readiness, and calls `expire` when `nextDeadline` has passed.
 import Glibc
+import IKECore
 import ViciWire
 
 /// What a descriptor waits for.
@@ -19,7 +20,7 @@ package final class ControlServer: @unchecked Sendable {
     private let socket: ControlSocket
     private weak let backend: (any ControlBackend)?
     private let limits: ControlLimits
-    private let now: @Sendable () -> ContinuousClock.Instant
+    private let now: @Sendable () -> Instant
     /// Level and text of a line for the daemon's log, group `CFG`.
     private let log: @Sendable (Int, String) -> Void
     private var clients: [Int32: Client] = [:]
@@ -27,7 +28,7 @@ package final class ControlServer: @unchecked Sendable {
     private var nextSequence: UInt64 = 1
     private var nextSerial: UInt64 = 1
     /// Set while the process has no descriptor left for another client.
-    private var acceptPausedUntil: ContinuousClock.Instant?
+    private var acceptPausedUntil: Instant?
     private var refusedClients = 0
 
     /// Called when a descriptor appears, changes what it waits for, or is about to be closed (`[]`).
@@ -36,7 +37,7 @@ package final class ControlServer: @unchecked Sendable {
     /// Opens the socket at `path`. The backend is not retained: it may own the server. Letting go of the server closes the socket.
     package init(
         path: String, backend: any ControlBackend, limits: ControlLimits = ControlLimits(),
-        now: @escaping @Sendable () -> ContinuousClock.Instant = { ContinuousClock.now },
+        now: @escaping @Sendable () -> Instant = { .monotonic },
         log: @escaping @Sendable (_ level: Int, _ message: String) -> Void
     ) throws(ControlSocketError) {
         socket = try ControlSocket(path: path)
@@ -60,7 +61,7 @@ package final class ControlServer: @unchecked Sendable {
     }
 
     /// When `expire` must be called next; nil for never.
-    package var nextDeadline: ContinuousClock.Instant? {
+    package var nextDeadline: Instant? {
         (clients.values.compactMap { $0.command?.deadline } + [acceptPausedUntil].compactMap(\.self)).min()
     }
 
@@ -161,7 +162,7 @@ package final class ControlServer: @unchecked Sendable {
         var logLevel: Int
         /// Connections whose log lines the client reads meanwhile.
         var followed: Set<String> = []
-        var deadline: ContinuousClock.Instant?
+        var deadline: Instant?
     }
 
     private var listenerInterest: ControlInterest { acceptPausedUntil == nil ? .read : [] }
@@ -290,7 +291,7 @@ package final class ControlServer: @unchecked Sendable {
 
     private func perform(_ id: ControlSession.CommandID, _ request: ControlRequest, _ client: Client) {
         if let audited = request.audited { log(1, "control: \(audited), by \(client.peer)") }
-        guard let backend else { return answer(client, id, OutcomeMessages.refusal("the daemon is going down", code: "shutting_down")) }
+        guard let backend else { return answer(client, id, OutcomeMessages.refusal("the daemon is going down", code: "shutting-down")) }
         let reply = Reply(server: self, fd: client.fd, serial: client.serial, command: id)
         switch request {
         case .version:
@@ -331,9 +332,9 @@ package final class ControlServer: @unchecked Sendable {
                 streaming: backlog.suffix(limit).map { ConfigurationMessages.log($0.entry, sequence: $0.sequence, withThread: true) },
                 as: .logBacklog)
         case .unsupported(let name):
-            answer(client, id, OutcomeMessages.refusal("the command \(name) is not there yet", code: "unsupported_command"))
+            answer(client, id, OutcomeMessages.refusal("the command \(name) is not there yet", code: "unsupported-command"))
         case .invalid(let reason):
-            answer(client, id, OutcomeMessages.refusal(reason, code: "invalid_argument"))
+            answer(client, id, OutcomeMessages.refusal(reason, code: "invalid-argument"))
         case .unknown:
             client.session.respondUnknown(id)
         }
@@ -404,5 +405,14 @@ package final class ControlServer: @unchecked Sendable {
                     server.sendProgress(client, entry)
                 })
         }
+    }
+}
+
+extension Instant {
+    /// CLOCK_MONOTONIC.
+    fileprivate static var monotonic: Instant {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Instant(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
     }
 }

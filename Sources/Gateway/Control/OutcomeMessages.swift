@@ -1,5 +1,5 @@
 // What initiate, terminate and rekey answer.
-// Keys are those of strongSwan's src/libcharon/plugins/vici/README.md; the failure's code and details are Martlet's.
+// Keys are those of strongSwan's src/libcharon/plugins/vici/README.md; the failure's code, evidence and advice are Martlet's.
 import ViciWire
 
 enum OutcomeMessages {
@@ -23,7 +23,7 @@ enum OutcomeMessages {
     static func selected(_ outcome: SelectionOutcome, verb: String, count: String) -> ViciMessage {
         var failure = outcome.failure
         if outcome.matches == 0 {
-            failure = failure ?? FailureSnapshot(code: "no_match", summary: "there is no SA to \(verb) that matches")
+            failure = failure ?? FailureSnapshot(code: "no-match", summary: "there is no SA to \(verb) that matches")
         } else if outcome.completed < outcome.matches {
             failure =
                 failure
@@ -47,6 +47,7 @@ enum OutcomeMessages {
     private static func add(_ failure: FailureSnapshot, to m: inout ViciMessage) {
         m.add("errmsg", clipped(failure.summary, to: 4_096))
         m.add("martlet-code", failure.code)
-        if !failure.details.isEmpty { m.add("martlet-details", list: failure.details.prefix(64).map { clipped($0, to: 4_096) }) }
+        if !failure.evidence.isEmpty { m.add("martlet-evidence", list: ConfigurationMessages.lines(failure.evidence)) }
+        if !failure.advice.isEmpty { m.add("martlet-advice", list: ConfigurationMessages.lines(failure.advice)) }
     }
 }

@@ -90,6 +90,7 @@ enum SAMessages {
         addUnlessEmpty(&m, "tasks-active", sa.tasksActive)
         addUnlessEmpty(&m, "tasks-passive", sa.tasksPassive)
         if sa.establishedSeconds != nil { m.add("martlet-life-time", sa.lifeSeconds) }
+        m.add("martlet-provider", sa.provider)
         m.add("martlet-shard", sa.shard)
         return m
     }

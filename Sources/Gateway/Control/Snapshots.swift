@@ -39,7 +39,8 @@ package struct IKESASnapshot: Sendable, Hashable {
     package var tasksActive: [String] = []
     package var tasksPassive: [String] = []
     package var children: [ChildSASnapshot] = []
-    /// Martlet's addition: which shard owns the SA.
+    /// Martlet's additions: the crypto provider that serves the SA, and the shard that owns it.
+    package var provider: String?
     package var shard: Int?
 
     package init(
@@ -70,7 +71,7 @@ package struct EndpointSnapshot: Sendable, Hashable {
     }
 }
 
-/// The chosen algorithms, under the names that `AlgorithmNames` gives them (`AES_GCM_16`, `PRF_HMAC_SHA2_256`, `CURVE_25519`).
+/// The chosen algorithms, under the names of IKEWire's `Transform.name` (`AES_GCM_16`, `PRF_HMAC_SHA2_256`, `CURVE_25519`).
 package struct SuiteSnapshot: Sendable, Hashable {
     package var encryption: String?
     /// Bits; nil where the algorithm has one size.
@@ -115,7 +116,7 @@ package struct ChildSASnapshot: Sendable, Hashable {
     package var rekeySeconds: Int64?
     package var lifeSeconds: Int64?
     package var installedSeconds: UInt64 = 0
-    /// As `SelectorText` writes them.
+    /// As `TrafficSelector.description` writes them.
     package var localSelectors: [String] = []
     package var remoteSelectors: [String] = []
     /// Martlet's additions: inbound packets refused on this SA, by reason.

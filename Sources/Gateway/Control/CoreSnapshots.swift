@@ -1,0 +1,185 @@
+// The core's own values as the control socket's snapshots: what the driver of a shard fills in before it publishes.
+// Names are those that IKEWire gives the codepoints; instants become whole seconds before or after `now`.
+import IKECore
+import IKEWire
+
+extension IKESASnapshot {
+    /// Traffic counters come from the plane: `traffic` is asked for each child; nil where the plane has none.
+    package init(
+        _ status: IKESAStatus, now: Instant, shard: Int? = nil,
+        traffic: (ChildSAStatus) -> (inbound: TrafficSnapshot, outbound: TrafficSnapshot)? = { _ in nil }
+    ) {
+        let state: State =
+            switch status.state {
+            case .connecting: .connecting
+            case .established: .established
+            case .rekeying: .rekeying
+            case .rekeyed: .rekeyed
+            case .deleting: .deleting
+            }
+        self.init(
+            name: status.connection, uniqueID: status.id.rawValue, state: state,
+            local: EndpointSnapshot(status.local, status.localIdentity), remote: EndpointSnapshot(status.remote, status.remoteIdentity),
+            isInitiator: status.isInitiator, initiatorSPI: status.initiatorSPI.rawValue, responderSPI: status.responderSPI.rawValue)
+        isLocalBehindNAT = status.localBehindNAT
+        isRemoteBehindNAT = status.remoteBehindNAT
+        suite = status.transforms.isEmpty ? nil : SuiteSnapshot(chosen: status.transforms)
+        provider = status.provider
+        establishedSeconds = status.established.map { now.secondsSince($0) }
+        rekeySeconds = status.rekeyAt.map { now.secondsUntil($0) }
+        lifeSeconds = status.expiresAt.map { now.secondsUntil($0) }
+        children = status.children.map { child in
+            var snapshot = ChildSASnapshot(child, now: now)
+            if let (inbound, outbound) = traffic(child) {
+                snapshot.inbound = inbound
+                snapshot.outbound = outbound
+            }
+            return snapshot
+        }
+        self.shard = shard
+    }
+}
+
+extension ChildSASnapshot {
+    package init(_ status: ChildSAStatus, now: Instant) {
+        let state: State =
+            switch status.state {
+            case .installing: .installing
+            case .installed: .installed
+            case .rekeying: .rekeying
+            case .rekeyed: .rekeyed
+            case .deleting: .deleting
+            }
+        self.init(
+            name: status.name, uniqueID: status.id.rawValue, requestID: UInt64(status.reqid), state: state,
+            inboundSPI: status.inboundSPI, outboundSPI: status.outboundSPI)
+        isUDPEncapsulated = status.encapsulated
+        suite = SuiteSnapshot(chosen: status.transforms)
+        installedSeconds = now.secondsSince(status.installed)
+        rekeySeconds = status.rekeyAt.map { now.secondsUntil($0) }
+        lifeSeconds = status.expiresAt.map { now.secondsUntil($0) }
+        localSelectors = status.localTS.map(\.description)
+        remoteSelectors = status.remoteTS.map(\.description)
+    }
+}
+
+extension EndpointSnapshot {
+    init(_ address: SocketAddress, _ identity: Identification?) {
+        self.init(host: address.address.description, port: address.port, id: identity?.description ?? "")
+    }
+}
+
+extension SuiteSnapshot {
+    /// The suite of transforms of which one of each type was chosen; of several the first counts.
+    package init(chosen transforms: [Transform]) {
+        self.init()
+        func first(_ type: TransformType) -> Transform? { transforms.first { $0.type == type } }
+        if let transform = first(.encryption) {
+            encryption = transform.name
+            encryptionBits = transform.keyLength
+        }
+        if let transform = first(.integrity), transform.id != 0 {
+            integrity = transform.name
+            integrityBits = transform.keyLength
+        }
+        prf = first(.prf)?.name
+        if let transform = first(.keyExchange), transform.id != 0 { keyExchange = transform.name }
+        hasExtendedSequenceNumbers = first(.extendedSequenceNumbers)?.id == 1
+    }
+}
+
+extension FailureSnapshot {
+    package init(_ failure: Failure, ageSeconds: UInt64 = 0) {
+        self.init(
+            code: failure.code.rawValue, summary: failure.summary, evidence: failure.evidence, advice: failure.advice,
+            ageSeconds: ageSeconds)
+    }
+}
+
+extension ConnectionSnapshot {
+    package init(_ connection: Connection) {
+        self.init(name: connection.name)
+        localAddresses = connection.localAddresses.map(\.controlText)
+        remoteAddresses = connection.remoteAddresses.map(\.controlText)
+        localPort = connection.localPort
+        remotePort = connection.remotePort
+        rekeySeconds = UInt64(clamping: connection.lifetime.rekeyTime.wholeSeconds)
+        unique = connection.unique.rawValue
+        livenessSeconds = UInt64(clamping: connection.dpdDelay.wholeSeconds)
+        local = [AuthenticationSnapshot(connection.local)]
+        remote = [AuthenticationSnapshot(connection.remote)]
+        children = connection.children.map(ChildConfigurationSnapshot.init)
+    }
+}
+
+extension ChildConfigurationSnapshot {
+    init(_ policy: ChildPolicy) {
+        self.init(name: policy.name)
+        rekeySeconds = UInt64(clamping: policy.lifetime.rekeyTime.wholeSeconds)
+        rekeyBytes = policy.lifetime.rekeyBytes
+        rekeyPackets = policy.lifetime.rekeyPackets
+        startAction = policy.startAction.rawValue
+        livenessAction = policy.dpdAction.rawValue
+        closeAction = policy.closeAction.rawValue
+        localSelectors = policy.localTS.map(\.controlText)
+        remoteSelectors = policy.remoteTS.map(\.controlText)
+    }
+}
+
+extension AuthenticationSnapshot {
+    /// Method names as vici clients know them.
+    init(_ policy: AuthenticationPolicy) {
+        let method =
+            switch policy.method {
+            case "psk": "pre-shared key"
+            case "pubkey": "public key"
+            case let name where name.hasPrefix("eap"): "EAP"
+            case let name: name
+            }
+        let id: String =
+            switch policy.identity {
+            case .any: ""
+            case .exactly(let identity): identity.description
+            case .suffix(let kind, let bytes): "*" + Identification(kind: kind, data: bytes).description
+            }
+        self.init(method: method, id: id)
+    }
+}
+
+extension AddressPattern {
+    fileprivate var controlText: String {
+        switch self {
+        case .any: "%any"
+        case .name(let name): name
+        case .range(let start, let end):
+            // `2001:db8::/32`, and without the length where it is one address.
+            if start == end {
+                start.description
+            } else {
+                TrafficSelector(start: start, end: end).description
+            }
+        }
+    }
+}
+
+extension SelectorPattern {
+    fileprivate var controlText: String {
+        switch self {
+        case .fixed(let selector): selector.description
+        case .dynamic(let ipProtocol, let startPort, let endPort):
+            // The brackets of a selector for every address, with `dynamic` in the address's place.
+            "dynamic"
+                + TrafficSelector(
+                    ipProtocol: ipProtocol, startPort: startPort, endPort: endPort, start: IPAddress(v4: 0), end: IPAddress(v4: .max)
+                ).description.drop { $0 != "[" }
+        }
+    }
+}
+
+extension Instant {
+    fileprivate func secondsSince(_ earlier: Instant) -> UInt64 { UInt64(clamping: since(earlier).wholeSeconds) }
+    /// Negative when it has passed.
+    fileprivate func secondsUntil(_ later: Instant) -> Int64 {
+        later >= self ? later.since(self).wholeSeconds : -since(later).wholeSeconds
+    }
+}
