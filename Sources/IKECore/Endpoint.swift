@@ -1,4 +1,5 @@
-// One shard's IKE SAs: finds the SA that a datagram, a job or a timer is for, and creates SAs.
+// One shard's IKE SAs: finds the SA that a datagram, a job or an operator's request is for, and creates SAs.
+// RFC 7296 sections 2.6 and 2.21.
 
 import IKECrypto
 import IKEWire
@@ -15,22 +16,322 @@ package struct Crypto: Sendable {
 }
 
 package final class Endpoint {
-    /// The shard's number, which every SPI chosen here carries in its most significant byte.
-    package let shard: UInt8
+    let context: Context
+    private let limits: Limits
+    /// By our SPI.
+    private var sas: [IKESPI: IKESA] = [:]
+    /// Half-open SAs by what a retransmitted IKE_SA_INIT request has in common with the first.
+    private var initiations: [InitiationKey: IKESPI] = [:]
+    private var deadlines = DeadlineQueue()
+    private var cookies: CookieJar?
+    private var shuttingDown = false
+    package private(set) var counters = EndpointCounters()
 
+    private struct InitiationKey: Hashable {
+        let remote: SocketAddress
+        let spi: IKESPI
+    }
+
+    /// `shard` is carried in the first byte of every SPI chosen here.
     package init(shard: UInt8, crypto: Crypto, connections: [Connection], limits: Limits) {
-        self.shard = shard
+        context = Context(shard: shard, crypto: crypto, limits: limits)
+        self.limits = limits
+        context.connections = connections
+        context.hasOtherSA = { [unowned self] sa in
+            sas.values.contains { $0 !== sa && $0.established != nil && $0.connection.name == sa.connection.name }
+        }
+    }
+
+    package var ikeSACount: Int { sas.count }
+    package private(set) var halfOpenCount = 0
+
+    /// When `Event.deadlineReached` should be sent; nil while nothing waits.
+    package var nextDeadline: Instant? { deadlines.next }
+
+    /// Every IKE SA with its children, as they stand.
+    package func status() -> [IKESAStatus] {
+        sas.values.filter { if case .closed = $0.state { false } else { true } }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue }
     }
 
     /// Takes one event; returns what to do, in order.
-    package func handle(_ event: Event, now: Instant) -> [Action] { [] }
+    package func handle(_ event: Event, now: Instant) -> [Action] {
+        context.now = now
+        switch event {
+        case .datagramReceived(let datagram): received(datagram)
+        case .deadlineReached:
+            while let spi = deadlines.pop(due: now) {
+                guard let sa = sas[spi], sa.scheduled.map({ $0 <= now }) == true else { continue }
+                sa.scheduled = nil
+                touch(sa) { sa.deadlineReached() }
+            }
+        case .jobFinished(let job, let result):
+            // The SA may have gone meanwhile; then the result is dropped, and wiped.
+            if let spi = context.takeJobOwner(job), let sa = sas[spi] { touch(sa) { sa.jobFinished(job, result) } }
+        case .childSAInstalled(let id, let failure):
+            withChild(id) { established in established.childSAInstalled(id, failure: failure) }
+        case .initiate(let connection, let child, let local, let remote, let request): initiate(connection, child, local, remote, request)
+        case .terminate(let selection, let request): terminate(selection, request)
+        case .rekey(let selection, let request): rekey(selection, request)
+        case .shutDown: shutDown()
+        case .childSAExpired(let id, let hard):
+            withChild(id) { established in
+                established.childSAExpired(id, hard: hard)
+                return established.settled()
+            }
+        case .useReported(let id, let lastInbound):
+            withChild(id) { established in
+                established.useReported(lastInbound)
+                return established.settled()
+            }
+        case .peerMoved(let id, let remote):
+            withChild(id) { established in
+                if established.sa.nat.remoteBehindNAT, !established.sa.nat.localBehindNAT { established.moved(to: remote) }
+                return established.settled()
+            }
+        case .forget(let id):
+            for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
+        case .configurationReplaced(let connections): context.connections = connections
+        }
+        return context.takeActions()
+    }
 
-    /// When `Event.deadlineReached` should be sent; nil while nothing waits.
-    package var nextDeadline: Instant? { nil }
+    // MARK: Bookkeeping
 
-    /// Every IKE SA with its children, as they stand.
-    package func status() -> [IKESAStatus] { [] }
+    /// Lets `sa` work, and keeps the tables in step with what became of it.
+    private func touch(_ sa: IKESA, _ body: () -> Void) {
+        let wasHalfOpen = sa.isHalfOpen
+        body()
+        settle(sa, wasHalfOpen: wasHalfOpen)
+        for new in context.takeNewSAs() {
+            sas[new.localSPI] = new
+            settle(new, wasHalfOpen: false)
+        }
+    }
 
-    package var ikeSACount: Int { 0 }
-    package var halfOpenCount: Int { 0 }
+    private func settle(_ sa: IKESA, wasHalfOpen: Bool) {
+        let isHalfOpen = sa.isHalfOpen
+        if wasHalfOpen != isHalfOpen { halfOpenCount += isHalfOpen ? 1 : -1 }
+        if wasHalfOpen, !isHalfOpen { initiations = initiations.filter { $0.value != sa.localSPI } }
+        guard !sa.isDead else {
+            sas[sa.localSPI] = nil
+            return
+        }
+        if let deadline = sa.nextDeadline, sa.scheduled.map({ deadline < $0 }) ?? true {
+            sa.scheduled = deadline
+            deadlines.push(deadline, sa.localSPI)
+        }
+    }
+
+    private func withChild(_ id: ChildSAID, _ body: (Established) -> State) {
+        guard let spi = context.childOwner(id), let sa = sas[spi], let established = sa.established else { return }
+        touch(sa) { sa.state = body(established) }
+    }
+
+    // MARK: Datagrams
+
+    private func received(_ datagram: Datagram) {
+        counters.datagrams += 1
+        guard datagram.bytes.count <= limits.messageBytes, let header = try? Header.parse(datagram.bytes.span), Int(header.length) == datagram.bytes.count else {
+            counters.malformed += 1
+            return
+        }
+        let ours = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
+        if ours == .none {
+            guard !header.isResponse, header.isFromInitiator, header.initiatorSPI != .none else { return counters.malformed += 1 }
+            guard header.majorVersion <= 2 else { return refuseVersion(header, datagram) }
+            guard header.majorVersion == 2, header.exchangeType == .ikeSAInit, header.messageID == 0 else { return counters.malformed += 1 }
+            return receivedInit(header, datagram)
+        }
+        let theirs = header.isFromInitiator ? header.initiatorSPI : header.responderSPI
+        guard header.majorVersion == 2, let sa = sas[ours] else { return counters.unknownSPI += 1 }
+        // Until IKE_SA_INIT is answered the responder's SPI is not known to us.
+        guard sa.remoteSPI == theirs || sa.remoteSPI == .none else { return counters.unknownSPI += 1 }
+        touch(sa) { sa.received(header, datagram) }
+    }
+
+    /// RFC 7296 section 2.5: the highest version that we speak, in an unprotected answer no longer than the request.
+    private func refuseVersion(_ header: Header, _ datagram: Datagram) {
+        reply(header, datagram, [.notify(Notify(.invalidMajorVersion))])
+    }
+
+    /// An answer to a request for which nothing is kept.
+    private func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload]) {
+        let answer = Header(initiatorSPI: header.initiatorSPI, responderSPI: .none, exchangeType: header.exchangeType, flags: .response, messageID: header.messageID)
+        context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: Message(header: answer, payloads: payloads).serialized())))
+    }
+
+    // MARK: IKE_SA_INIT as the responder
+
+    private func receivedInit(_ header: Header, _ datagram: Datagram) {
+        let key = InitiationKey(remote: datagram.remote, spi: header.initiatorSPI)
+        if let spi = initiations[key], let sa = sas[spi] { return touch(sa) { sa.received(header, datagram) } }
+        guard !shuttingDown, halfOpenCount < limits.halfOpen, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
+        guard let message = try? Message.parse(datagram.bytes.span) else { return counters.malformed += 1 }
+        var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?
+        for payload in message.payloads {
+            switch payload {
+            case .securityAssociation(let association): proposals = association.proposals
+            case .keyExchange(let exchange): value = exchange
+            case .nonce(let bytes): nonce = bytes
+            case .notify(let notify) where notify.type == .cookie: cookie = notify.data
+            case .unknown(let type, critical: true, _): return reply(header, datagram, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
+            default: break
+            }
+        }
+        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
+        if halfOpenCount >= limits.cookieThreshold, !provesAddress(header, datagram, nonce, cookie) { return }
+
+        let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
+        let probe = candidates.first ?? Connection(name: "?", proposals: [])
+        let sa = IKESA(
+            context: context, connection: probe, isInitiator: false, localSPI: context.newIKESPI(), remoteSPI: header.initiatorSPI, local: datagram.local, remote: datagram.remote,
+            marked: datagram.marked)
+        guard !candidates.isEmpty else {
+            context.emit(.report(.failed(.noConnection(sa), connection: nil, ikeSA: nil)))
+            return reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+        }
+        for candidate in candidates {
+            guard let chosen = Negotiation.choose(configured: candidate.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
+                let method = chosen.transform(.keyExchange), let suite = context.crypto.registry(candidate.provider).suite(chosen)
+            else { continue }
+            //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
+            guard method.id == value.method else { return reply(header, datagram, [.notify(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))]) }
+            sa.connection = candidate
+            sa.transforms = chosen.transforms
+            sa.nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote) ?? NATDetection.Verdict()
+            let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
+            sas[sa.localSPI] = sa
+            initiations[key] = sa.localSPI
+            touch(sa) {
+                sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, deadline: context.now + limits.jobTime))
+            }
+            return
+        }
+        context.emit(.report(.failed(.noCommonIKEProposal(offered: proposals, connections: candidates, sa), connection: candidates.count == 1 ? probe.name : nil, ikeSA: nil)))
+        reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+    }
+
+    /// RFC 7296 section 2.6: asks for a cookie and keeps nothing, or takes the one that came.
+    private func provesAddress(_ header: Header, _ datagram: Datagram, _ nonce: [UInt8], _ cookie: [UInt8]?) -> Bool {
+        guard let prf = context.crypto.preferred.prfs.first else { return true }
+        var jar = cookies ?? CookieJar(secret: context.randomBytes(32), now: context.now)
+        if jar.isStale(context.now) { jar.renew(secret: context.randomBytes(32), now: context.now) }
+        cookies = jar
+        if let cookie, jar.verify(cookie, prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { return true }
+        counters.cookiesDemanded += 1
+        if let fresh = jar.cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { reply(header, datagram, [.notify(Notify(.cookie, data: fresh))]) }
+        return false
+    }
+
+    // MARK: Operators
+
+    private func answer(_ request: RequestID?, _ result: Result<String, Failure>) { if let request { context.emit(.answer(request, result)) } }
+
+    private func initiate(_ name: String, _ childName: String?, _ local: SocketAddress, _ remote: SocketAddress, _ request: RequestID?) {
+        guard !shuttingDown else { return answer(request, .failure(Failure(.closed, "The daemon is ending"))) }
+        guard let connection = context.connections.first(where: { $0.name == name }) else { return answer(request, .failure(Failure(.notConfigured, "There is no connection \(name)"))) }
+        guard let child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
+            return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
+        }
+        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) }.min { $0.id.rawValue < $1.id.rawValue }
+        if let existing { return touch(existing) { existing.enqueue(child, request) } }
+        guard sas.count < limits.ikeSAs else { return answer(request, .failure(Failure(.limit, "There are \(sas.count) IKE SAs, which is the limit"))) }
+        let sa = IKESA(
+            context: context, connection: connection, isInitiator: true, localSPI: context.newIKESPI(), remoteSPI: .none, local: local, remote: remote,
+            marked: local.port == limits.natPort && local.port != 500)
+        sas[sa.localSPI] = sa
+        let work = Initiation(child: child, request: request, nonce: context.randomBytes(32), deadline: context.now + limits.jobTime)
+        touch(sa) {
+            context.emit(.report(.initiating(sa.status)))
+            sa.state = GeneratingKey.begin(sa, work)
+        }
+    }
+
+    /// The children meant, with their SAs; whole SAs where `selection` names those.
+    private func selected(_ selection: SASelection) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
+        let all = sas.values.sorted { $0.id.rawValue < $1.id.rawValue }
+        switch selection {
+        case .connection(let name): return (all.filter { $0.connection.name == name }, [])
+        case .ikeSA(let id): return (all.filter { $0.id == id }, [])
+        case .child(let name, let connection):
+            return ([], all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && $0.isCurrent }.map { (sa, $0) } })
+        case .childSA(let id): return ([], all.flatMap { sa in (sa.established?.children ?? []).filter { $0.id == id && $0.isCurrent }.map { (sa, $0) } })
+        }
+    }
+
+    private func terminate(_ selection: SASelection, _ request: RequestID?) {
+        let (whole, children) = selected(selection)
+        let requests = request.map { [$0] } ?? []
+        var begun = 0
+        for sa in whole {
+            if let established = sa.established {
+                guard established.phase == .active else { continue }
+                begun += 1
+                touch(sa) {
+                    established.enqueueFirst(.deleteIKE(begun == 1 ? requests : [], reason: "closed by the operator"))
+                    sa.state = established.settled()
+                }
+            } else if sa.isConnecting {
+                begun += 1
+                touch(sa) { sa.abandon(Failure(.closed, "The initiation was ended by the operator")) }
+                if begun == 1 { answer(request, .success("the initiation was ended")) }
+            }
+        }
+        for (sa, child) in children {
+            guard let established = sa.established else { continue }
+            begun += 1
+            touch(sa) {
+                established.enqueue(.deleteChild(child.id, begun == 1 ? requests : []))
+                sa.state = established.settled()
+            }
+        }
+        if begun == 0 { answer(request, .failure(Failure(.notConfigured, "Nothing of that name is up"))) }
+    }
+
+    private func rekey(_ selection: SASelection, _ request: RequestID?) {
+        let (whole, children) = selected(selection)
+        let requests = request.map { [$0] } ?? []
+        var begun = 0
+        for sa in whole {
+            guard let established = sa.established, established.phase == .active else { continue }
+            begun += 1
+            touch(sa) {
+                established.enqueue(.rekeyIKE(begun == 1 ? requests : []))
+                sa.state = established.settled()
+            }
+        }
+        for (sa, child) in children {
+            guard let established = sa.established else { continue }
+            begun += 1
+            touch(sa) {
+                established.enqueue(.rekeyChild(child.id, begun == 1 ? requests : []))
+                sa.state = established.settled()
+            }
+        }
+        if begun == 0 { answer(request, .failure(Failure(.notConfigured, "Nothing of that name is up"))) }
+    }
+
+    private func shutDown() {
+        shuttingDown = true
+        for sa in Array(sas.values) {
+            if let established = sa.established {
+                touch(sa) {
+                    established.enqueueFirst(.deleteIKE([], reason: "the daemon is ending"))
+                    established.hurry()
+                    sa.state = established.settled()
+                }
+            } else {
+                touch(sa) { sa.abandon(Failure(.closed, "The daemon is ending")) }
+            }
+        }
+    }
+}
+
+/// What became of datagrams that no SA has seen.
+package struct EndpointCounters: Hashable, Sendable {
+    package var datagrams: UInt64 = 0
+    package var malformed: UInt64 = 0
+    package var unknownSPI: UInt64 = 0
+    package var overLimit: UInt64 = 0
+    package var cookiesDemanded: UInt64 = 0
 }

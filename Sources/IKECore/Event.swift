@@ -66,6 +66,8 @@ package enum Event: Sendable {
     case useReported(ChildSAID, lastInbound: Instant?)
     /// An authenticated ESP packet of the child came from a new address.
     case peerMoved(ChildSAID, remote: SocketAddress)
+    /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.
+    case forget(IKESAID)
     /// A new set of connections. SAs of connections that are unchanged stay as they are.
     case configurationReplaced([Connection])
 }

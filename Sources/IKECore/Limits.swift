@@ -28,5 +28,13 @@ package struct Limits: Hashable, Sendable {
     package var jobTime: Duration = .seconds(20)
     /// Keys leave the core for a protocol analyser.
     package var exportKeys = false
+    /// How many shards there are; numbers shown to people are unique over all of them.
+    package var shards = 1
+    /// The local port that IKE shares with ESP. RFC 3948.
+    package var natPort: UInt16 = 4500
+    /// How long a closed SA still answers the peer's retransmissions.
+    package var closedTime: Duration = .seconds(30)
+    /// How long a rekeyed IKE SA waits for the peer's Delete.
+    package var rekeyedTime: Duration = .seconds(60)
     package init() {}
 }

@@ -1,0 +1,185 @@
+// What the SAs of one endpoint share: the time of the current event, the actions so far, numbers, randomness and limits.
+
+import IKECrypto
+import IKEWire
+
+final class Context {
+    let shard: UInt8
+    let crypto: Crypto
+    let limits: Limits
+    /// The time of the event being handled.
+    var now = Instant(nanoseconds: 0)
+    private(set) var actions: [Action] = []
+    /// Inbound ESP SPIs in use.
+    private var inboundSPIs: Set<UInt32> = []
+    private var jobOwners: [JobID: IKESPI] = [:]
+    private var childOwners: [ChildSAID: IKESPI] = [:]
+    private var serial: UInt64 = 0
+
+    init(shard: UInt8, crypto: Crypto, limits: Limits) {
+        self.shard = shard
+        self.crypto = crypto
+        self.limits = limits
+    }
+
+    func emit(_ action: Action) { actions.append(action) }
+
+    func takeActions() -> [Action] {
+        let taken = actions
+        actions = []
+        return taken
+    }
+
+    // MARK: Randomness
+
+    func randomBytes(_ count: Int) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var span = bytes.mutableSpan
+        crypto.preferred.random.fill(&span)
+        return bytes
+    }
+
+    func randomNumber() -> UInt64 { randomBytes(8).reduce(0) { $0 << 8 | UInt64($1) } }
+
+    /// A duration in `0...limit`.
+    func jitter(upTo limit: Duration) -> Duration {
+        let bound = limit.wholeNanoseconds
+        return bound == 0 ? .zero : .nanoseconds(Int64(clamping: randomNumber() % bound))
+    }
+
+    func jitter(upTo limit: UInt64) -> UInt64 { limit == 0 ? 0 : randomNumber() % limit }
+
+    // MARK: Numbers
+
+    /// An SPI that carries the shard in its first byte. Eight random bytes do not meet a live SPI by chance.
+    func newIKESPI() -> IKESPI { IKESPI(rawValue: UInt64(shard) << 56 | (randomNumber() >> 8 | 1)) }
+
+    /// A fresh inbound ESP SPI, above the 255 that RFC 4303 section 2.1 reserves.
+    func newInboundSPI() -> UInt32 {
+        while true {
+            let spi = UInt32(shard) << 24 | (UInt32(truncatingIfNeeded: randomNumber()) & 0x00ff_ffff)
+            if spi > 255, inboundSPIs.insert(spi).inserted { return spi }
+        }
+    }
+
+    func releaseInboundSPI(_ spi: UInt32) { inboundSPIs.remove(spi) }
+
+    func newIKESAID() -> IKESAID { IKESAID(rawValue: nextNumber()) }
+
+    private func nextNumber() -> UInt64 {
+        defer { serial += 1 }
+        return serial &* UInt64(max(limits.shards, 1)) &+ UInt64(shard) &+ 1
+    }
+
+    // MARK: Policy instances
+
+    private struct PolicyInstance: Hashable {
+        let connection: String, child: String
+        let localTS: [TrafficSelector], remoteTS: [TrafficSelector]
+    }
+    private var reqids: [PolicyInstance: UInt32] = [:]
+    private var reqidUses: [UInt32: (count: Int, instance: PolicyInstance)] = [:]
+
+    /// The number of a policy instance: the same for children of the same connection, name and selectors.
+    func reqid(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) -> UInt32 {
+        let instance = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS)
+        if let number = reqids[instance] { return retainReqid(number) }
+        let number = UInt32(truncatingIfNeeded: nextNumber())
+        reqids[instance] = number
+        reqidUses[number] = (1, instance)
+        return number
+    }
+
+    func retainReqid(_ number: UInt32) -> UInt32 {
+        reqidUses[number]?.count += 1
+        return number
+    }
+
+    func releaseReqid(_ number: UInt32) {
+        guard let use = reqidUses[number] else { return }
+        if use.count > 1 { return reqidUses[number] = (use.count - 1, use.instance) }
+        reqidUses[number] = nil
+        reqids[use.instance] = nil
+    }
+
+    // MARK: Owners
+
+    /// Starts a job whose result belongs to the SA with our SPI `owner`.
+    func run(_ job: Job, for owner: IKESPI) -> JobID {
+        let id = JobID(rawValue: nextNumber())
+        jobOwners[id] = owner
+        emit(.run(id, job))
+        return id
+    }
+
+    func takeJobOwner(_ id: JobID) -> IKESPI? { jobOwners.removeValue(forKey: id) }
+
+    func newChildID(for owner: IKESPI) -> ChildSAID {
+        let id = ChildSAID(rawValue: nextNumber())
+        childOwners[id] = owner
+        return id
+    }
+
+    func childOwner(_ id: ChildSAID) -> IKESPI? { childOwners[id] }
+    func moveChild(_ id: ChildSAID, to owner: IKESPI) { childOwners[id] = owner }
+    func forgetChild(_ id: ChildSAID) { childOwners[id] = nil }
+
+    // MARK: Attempts
+
+    private var attempts: [String: Int] = [:]
+
+    /// Counts a failed initiation of a connection and returns how many there were in a row.
+    func countAttempt(_ connection: String) -> Int {
+        attempts[connection, default: 0] += 1
+        return attempts[connection, default: 0]
+    }
+    func forgetAttempts(_ connection: String) { attempts[connection] = nil }
+
+    // MARK: New SAs
+
+    /// SAs that a rekey made or changed during this event; the endpoint takes them over after it.
+    private(set) var newSAs: [IKESA] = []
+    func adopt(_ sa: IKESA) { newSAs.append(sa) }
+    func takeNewSAs() -> [IKESA] {
+        let taken = newSAs
+        newSAs = []
+        return taken
+    }
+    /// Whether an established SA with the same connection and identities is there beside the one given.
+    var hasOtherSA: (IKESA) -> Bool = { _ in false }
+    /// The connections as configured now.
+    var connections: [Connection] = []
+
+    // MARK: Words
+
+    func note(_ level: NoteLevel, _ text: String, _ sa: IKESA?) {
+        emit(.report(.note(level, text, connection: sa?.connection.name, ikeSA: sa?.id)))
+    }
+}
+
+extension Context {
+    /// Copies of a child's keys for a protocol analyser, where the debug option asks for them.
+    func exportKeys(_ child: ChildSA, _ sa: IKESA, encryption: Transform, integrity: Transform?, _ inbound: (SecretBox, SecretBox), _ outbound: (SecretBox, SecretBox)) {
+        guard limits.exportKeys else { return }
+        func copy(_ box: SecretBox) -> SecretBox { SecretBox(box.withSecret { secret in secret.copy() } ?? SecretBytes(count: 0)) }
+        emit(.exportKeys(.esp(source: sa.remote.address, destination: sa.local.address, spi: child.inboundSPI, encryption: encryption, integrity: integrity, key: copy(inbound.0), integrityKey: copy(inbound.1))))
+        emit(.exportKeys(.esp(source: sa.local.address, destination: sa.remote.address, spi: child.outboundSPI, encryption: encryption, integrity: integrity, key: copy(outbound.0), integrityKey: copy(outbound.1))))
+    }
+}
+
+extension IKESA {
+    func exportKeys(_ channel: SecureChannel) {
+        guard context.limits.exportKeys else { return }
+        context.emit(.exportKeys(channel.export(initiatorSPI: initiatorSPI, responderSPI: responderSPI)))
+    }
+
+    /// As `status`, without what only the established part knows.
+    var baseStatus: IKESAStatus {
+        IKESAStatus(
+            id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
+            isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
+            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+    }
+
+    var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }
+}

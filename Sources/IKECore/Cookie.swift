@@ -1,0 +1,50 @@
+// Cookies: a responder under load remembers nothing of an address that has not shown that it answers there.
+// RFC 7296 section 2.6.
+
+import IKECrypto
+import IKEWire
+
+struct CookieJar {
+    private var secret: [UInt8]
+    private var previous: [UInt8]
+    private var version: UInt8
+    private var renewed: Instant
+    /// A secret serves for this long, and as the previous one for as long again.
+    private static let secretTime = Duration.seconds(60)
+
+    init(secret: [UInt8], now: Instant) {
+        self.secret = secret
+        previous = secret
+        version = 0
+        renewed = now
+    }
+
+    /// The cookie for an IKE_SA_INIT request: version | prf(secret, Ni | address | port | SPIi).
+    func cookie(prf: any PRFAlgorithm, nonce: [UInt8], remote: SocketAddress, initiatorSPI: IKESPI) -> [UInt8]? {
+        make(prf, version, secret, nonce, remote, initiatorSPI)
+    }
+
+    func verify(_ cookie: [UInt8], prf: any PRFAlgorithm, nonce: [UInt8], remote: SocketAddress, initiatorSPI: IKESPI) -> Bool {
+        guard let first = cookie.first else { return false }
+        let key = first == version ? secret : previous
+        guard first == version || first == version &- 1, let expected = make(prf, first, key, nonce, remote, initiatorSPI) else { return false }
+        return constantTimeEqual(expected.span, cookie.span)
+    }
+
+    func isStale(_ now: Instant) -> Bool { now.since(renewed) > CookieJar.secretTime }
+
+    mutating func renew(secret new: [UInt8], now: Instant) {
+        previous = secret
+        secret = new
+        version &+= 1
+        renewed = now
+    }
+
+    private func make(_ prf: any PRFAlgorithm, _ version: UInt8, _ key: [UInt8], _ nonce: [UInt8], _ remote: SocketAddress, _ spi: IKESPI) -> [UInt8]? {
+        var input = nonce + remote.address.bytes + [UInt8(remote.port >> 8), UInt8(remote.port & 0xff)]
+        for shift in stride(from: 56, through: 0, by: -8) { input.append(UInt8(truncatingIfNeeded: spi.rawValue >> UInt64(shift))) }
+        guard let mac = try? KeySchedule.prf(prf, key: key.span, data: input.span) else { return nil }
+        let bytes = mac.span
+        return [version] + bytes.indices.map { bytes[$0] }
+    }
+}

@@ -1,0 +1,183 @@
+// CREATE_CHILD_SA as the responder: new children and rekeyed ones; a rekey of the IKE SA goes to RekeyIKESA.swift.
+// RFC 7296 sections 1.3.1, 1.3.3, 2.8, 2.9 and 2.25.
+
+import IKECrypto
+import IKEWire
+
+/// One CREATE_CHILD_SA exchange of the peer's, accepted, while a job runs.
+struct ChildAnswer {
+    let messageID: UInt32
+    let offer: ChildOffer
+    let agreement: ChildOffer.Agreement
+    let initiatorNonce: [UInt8]
+    let replacing: ChildSAID?
+}
+
+/// Why a request for a child is refused: what the peer is told, and what our side is told.
+struct ChildRefusal: Error {
+    let notify: Notify
+    let failure: Failure?
+    init(_ notify: Notify, _ failure: Failure? = nil) {
+        self.notify = notify
+        self.failure = failure
+    }
+}
+
+extension Established {
+    func answerCreateChildSA(_ messageID: UInt32, _ payloads: [Payload]) {
+        func refuse(_ type: NotifyType) { respond(.createChildSA, messageID, [.notify(Notify(type))]) }
+        guard case .securityAssociation(let association)? = payloads.first(where: { $0.type == .securityAssociation }), let nonce = payloads.nonce, (16...256).contains(nonce.count) else {
+            return refuse(.invalidSyntax)
+        }
+        //= RFC 7296 §2.25.2: no new exchange on an SA that is closing or replaced.
+        guard phase == .active else { return refuse(.temporaryFailure) }
+        if association.proposals.first?.protocolID == .ike { return answerIKERekey(messageID, payloads, association.proposals, nonce) }
+        switch outgoing {
+        case .preparing(_, .rekeyIKE), .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _), .sent(.deleteIKE, _, _): return refuse(.temporaryFailure)
+        default: break
+        }
+        guard peerSuccessor == nil else { return refuse(.temporaryFailure) }
+
+        var old: ChildSA?
+        for case .notify(let notify) in payloads where notify.type == .rekeySA {
+            //= RFC 7296 §2.25: an SA that is not there cannot be rekeyed; one that is being deleted, not now.
+            guard notify.protocolID == .esp, let spi = UInt32(bytes: notify.spi), let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
+                return respond(.createChildSA, messageID, [.notify(Notify(.childSANotFound, protocolID: notify.protocolID, spi: notify.spi))])
+            }
+            guard child.isCurrent, child.peerRekey == nil else { return refuse(.temporaryFailure) }
+            old = child
+        }
+        guard old != nil || children.count < context.limits.childSAs else { return refuse(.noAdditionalSAs) }
+        do throws(ChildRefusal) {
+            let (offer, agreement) = try negotiate(payloads, association.proposals, policies: old.map { [$0.policy] } ?? sa.connection.children, withoutKeyExchange: false)
+            if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
+                // Ours was not sent yet: the peer's does for both.
+                outgoing = .idle
+                fail(.createChild(creation), Failure(.closed, "the peer rekeyed the child at the same time"))
+            }
+            guard let method = agreement.chosen.transform(.keyExchange) else {
+                let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)
+                return installAnswer(answer, secret: nil, publicValue: nil)
+            }
+            guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }), value.method == method.id, let algorithm = sa.registry.keyExchange(method) else {
+                context.releaseInboundSPI(offer.inboundSPI)
+                //= RFC 7296 §1.3: the method that we would take.
+                throw ChildRefusal(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))
+            }
+            let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)
+            incoming = .agreeingChild(context.run(.generateAndAgree(algorithm, peerValue: value.data), for: sa.localSPI), answer)
+        } catch {
+            if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
+            respond(.createChildSA, messageID, [.notify(error.notify)])
+        }
+    }
+
+    func childAgreed(_ answer: ChildAnswer, _ result: JobResult) {
+        incoming = .idle
+        guard case .generatedAndAgreed(let publicValue, let secret) = result else {
+            context.releaseInboundSPI(answer.offer.inboundSPI)
+            context.emit(.report(.failed(.job(result, "agreeing on a key", sa), connection: sa.connection.name, ikeSA: sa.status)))
+            let type: NotifyType = if case .failed(.crypto(.invalid)) = result { .invalidSyntax } else { .temporaryFailure }
+            return respond(.createChildSA, answer.messageID, [.notify(Notify(type))])
+        }
+        installAnswer(answer, secret: secret, publicValue: publicValue)
+    }
+
+    private func installAnswer(_ answer: ChildAnswer, secret: SecretBox?, publicValue: [UInt8]?) {
+        let nonce = context.randomBytes(32)
+        let old = children.first { $0.id == answer.replacing }
+        guard answer.replacing == nil || old?.isCurrent == true,
+            let child = install(answer.offer, answer.agreement, reqid: old?.reqid, nonces: (answer.initiatorNonce, nonce), secret: secret, asInitiator: false)
+        else {
+            context.releaseInboundSPI(answer.offer.inboundSPI)
+            return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
+        }
+        old?.peerRekey = ChildSA.PeerRekey(lowestNonce: lowest(answer.initiatorNonce, nonce), replacement: child.id)
+        var payloads: [Payload] = [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
+        if let publicValue, let method = answer.agreement.chosen.transform(.keyExchange) { payloads.append(.keyExchange(KeyExchange(method: method.id, data: publicValue))) }
+        payloads += [.trafficSelectorInitiator(answer.agreement.remoteTS), .trafficSelectorResponder(answer.agreement.localTS)]
+        incoming = .installing(child.id, .createChildSA, answer.messageID, payloads: payloads)
+    }
+
+    /// The child of IKE_AUTH, as the responder. `head`: our identity and AUTH payload.
+    func answerFirstChild(_ payloads: [Payload], head: [Payload]) {
+        var proposals: [Proposal] = []
+        for case .securityAssociation(let association) in payloads { proposals = association.proposals }
+        do throws(ChildRefusal) {
+            let (offer, agreement) = try negotiate(payloads, proposals, policies: sa.connection.children, withoutKeyExchange: true)
+            guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
+                context.releaseInboundSPI(offer.inboundSPI)
+                throw ChildRefusal(Notify(.noProposalChosen), Failure(.internalError, "The keys of \(offer.policy.name) could not be derived"))
+            }
+            let tail: [Payload] = [
+                .securityAssociation(SecurityAssociation(proposals: [answered(offer, agreement)])), .trafficSelectorInitiator(agreement.remoteTS), .trafficSelectorResponder(agreement.localTS),
+            ]
+            incoming = .installing(child.id, .ikeAuth, 1, payloads: head + tail)
+        } catch {
+            //= RFC 7296 §1.2: the IKE SA stands without the child.
+            if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
+            respond(.ikeAuth, 1, head + [.notify(error.notify)])
+        }
+        channel.nonces = ([], [])
+    }
+
+    /// The data plane has answered for a child of the peer's: now the exchange is answered.
+    func childInstalled(_ id: ChildSAID, _ exchange: ExchangeType, _ messageID: UInt32, _ payloads: [Payload], failure: String?) {
+        guard let child = children.first(where: { $0.id == id }) else { return incoming = .idle }
+        let old = children.first { $0.peerRekey?.replacement == id }
+        if let failure {
+            let explained = Failure(.dataPlane, "The data plane refused the child \(child.policy.name): \(failure)")
+            context.emit(.report(.failed(explained, connection: sa.connection.name, ikeSA: sa.status)))
+            children.removeAll { $0.id == id }
+            drop(child)
+            old?.peerRekey = nil
+            let head = payloads.filter { $0.type == .identificationResponder || $0.type == .authentication }
+            return respond(exchange, messageID, head + [.notify(Notify(.noProposalChosen))])
+        }
+        child.state = .installed
+        if let old {
+            // Our own packets stay on the old SA until the peer deletes it: it may not have the new one yet. RFC 7296 section 2.8.
+            if old.state == .installed { old.state = .rekeyed }
+            context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
+        } else {
+            context.emit(.activateChildSA(id))
+            context.emit(.report(.childSAUp(sa.status, child.status)))
+        }
+        respond(exchange, messageID, payloads)
+    }
+
+    private func answered(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement) -> Proposal {
+        Proposal(number: agreement.chosen.number, protocolID: .esp, spi: offer.inboundSPI.bytes, transforms: agreement.chosen.transforms)
+    }
+
+    /// The child of ours that fits the peer's selectors and proposals best: one that takes all of the selectors, else the first.
+    private func negotiate(_ payloads: [Payload], _ proposals: [Proposal], policies: [ChildPolicy], withoutKeyExchange: Bool) throws(ChildRefusal) -> (ChildOffer, ChildOffer.Agreement) {
+        var theirs: [TrafficSelector] = [], ours: [TrafficSelector] = [], sent: UInt16?
+        for payload in payloads {
+            switch payload {
+            case .trafficSelectorInitiator(let value): theirs = value
+            case .trafficSelectorResponder(let value): ours = value
+            case .keyExchange(let value): sent = value.method
+            default: break
+            }
+        }
+        guard !theirs.isEmpty, !ours.isEmpty, !proposals.isEmpty else { throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa)) }
+        struct Fit {
+            let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], complete: Bool
+        }
+        let fits = policies.compactMap { policy -> Fit? in
+            let localTS = TrafficSelectors.narrow(configured: policy.localTS.map { $0.resolved(sa.local.address) }, offered: ours)
+            let remoteTS = TrafficSelectors.narrow(configured: policy.remoteTS.map { $0.resolved(sa.remote.address) }, offered: theirs)
+            guard !localTS.isEmpty, !remoteTS.isEmpty else { return nil }
+            return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, complete: TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS))
+        }
+        guard !fits.isEmpty else { throw ChildRefusal(Notify(.tsUnacceptable), .selectorsUnacceptable(theirs: theirs, ours: ours, policies: policies, sa)) }
+        for fit in fits.filter(\.complete) + fits.filter({ !$0.complete }) {
+            guard let chosen = Negotiation.choose(configured: fit.policy.proposals, offered: proposals, protocolID: .esp, keyExchangeSent: sent, withoutKeyExchange: withoutKeyExchange),
+                let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255
+            else { continue }
+            return (ChildOffer(fit.policy, sa: sa, withoutKeyExchange: withoutKeyExchange), ChildOffer.Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: fit.localTS, remoteTS: fit.remoteTS))
+        }
+        throw ChildRefusal(Notify(.noProposalChosen), .noCommonESPProposal(offered: proposals, policies: fits.map(\.policy), sa))
+    }
+}

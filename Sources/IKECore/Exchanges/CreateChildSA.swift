@@ -1,0 +1,283 @@
+// New child SAs and rekeyed ones, as the initiator of the exchange.
+// RFC 7296 sections 1.3.1, 1.3.3, 2.8, 2.8.1 and 2.17.
+
+import IKECrypto
+import IKEWire
+
+/// One CREATE_CHILD_SA exchange of ours for a child.
+struct ChildCreation {
+    let offer: ChildOffer
+    let nonce: [UInt8]
+    let replacing: ChildSAID?
+    let requests: [RequestID]
+    /// With PFS: the method, and our half once it is made.
+    var method: Transform?
+    var key: (any KeyExchangeKey)?
+    /// How often the responder asked for another method.
+    var detours = 0
+    /// The lowest nonce of the exchange, once the responder's is here.
+    var lowestNonce: [UInt8] = []
+}
+
+extension Established {
+    /// An operator, or the start of the connection, wants a child.
+    func createChild(_ policy: ChildPolicy, requests: [RequestID]) {
+        if let child = children.first(where: { $0.policy.name == policy.name && $0.isCurrent }) {
+            return answer(requests, .success("\(policy.name) is already up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
+        }
+        enqueue(.createChild(policy, requests))
+    }
+
+    func startChild(_ policy: ChildPolicy, replacing old: ChildSA?, _ requests: [RequestID]) {
+        if old == nil, let child = children.first(where: { $0.policy.name == policy.name && $0.isCurrent }) {
+            return answer(requests, .success("\(policy.name) is already up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
+        }
+        guard children.count < context.limits.childSAs else {
+            return answer(requests, .failure(Failure(.limit, "The IKE SA with \(sa.remote) has \(children.count) child SAs, which is the limit")))
+        }
+        old?.state = .rekeying
+        let creation = ChildCreation(
+            offer: ChildOffer(policy, sa: sa, withoutKeyExchange: false), nonce: context.randomBytes(32), replacing: old?.id, requests: requests,
+            method: policy.proposals.keyExchangeMethods.first)
+        prepare(creation)
+    }
+
+    private func prepare(_ creation: ChildCreation) {
+        guard let method = creation.method else { return sendChild(creation) }
+        guard let algorithm = sa.registry.keyExchange(method) else {
+            return childFailed(creation, Failure(.internalError, "No loaded plugin provides the key exchange \(method) of \(creation.offer.policy.name)"))
+        }
+        outgoing = .preparing(context.run(.generateKey(algorithm), for: sa.localSPI), .createChild(creation))
+    }
+
+    func childKeyGenerated(_ creation: ChildCreation, _ result: JobResult) {
+        outgoing = .idle
+        guard case .keyGenerated(let key) = result else { return childFailed(creation, .job(result, "generating a key", sa)) }
+        var creation = creation
+        creation.key = key
+        sendChild(creation)
+    }
+
+    private func sendChild(_ creation: ChildCreation) {
+        // The child may have gone, or been rekeyed by the peer, while the key was made.
+        if let id = creation.replacing {
+            guard let old = children.first(where: { $0.id == id }), old.isCurrent, old.peerRekey == nil else {
+                context.releaseInboundSPI(creation.offer.inboundSPI)
+                return answer(creation.requests, .success("the peer rekeyed it at the same time"))
+            }
+            old.state = .rekeying
+        }
+        var payloads: [Payload] = []
+        if let old = children.first(where: { $0.id == creation.replacing }) {
+            //= RFC 7296 §1.3.3: the SPI is the one that the sender expects in inbound packets.
+            payloads.append(.notify(Notify(.rekeySA, protocolID: .esp, spi: old.inboundSPI.bytes)))
+        }
+        payloads += [.securityAssociation(SecurityAssociation(proposals: creation.offer.proposals)), .nonce(creation.nonce)]
+        if let key = creation.key, let method = creation.method { payloads.append(.keyExchange(KeyExchange(method: method.id, data: key.publicValue))) }
+        payloads += [.trafficSelectorInitiator(creation.offer.localTS), .trafficSelectorResponder(creation.offer.remoteTS)]
+        send(.createChild(creation), payloads)
+    }
+
+    func childAnswered(_ creation: ChildCreation, _ payloads: [Payload]) {
+        for case .notify(let notify) in payloads {
+            switch notify.type {
+            case .temporaryFailure: return childPostponed(creation)
+            case .childSANotFound: return childNotFound(creation)
+            case .invalidKEPayload:
+                //= RFC 7296 §1.3: again, with the method that the responder names, if we offered it.
+                guard notify.data.count == 2, creation.detours < 3,
+                    let method = creation.offer.proposals.keyExchangeMethods.first(where: { $0.id == UInt16(notify.data[0]) << 8 | UInt16(notify.data[1]) }), method != creation.method
+                else { return childFailed(creation, .refusedChild(notify, creation.offer, sa)) }
+                var again = creation
+                again.method = method
+                again.key = nil
+                again.detours += 1
+                return prepare(again)
+            default: break
+            }
+        }
+        var creation = creation
+        var peerValue: KeyExchange?
+        for payload in payloads {
+            if case .nonce(let nonce) = payload { creation.lowestNonce = lowest(creation.nonce, nonce) }
+            if case .keyExchange(let value) = payload { peerValue = value }
+        }
+        guard let key = creation.key, let peerValue, peerValue.method == creation.method?.id else { return childCompleted(creation, payloads, nil) }
+        outgoing = .agreeing(context.run(.agree(key, peerValue: peerValue.data), for: sa.localSPI), .createChild(creation), payloads: payloads)
+    }
+
+    func childAgreed(_ creation: ChildCreation, _ payloads: [Payload], _ result: JobResult) {
+        outgoing = .idle
+        guard case .agreed(let secret) = result else { return childRefused(creation, payloads, .job(result, "agreeing on a key", sa)) }
+        childCompleted(creation, payloads, secret)
+    }
+
+    private func childCompleted(_ creation: ChildCreation, _ payloads: [Payload], _ secret: SecretBox?) {
+        let agreement: ChildOffer.Agreement
+        do throws(Failure) { agreement = try creation.offer.agreement(payloads, sa) } catch {
+            return error.code == .peerMisbehaved ? childRefused(creation, payloads, error) : childFailed(creation, error)
+        }
+        guard let nonce = payloads.nonce, (16...256).contains(nonce.count) else { return childRefused(creation, payloads, .badAnswer("its answer has no nonce", sa)) }
+        //= RFC 7296 §1.3.1: a key exchange was chosen exactly when there is a shared secret.
+        guard agreement.chosen.transform(.keyExchange).map({ $0 == creation.method && secret != nil }) ?? (secret == nil) else {
+            return childRefused(creation, payloads, .badAnswer("its answer chooses a key exchange that was not made", sa))
+        }
+        let old = children.first { $0.id == creation.replacing }
+        guard let child = install(creation.offer, agreement, reqid: old?.reqid, nonces: (creation.nonce, nonce), secret: secret, asInitiator: true) else {
+            return childRefused(creation, payloads, Failure(.internalError, "The keys of \(creation.offer.policy.name) could not be derived"))
+        }
+        outgoing = .installing(child.id, creation)
+    }
+
+    /// The data plane has answered for a child of ours.
+    func childInstalled(_ id: ChildSAID, _ creation: ChildCreation?, failure: String?) {
+        guard let child = children.first(where: { $0.id == id }) else { return }
+        if let failure {
+            let explained = Failure(.dataPlane, "The data plane refused the child \(child.policy.name): \(failure)")
+            context.emit(.report(.failed(explained, connection: sa.connection.name, ikeSA: sa.status)))
+            answer(creation?.requests ?? [], .failure(explained))
+            children.first { $0.id == creation?.replacing }?.state = .installed
+            child.state = .installed
+            return enqueue(.deleteChild(id, []))
+        }
+        child.state = .installed
+        let old = children.first { $0.id == creation?.replacing }
+        if let creation, let old, let peer = old.peerRekey, children.contains(where: { $0.id == peer.replacement }) {
+            //= RFC 7296 §2.8.1: of two simultaneous rekeys the one with the lowest of the four nonces is redundant.
+            if isLower(creation.lowestNonce, than: peer.lowestNonce) {
+                answer(creation.requests, .success("the peer rekeyed it at the same time"))
+                return enqueueFirst(.deleteChild(id, []))
+            }
+        }
+        context.emit(.activateChildSA(id))
+        if let old {
+            context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
+            old.state = .rekeyed
+            enqueueFirst(.deleteChild(old.id, []))
+            answer(creation?.requests ?? [], .success("rekeyed \(child.policy.name): SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex)"))
+        } else {
+            context.emit(.report(.childSAUp(sa.status, child.status)))
+            answer(creation?.requests ?? [], .success("\(child.policy.name) is up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
+        }
+    }
+
+    // MARK: What goes wrong
+
+    private func childPostponed(_ creation: ChildCreation) {
+        context.releaseInboundSPI(creation.offer.inboundSPI)
+        if let id = creation.replacing {
+            guard let old = children.first(where: { $0.id == id }), old.isCurrent else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
+            old.state = .installed
+            if old.peerRekey == nil { postpone(.rekeyChild(id, creation.requests)) } else { answer(creation.requests, .success("the peer rekeyed it at the same time")) }
+        } else {
+            postpone(.createChild(creation.offer.policy, creation.requests))
+        }
+    }
+
+    /// RFC 7296 section 2.25.1: the peer no longer has the child that we rekey: drop it, and begin anew.
+    private func childNotFound(_ creation: ChildCreation) {
+        context.releaseInboundSPI(creation.offer.inboundSPI)
+        guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
+        children.removeAll { $0.id == old.id }
+        drop(old)
+        enqueue(.createChild(creation.offer.policy, creation.requests))
+    }
+
+    /// Nothing was made at the other end.
+    private func childFailed(_ creation: ChildCreation, _ failure: Failure) {
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        fail(.createChild(creation), failure)
+        guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
+        old.state = .installed
+        // Tried once more half way to the end of the old one's life.
+        if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + .nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)) }
+    }
+
+    /// The other end has made a child that we cannot use: tell it so.
+    private func childRefused(_ creation: ChildCreation, _ payloads: [Payload], _ failure: Failure) {
+        childFailed(creation, failure)
+        guard case .securityAssociation(let answer)? = payloads.first(where: { $0.type == .securityAssociation }), let spi = answer.proposals.first?.spi, spi.count == 4 else { return }
+        send(.informational, [.delete(Delete(protocolID: .esp, spis: [creation.offer.inboundSPI]))])
+    }
+
+    // MARK: IKE_AUTH
+
+    /// The child negotiated in IKE_AUTH, as the initiator.
+    func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID]) {
+        let creation = ChildCreation(offer: offer, nonce: [], replacing: nil, requests: requests)
+        do throws(Failure) {
+            let agreement = try offer.agreement(payloads, sa)
+            guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: true) else {
+                throw Failure(.internalError, "The keys of \(offer.policy.name) could not be derived")
+            }
+            outgoing = .installing(child.id, creation)
+        } catch {
+            context.emit(.report(.failed(error, connection: sa.connection.name, ikeSA: sa.status)))
+            fail(.createChild(creation), error)
+            // An IKE SA without a child serves nobody.
+            enqueue(.deleteIKE([], reason: "its first child was refused"))
+        }
+    }
+
+    // MARK: Both roles
+
+    /// Derives the keys of a child and hands them to the data plane.
+    func install(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement, reqid: UInt32?, nonces: (initiator: [UInt8], responder: [UInt8]), secret: SecretBox?, asInitiator: Bool) -> ChildSA? {
+        guard let lengths = sa.registry.espKeyLengths(agreement.chosen), let encryption = agreement.chosen.transform(.encryption) else { return nil }
+        let count = 2 * (lengths.encryption + lengths.integrity)
+        guard let material = try? KeySchedule.childKeyMaterial(
+            prf: channel.suite.prf, d: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder, count: count)
+        else { return nil }
+        //= RFC 7296 §2.17: first the keys for packets from the initiator; encryption before integrity.
+        let half = lengths.encryption + lengths.integrity
+        let initiatorKey = SecretBox(material.slice(0, lengths.encryption))
+        let initiatorIntegrity = SecretBox(material.slice(lengths.encryption, lengths.integrity))
+        let responderKey = SecretBox(material.slice(half, lengths.encryption))
+        let responderIntegrity = SecretBox(material.slice(half + lengths.encryption, lengths.integrity))
+        let policy = offer.policy
+        let esn = agreement.chosen.transform(.extendedSequenceNumbers)?.id == 1
+        let shared = reqid.map { context.retainReqid($0) } ?? context.reqid(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
+        let child = ChildSA(
+            id: context.newChildID(for: sa.localSPI), policy: policy, reqid: shared, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
+            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, encapsulated: sa.encapsulated, installed: now)
+        let life = policy.lifetime
+        if life.rekeyTime > .zero {
+            child.rekeyAt = Instant(nanoseconds: (now + life.rekeyTime).nanoseconds - context.jitter(upTo: min(life.randTime, life.rekeyTime)).wholeNanoseconds)
+        }
+        if life.lifeTime > .zero { child.expiresAt = now + life.lifeTime }
+        children.append(child)
+        context.exportKeys(child, sa, encryption: encryption, integrity: agreement.chosen.transform(.integrity), asInitiator ? (responderKey, responderIntegrity) : (initiatorKey, initiatorIntegrity), asInitiator ? (initiatorKey, initiatorIntegrity) : (responderKey, responderIntegrity))
+        context.emit(
+            .installChildSA(
+                ChildSAParameters(
+                    id: child.id, ikeSA: sa.id, reqid: child.reqid, name: policy.name, inboundSPI: child.inboundSPI, outboundSPI: child.outboundSPI, encryption: encryption,
+                    integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, localTS: child.localTS, remoteTS: child.remoteTS, local: sa.local, remote: sa.remote,
+                    encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
+                    softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
+                    provider: sa.connection.provider,
+                    inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
+                    outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
+        return child
+    }
+
+    private func soft(_ limit: UInt64, _ random: UInt64) -> UInt64 { limit == 0 ? 0 : max(1, limit - context.jitter(upTo: min(random, limit - 1))) }
+}
+
+/// The lower of two nonces, as byte strings; a prefix is lower. RFC 7296 section 2.8.1.
+func lowest(_ a: [UInt8], _ b: [UInt8]) -> [UInt8] { isLower(a, than: b) ? a : b }
+func isLower(_ a: [UInt8], than b: [UInt8]) -> Bool { a.lexicographicallyPrecedes(b) }
+
+extension [Payload] {
+    var nonce: [UInt8]? {
+        for case .nonce(let nonce) in self { return nonce }
+        return nil
+    }
+}
+
+extension UInt32 {
+    /// Eight hexadecimal digits.
+    package var hex: String {
+        let digits = String(self, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
+    }
+}

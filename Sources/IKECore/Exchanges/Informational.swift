@@ -1,0 +1,115 @@
+// INFORMATIONAL exchanges: Delete in both roles, liveness, error notifications.
+// RFC 7296 sections 1.4, 1.4.1, 1.5 and 2.25.
+
+import IKEWire
+
+extension Established {
+    // MARK: Ours
+
+    func startDelete(child id: ChildSAID, _ requests: [RequestID]) {
+        guard let child = children.first(where: { $0.id == id }), child.removeAt == nil, child.state != .deleting else { return answer(requests, .success("it is gone already")) }
+        if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
+        child.state = .deleting
+        //= RFC 7296 §1.4.1: the SPI that we expect in inbound packets.
+        send(.deleteChild(id, requests), [.delete(Delete(protocolID: .esp, spis: [child.inboundSPI]))])
+    }
+
+    /// The peer has answered our Delete of a child.
+    func childDeleted(_ id: ChildSAID, _ requests: [RequestID]) {
+        if let child = children.first(where: { $0.id == id }) { retire(child) }
+        answer(requests, .success("closed"))
+    }
+
+    func startDelete(_ requests: [RequestID], _ reason: String) {
+        if phase == .active { phase = .deleting }
+        send(.deleteIKE(requests, reason: reason), [.delete(Delete(protocolID: .ike))])
+    }
+
+    func ikeDeleted(_ requests: [RequestID], _ reason: String) {
+        answer(requests, .success("closed"))
+        end(reason)
+    }
+
+    /// The outbound SA goes at once, the inbound one when the packets on the way have come.
+    private func retire(_ child: ChildSA) {
+        guard child.removeAt == nil else { return }
+        context.emit(.removeChildSA(child.id, keepInbound: true))
+        child.state = .rekeyed
+        child.removeAt = now + context.limits.inboundGrace
+    }
+
+    func childDeadline(_ child: ChildSA) {
+        if let at = child.removeAt {
+            guard at <= now else { return }
+            children.removeAll { $0.id == child.id }
+            return drop(child)
+        }
+        if let at = child.expiresAt, at <= now, child.state != .deleting {
+            child.expiresAt = nil
+            enqueue(.deleteChild(child.id, []))
+        } else if let at = child.rekeyAt, at <= now, child.state == .installed {
+            child.rekeyAt = nil
+            enqueue(.rekeyChild(child.id, []))
+        }
+    }
+
+    /// The data plane has counted a limit. RFC 4301 section 4.4.2.1.
+    func childSAExpired(_ id: ChildSAID, hard: Bool) {
+        guard let child = children.first(where: { $0.id == id }), child.removeAt == nil else { return }
+        if hard {
+            guard child.state != .deleting else { return }
+            enqueue(.deleteChild(id, []))
+        } else if child.state == .installed {
+            enqueue(.rekeyChild(id, []))
+        }
+    }
+
+    // MARK: The peer's
+
+    func answerInformational(_ messageID: UInt32, _ payloads: [Payload]) {
+        var answered: [UInt32] = []
+        var closing: String?
+        var restart: [String] = []
+        for payload in payloads {
+            switch payload {
+            case .delete(let delete) where delete.protocolID == .ike: closing = closing ?? "the peer closed it"
+            case .delete(let delete) where delete.protocolID == .esp:
+                for spi in delete.spis {
+                    guard let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else { continue }
+                    //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
+                    if child.state != .deleting { answered.append(child.inboundSPI) }
+                    if let name = peerDeleted(child) { restart.append(name) }
+                }
+            case .notify(let notify) where notify.type == .authenticationFailed: closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
+            case .notify(let notify) where notify.type == .invalidSyntax: closing = "the peer could not read our message (INVALID_SYNTAX)"
+            default: break
+            }
+        }
+        guard let closing else {
+            respond(.informational, messageID, answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))])
+            for name in restart { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .zero, request: nil)) }
+            return
+        }
+        //= RFC 7296 §1.4.1: closing an IKE SA is answered with an empty message.
+        respond(.informational, messageID, [])
+        // The peer won a collision of rekeys that we have not seen the end of. RFC 7296 section 2.25.2.
+        if let successor = peerSuccessor { succeed(by: successor.sa) }
+        let wanted = phase == .active ? children.filter { $0.isCurrent && $0.policy.closeAction == .start }.map(\.policy.name) : []
+        end(closing)
+        for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .seconds(1), request: nil)) }
+    }
+
+    /// The peer deletes a child. Returns the child's name where it should come up again.
+    private func peerDeleted(_ child: ChildSA) -> String? {
+        if let rekey = child.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) {
+            // The peer has moved to the pair that replaces this one; so do we. RFC 7296 section 2.8.
+            context.emit(.activateChildSA(replacement.id))
+            retire(child)
+            return nil
+        }
+        let unexpected = child.isCurrent
+        if unexpected { context.emit(.report(.childSADown(sa.status, child.status))) }
+        retire(child)
+        return unexpected && child.policy.closeAction == .start ? child.policy.name : nil
+    }
+}

@@ -1,0 +1,205 @@
+// New keys for the IKE SA itself: a new SA takes over the children, and the old one is deleted.
+// RFC 7296 sections 1.3.2, 2.8, 2.8.2, 2.18 and 2.25.2.
+
+import IKECrypto
+import IKEWire
+
+/// Our rekey of the IKE SA.
+struct IKERekey {
+    /// Our SPI of the new SA.
+    let spi: IKESPI
+    let nonce: [UInt8]
+    let offered: [Proposal]
+    let requests: [RequestID]
+    var method: Transform
+    var key: (any KeyExchangeKey)?
+    var detours = 0
+}
+
+/// The peer's rekey of the IKE SA, accepted, while a job runs.
+struct IKERekeyAnswer {
+    let messageID: UInt32
+    let suite: IKESuite
+    let chosen: Proposal
+    let peerSPI: IKESPI
+    let initiatorNonce: [UInt8]
+}
+
+extension Established {
+    // MARK: Ours
+
+    func startIKERekey(_ requests: [RequestID]) {
+        guard peerSuccessor == nil else { return answer(requests, .success("the peer is rekeying it")) }
+        guard let method = sa.connection.proposals.keyExchangeMethods.first else { return answer(requests, .failure(Failure(.internalError, "The connection has no key exchange method"))) }
+        let spi = context.newIKESPI()
+        // The method in use now is the one that the peer is known to take.
+        let current = sa.transforms.first { $0.type == .keyExchange } ?? method
+        prepare(IKERekey(spi: spi, nonce: context.randomBytes(32), offered: Negotiation.offer(sa.connection.proposals, spi: spi.bytes), requests: requests, method: current))
+    }
+
+    private func prepare(_ rekey: IKERekey) {
+        guard let algorithm = sa.registry.keyExchange(rekey.method) else { return rekeyFailed(rekey, Failure(.internalError, "No loaded plugin provides the key exchange \(rekey.method)")) }
+        outgoing = .preparing(context.run(.generateKey(algorithm), for: sa.localSPI), .rekeyIKE(rekey))
+    }
+
+    func ikeKeyGenerated(_ rekey: IKERekey, _ result: JobResult) {
+        outgoing = .idle
+        guard case .keyGenerated(let key) = result else { return rekeyFailed(rekey, .job(result, "generating a key", sa)) }
+        var rekey = rekey
+        rekey.key = key
+        send(.rekeyIKE(rekey), [
+            .securityAssociation(SecurityAssociation(proposals: rekey.offered)), .nonce(rekey.nonce), .keyExchange(KeyExchange(method: rekey.method.id, data: key.publicValue)),
+        ])
+    }
+
+    func ikeRekeyAnswered(_ rekey: IKERekey, _ payloads: [Payload]) {
+        for case .notify(let notify) in payloads where notify.type.isError {
+            if notify.type == .invalidKEPayload, notify.data.count == 2, rekey.detours < 3,
+                let method = rekey.offered.keyExchangeMethods.first(where: { $0.id == UInt16(notify.data[0]) << 8 | UInt16(notify.data[1]) }), method != rekey.method
+            {
+                var again = rekey
+                again.method = method
+                again.detours += 1
+                return prepare(again)
+            }
+            if notify.type == .temporaryFailure {
+                if let successor = peerSuccessor { return resolve(rekey, lost: successor) }
+                return postpone(.rekeyIKE(rekey.requests))
+            }
+            return rekeyFailed(rekey, .refusedRekey(notify, sa))
+        }
+        var answer: [Proposal] = [], value: KeyExchange?
+        for payload in payloads {
+            if case .securityAssociation(let association) = payload { answer = association.proposals }
+            if case .keyExchange(let exchange) = payload { value = exchange }
+        }
+        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none,
+            let value, value.method == rekey.method.id, chosen.transform(.keyExchange) == rekey.method, let key = rekey.key, sa.registry.suite(chosen) != nil,
+            let nonce = payloads.nonce, (16...256).contains(nonce.count)
+        else { return rekeyFailed(rekey, .badAnswer("its answer to the rekey of the IKE SA chooses what was not offered", sa)) }
+        outgoing = .agreeing(context.run(.agree(key, peerValue: value.data), for: sa.localSPI), .rekeyIKE(rekey), payloads: payloads)
+    }
+
+    func ikeAgreed(_ rekey: IKERekey, _ payloads: [Payload], _ result: JobResult) {
+        outgoing = .idle
+        guard case .agreed(let box) = result, let secret = box.take() else { return rekeyFailed(rekey, .job(result, "agreeing on a key", sa)) }
+        var answer: [Proposal] = []
+        for case .securityAssociation(let association) in payloads { answer = association.proposals }
+        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), let suite = sa.registry.suite(chosen),
+            let nonce = payloads.nonce, let successor = makeSuccessor(suite, chosen, secret, localSPI: rekey.spi, peerSPI: peerSPI, nonces: (rekey.nonce, nonce), asInitiator: true)
+        else { return rekeyFailed(rekey, Failure(.internalError, "The keys of the new IKE SA could not be derived")) }
+        context.adopt(successor)
+        if let peer = peerSuccessor, isLower(lowest(rekey.nonce, nonce), than: peer.lowestNonce) {
+            //= RFC 7296 §2.8.2: the SA made with the lowest of the four nonces is redundant, and its maker deletes it.
+            successor.established?.enqueue(.deleteIKE([], reason: "the peer's simultaneous rekey takes its place"))
+            successor.state = successor.established?.settled() ?? .dead
+            return resolve(rekey, lost: peer)
+        }
+        if let peer = peerSuccessor { peer.sa.established?.phase = .redundant(until: now + context.limits.rekeyedTime) }
+        peerSuccessor = nil
+        self.answer(rekey.requests, .success("rekeyed the IKE SA: SPIs \(successor.initiatorSPI) and \(successor.responderSPI)"))
+        succeed(by: successor)
+        enqueue(.deleteIKE([], reason: "it was rekeyed"))
+    }
+
+    /// Our rekey lost against the peer's, or failed while the peer's went through.
+    private func resolve(_ rekey: IKERekey, lost peer: PeerSuccessor) {
+        peerSuccessor = nil
+        answer(rekey.requests, .success("the peer rekeyed it at the same time"))
+        succeed(by: peer.sa)
+    }
+
+    private func rekeyFailed(_ rekey: IKERekey, _ failure: Failure) {
+        if let peer = peerSuccessor { return resolve(rekey, lost: peer) }
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        answer(rekey.requests, .failure(failure))
+        if let end = expiresAt { rekeyAt = now + .nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)) }
+    }
+
+    // MARK: The peer's
+
+    func answerIKERekey(_ messageID: UInt32, _ payloads: [Payload], _ proposals: [Proposal], _ nonce: [UInt8]) {
+        func refuse(_ notify: Notify) { respond(.createChildSA, messageID, [.notify(notify)]) }
+        switch outgoing {
+        case .idle, .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _), .sent(.informational, _, _): break
+        case .preparing(_, .rekeyIKE(let rekey)):
+            // Ours was not sent yet: the peer's does for both.
+            outgoing = .idle
+            answer(rekey.requests, .success("the peer rekeyed it at the same time"))
+        //= RFC 7296 §2.25.2: not while a child is being made, rekeyed or deleted.
+        default: return refuse(Notify(.temporaryFailure))
+        }
+        guard peerSuccessor == nil else { return refuse(Notify(.temporaryFailure)) }
+        guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }) else { return refuse(Notify(.invalidSyntax)) }
+        guard let chosen = Negotiation.choose(configured: sa.connection.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
+            let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none, let suite = sa.registry.suite(chosen), let method = chosen.transform(.keyExchange)
+        else {
+            context.emit(.report(.failed(.noCommonIKEProposal(offered: proposals, connections: [sa.connection], sa), connection: sa.connection.name, ikeSA: sa.status)))
+            return refuse(Notify(.noProposalChosen))
+        }
+        guard method.id == value.method else { return refuse(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)])) }
+        let answer = IKERekeyAnswer(messageID: messageID, suite: suite, chosen: chosen, peerSPI: peerSPI, initiatorNonce: nonce)
+        incoming = .agreeingIKE(context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI), answer)
+    }
+
+    func ikeAgreed(_ answer: IKERekeyAnswer, _ result: JobResult) {
+        incoming = .idle
+        let spi = context.newIKESPI()
+        let nonce = context.randomBytes(32)
+        guard phase == .active, case .generatedAndAgreed(let publicValue, let box) = result, let secret = box.take(), let method = answer.chosen.transform(.keyExchange),
+            let successor = makeSuccessor(answer.suite, answer.chosen, secret, localSPI: spi, peerSPI: answer.peerSPI, nonces: (answer.initiatorNonce, nonce), asInitiator: false)
+        else {
+            let type: NotifyType = if case .failed(.crypto(.invalid)) = result { .invalidSyntax } else { .temporaryFailure }
+            return respond(.createChildSA, answer.messageID, [.notify(Notify(type))])
+        }
+        context.adopt(successor)
+        let chosen = Proposal(number: answer.chosen.number, protocolID: .ike, spi: spi.bytes, transforms: answer.chosen.transforms)
+        respond(.createChildSA, answer.messageID, [
+            .securityAssociation(SecurityAssociation(proposals: [chosen])), .nonce(nonce), .keyExchange(KeyExchange(method: method.id, data: publicValue)),
+        ])
+        switch outgoing {
+        case .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _):
+            // Both rekey at once: which one stays shows when the answer to ours is here.
+            peerSuccessor = PeerSuccessor(sa: successor, lowestNonce: lowest(answer.initiatorNonce, nonce))
+        default: succeed(by: successor)
+        }
+    }
+
+    // MARK: The new SA
+
+    private func makeSuccessor(_ suite: IKESuite, _ chosen: Proposal, _ secret: borrowing SecretBytes, localSPI: IKESPI, peerSPI: IKESPI, nonces: (initiator: [UInt8], responder: [UInt8]), asInitiator: Bool) -> IKESA? {
+        let successor = IKESA(
+            context: context, connection: sa.connection, isInitiator: asInitiator, localSPI: localSPI, remoteSPI: peerSPI, local: sa.local, remote: sa.remote, marked: sa.marked)
+        successor.nat = sa.nat
+        successor.localIdentity = sa.localIdentity
+        successor.remoteIdentity = sa.remoteIdentity
+        successor.transforms = chosen.transforms
+        do throws(CryptoError) {
+            let keys = try KeySchedule.rekeyed(
+                suite: suite, oldPRF: channel.suite.prf, oldD: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder,
+                initiatorSPI: successor.initiatorSPI, responderSPI: successor.responderSPI)
+            let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: asInitiator, random: sa.registry.random)
+            successor.exportKeys(channel)
+            successor.state = .established(Established(successor, channel, window: MessageWindow()))
+            return successor
+        } catch { return nil }
+    }
+
+    /// Hands the children and all that waits to the new SA. RFC 7296 section 1.3.2.
+    func succeed(by successor: IKESA) {
+        guard let heir = successor.established else { return }
+        let previous = status(of: .rekeyed)
+        heir.children = children
+        children = []
+        for child in heir.children { context.moveChild(child.id, to: successor.localSPI) }
+        for task in takeTasks() {
+            if case .deleteIKE = task { enqueue(task) } else if case .rekeyIKE(let requests) = task { answer(requests, .success("it has just been rekeyed")) } else { heir.enqueue(task) }
+        }
+        phase = .rekeyed(until: now + context.limits.rekeyedTime)
+        rekeyAt = nil
+        expiresAt = nil
+        context.emit(.report(.ikeSARekeyed(previous: previous, current: heir.status(of: .established))))
+        successor.state = heir.settled()
+        context.adopt(successor)
+    }
+}

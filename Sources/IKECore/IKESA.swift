@@ -1,0 +1,225 @@
+// One IKE SA: who it is between, and the state that it is in. Hands each event to the state, and keeps the state that comes back.
+// RFC 7296 section 2.
+
+import IKECrypto
+import IKEWire
+
+final class IKESA {
+    let id: IKESAID
+    unowned let context: Context
+    /// Whether we are the original initiator.
+    let isInitiator: Bool
+    let localSPI: IKESPI
+    var remoteSPI: IKESPI
+    var connection: Connection
+    var local: SocketAddress
+    var remote: SocketAddress
+    /// Whether messages travel behind a non-ESP marker.
+    var marked: Bool
+    var nat = NATDetection.Verdict()
+    var localIdentity: Identification?
+    var remoteIdentity: Identification?
+    /// The transforms chosen for this IKE SA.
+    var transforms: [Transform] = []
+    var initialContact = false
+    var state: State = .dead
+    /// When this SA is next in the endpoint's queue.
+    var scheduled: Instant?
+
+    init(context: Context, connection: Connection, isInitiator: Bool, localSPI: IKESPI, remoteSPI: IKESPI, local: SocketAddress, remote: SocketAddress, marked: Bool) {
+        id = context.newIKESAID()
+        self.context = context
+        self.connection = connection
+        self.isInitiator = isInitiator
+        self.localSPI = localSPI
+        self.remoteSPI = remoteSPI
+        self.local = local
+        self.remote = remote
+        self.marked = marked
+    }
+
+    var initiatorSPI: IKESPI { isInitiator ? localSPI : remoteSPI }
+    var responderSPI: IKESPI { isInitiator ? remoteSPI : localSPI }
+    var registry: Registry { context.crypto.registry(connection.provider) }
+    var now: Instant { context.now }
+    /// ESP travels in UDP.
+    var encapsulated: Bool { nat.localBehindNAT || nat.remoteBehindNAT || connection.encap }
+
+    // MARK: Sending
+
+    func header(_ exchange: ExchangeType, messageID: UInt32, response: Bool) -> Header {
+        var flags: HeaderFlags = isInitiator ? .initiator : []
+        if response { flags.insert(.response) }
+        return Header(initiatorSPI: initiatorSPI, responderSPI: responderSPI, exchangeType: exchange, flags: flags, messageID: messageID)
+    }
+
+    func transmit(_ bytes: [UInt8]) { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
+
+    /// Moves to the ports that pass a NAT. RFC 7296 section 2.23.
+    func floatPorts() {
+        guard !marked else { return }
+        local.port = context.limits.natPort
+        if remote.port == 500 { remote.port = 4500 }
+        marked = true
+    }
+
+    // MARK: Events
+
+    func received(_ header: Header, _ datagram: Datagram) {
+        state = switch state {
+        case .initSent(let current): current.received(header, datagram, self)
+        case .authSent(let current): current.received(header, datagram, self)
+        case .awaitingAuth(let current): current.received(header, datagram, self)
+        case .established(let current): current.received(header, datagram)
+        case .closed(let current): current.received(header, datagram, self)
+        // The peer repeats itself while a job runs: the answer follows.
+        case .generatingKey(let current): .generatingKey(current)
+        case .agreeing(let current): .agreeing(current)
+        case .signing(let current): .signing(current)
+        case .verifyingResponder(let current): .verifyingResponder(current)
+        case .answering(let current): .answering(current)
+        case .verifyingInitiator(let current): .verifyingInitiator(current)
+        case .signingAnswer(let current): .signingAnswer(current)
+        case .dead: .dead
+        }
+    }
+
+    func jobFinished(_ job: JobID, _ result: JobResult) {
+        state = switch state {
+        case .generatingKey(let current): current.job == job ? current.finished(result, self) : .generatingKey(current)
+        case .agreeing(let current): current.job == job ? current.finished(result, self) : .agreeing(current)
+        case .signing(let current): current.job == job ? current.finished(result, self) : .signing(current)
+        case .verifyingResponder(let current): current.job == job ? current.finished(result, self) : .verifyingResponder(current)
+        case .answering(let current): current.job == job ? current.finished(result, self) : .answering(current)
+        case .verifyingInitiator(let current): current.job == job ? current.finished(result, self) : .verifyingInitiator(current)
+        case .signingAnswer(let current): current.job == job ? current.finished(result, self) : .signingAnswer(current)
+        case .established(let current): current.jobFinished(job, result)
+        // A job of an exchange that was given up: its result is dropped.
+        case .initSent(let current): .initSent(current)
+        case .authSent(let current): .authSent(current)
+        case .awaitingAuth(let current): .awaitingAuth(current)
+        case .closed(let current): .closed(current)
+        case .dead: .dead
+        }
+    }
+
+    func deadlineReached() {
+        state = switch state {
+        case .initSent(let current): current.deadlineReached(self)
+        case .authSent(let current): current.deadlineReached(self)
+        case .awaitingAuth(let current): current.deadlineReached(self)
+        case .established(let current): current.deadlineReached()
+        case .closed(let current): current.deadlineReached(self)
+        case .generatingKey(let current): current.work.deadlineReached(self) ? .dead : .generatingKey(current)
+        case .agreeing(let current): current.work.deadlineReached(self) ? .dead : .agreeing(current)
+        case .signing(let current): current.work.deadlineReached(self) ? .dead : .signing(current)
+        case .verifyingResponder(let current): current.work.deadlineReached(self) ? .dead : .verifyingResponder(current)
+        case .answering(let current): current.deadline <= now ? .dead : .answering(current)
+        case .verifyingInitiator(let current): current.deadline <= now ? .dead : .verifyingInitiator(current)
+        case .signingAnswer(let current): current.deadline <= now ? .dead : .signingAnswer(current)
+        case .dead: .dead
+        }
+    }
+
+    var nextDeadline: Instant? {
+        switch state {
+        case .initSent(let current): current.retransmission.deadline
+        case .authSent(let current): current.retransmission.deadline
+        case .awaitingAuth(let current): current.deadline
+        case .established(let current): current.nextDeadline
+        case .closed(let current): current.nextDeadline
+        case .generatingKey(let current): current.work.deadline
+        case .agreeing(let current): current.work.deadline
+        case .signing(let current): current.work.deadline
+        case .verifyingResponder(let current): current.work.deadline
+        case .answering(let current): current.deadline
+        case .verifyingInitiator(let current): current.deadline
+        case .signingAnswer(let current): current.deadline
+        case .dead: nil
+        }
+    }
+
+    /// The established part, if there is one.
+    var established: Established? {
+        if case .established(let current) = state { current } else { nil }
+    }
+
+    var isDead: Bool { if case .dead = state { true } else { false } }
+
+    /// Answered an IKE_SA_INIT request, and the peer has not proven itself.
+    var isHalfOpen: Bool {
+        switch state {
+        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer: true
+        default: false
+        }
+    }
+
+    /// Initiating, and not established yet.
+    var isConnecting: Bool {
+        switch state {
+        case .generatingKey, .initSent, .agreeing, .signing, .authSent, .verifyingResponder: true
+        default: false
+        }
+    }
+
+    /// Another request for a child while the first exchanges run: it waits for them.
+    func enqueue(_ child: ChildPolicy, _ request: RequestID?) {
+        switch state {
+        case .generatingKey(var current):
+            current.work.add(child, request)
+            state = .generatingKey(current)
+        case .initSent(var current):
+            current.work.add(child, request)
+            state = .initSent(current)
+        case .agreeing(var current):
+            current.work.add(child, request)
+            state = .agreeing(current)
+        case .signing(var current):
+            current.work.add(child, request)
+            state = .signing(current)
+        case .authSent(var current):
+            current.work.add(child, request)
+            state = .authSent(current)
+        case .verifyingResponder(var current):
+            current.work.add(child, request)
+            state = .verifyingResponder(current)
+        case .established(let current):
+            current.createChild(child, requests: request.map { [$0] } ?? [])
+            state = current.settled()
+        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer, .closed, .dead:
+            if let request { context.emit(.answer(request, .failure(Failure(.closed, "The IKE SA is not ready for a child")))) }
+        }
+    }
+
+    /// Ends the SA without a word to the peer: everything goes at once.
+    func abandon(_ failure: Failure) {
+        defer { state = .dead }
+        switch state {
+        case .generatingKey(let current): current.work.fail(failure, self, retry: false)
+        case .initSent(let current): current.work.fail(failure, self, retry: false)
+        case .agreeing(let current): current.work.fail(failure, self, retry: false)
+        case .signing(let current): current.work.fail(failure, self, retry: false)
+        case .authSent(let current): current.work.fail(failure, self, retry: false)
+        case .verifyingResponder(let current): current.work.fail(failure, self, retry: false)
+        case .established(let current): current.dismantle(failure)
+        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer, .closed, .dead: break
+        }
+    }
+}
+
+/// The states of an IKE SA. A responder's begin with `answering`, an initiator's with `generatingKey`.
+enum State {
+    case dead
+    case generatingKey(GeneratingKey)
+    case initSent(InitSent)
+    case agreeing(Agreeing)
+    case signing(Signing)
+    case authSent(AuthSent)
+    case verifyingResponder(VerifyingResponder)
+    case answering(Answering)
+    case awaitingAuth(AwaitingAuth)
+    case verifyingInitiator(VerifyingInitiator)
+    case signingAnswer(SigningAnswer)
+    case established(Established)
+    case closed(Closed)
+}

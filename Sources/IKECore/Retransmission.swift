@@ -1,0 +1,34 @@
+// One outstanding request and the times at which it is sent again.
+// RFC 7296 section 2.1.
+
+import IKEWire
+
+struct Retransmission {
+    let bytes: [UInt8]
+    private(set) var triesLeft: Int
+    private(set) var deadline: Instant
+    private var wait: Duration
+    private let growth: Double
+    /// How often the request was sent so far.
+    private(set) var sent = 1
+
+    init(_ bytes: [UInt8], limits: Limits, now: Instant) {
+        self.bytes = bytes
+        triesLeft = limits.retransmitTries
+        wait = limits.retransmitInitial
+        growth = limits.retransmitGrowth
+        deadline = now + limits.retransmitInitial
+    }
+
+    enum Outcome { case sendAgain, giveUp }
+
+    /// The deadline has come.
+    mutating func fire(now: Instant) -> Outcome {
+        guard triesLeft > 0 else { return .giveUp }
+        triesLeft -= 1
+        sent += 1
+        wait = wait * growth
+        deadline = now + wait
+        return .sendAgain
+    }
+}

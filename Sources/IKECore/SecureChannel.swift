@@ -1,0 +1,92 @@
+// The keys of one IKE SA at work: seals what we send and opens what the peer sends.
+// RFC 7296 sections 2.14, 2.15 and 3.14.
+
+import IKECrypto
+import IKEWire
+
+final class SecureChannel {
+    let suite: IKESuite
+    let keys: IKEKeys
+    let isInitiator: Bool
+    /// Ni and Nr of IKE_SA_INIT, until the first child's keys are derived from them.
+    var nonces: (initiator: [UInt8], responder: [UInt8])
+    private let sealer: MessageSealer
+    private let opener: MessageOpener
+
+    /// `isInitiator`: whether we are the original initiator of this IKE SA, which decides whose keys are whose.
+    init(suite: IKESuite, keys: consuming IKEKeys, isInitiator: Bool, nonces: (initiator: [UInt8], responder: [UInt8]) = ([], []), random: any RandomSource) throws(CryptoError) {
+        self.suite = suite
+        self.isInitiator = isInitiator
+        self.nonces = nonces
+        if isInitiator {
+            sealer = try MessageSealer(suite: suite, key: keys.ei, integrityKey: keys.ai, random: random)
+            opener = try MessageOpener(suite: suite, key: keys.er, integrityKey: keys.ar)
+        } else {
+            sealer = try MessageSealer(suite: suite, key: keys.er, integrityKey: keys.ar, random: random)
+            opener = try MessageOpener(suite: suite, key: keys.ei, integrityKey: keys.ai)
+        }
+        self.keys = keys
+    }
+
+    func seal(_ header: Header, _ payloads: [Payload]) throws(CryptoError) -> [UInt8] { try sealer.seal(header: header, payloads: payloads) }
+
+    enum Opened {
+        /// The ICV is wrong, or there is nothing to verify: as if it had never come.
+        case forged
+        /// Authentic, but not a message.
+        case malformed(WireError)
+        case payloads([Payload])
+    }
+
+    func open(_ bytes: [UInt8]) -> Opened {
+        guard let inner = try? opener.open(bytes.span) else { return .forged }
+        do throws(WireError) {
+            return .payloads(try Payload.parseChain(first: inner.first, inner.chain.span))
+        } catch {
+            return .malformed(error)
+        }
+    }
+
+    /// prf(SK_px, body of the ID payload) of the original initiator or of the responder. RFC 7296 section 2.15.
+    func macedIdentity(_ identity: Identification, ofInitiator: Bool) throws(CryptoError) -> [UInt8] {
+        ofInitiator ? try mac(keys.pi, identity.body) : try mac(keys.pr, identity.body)
+    }
+
+    private func mac(_ key: borrowing SecretBytes, _ data: [UInt8]) throws(CryptoError) -> [UInt8] {
+        let mac = try KeySchedule.prf(suite.prf, key: key.span, data: data.span)
+        let bytes = mac.span
+        return bytes.indices.map { bytes[$0] }
+    }
+
+    /// The keys for a protocol analyser.
+    func export(initiatorSPI: IKESPI, responderSPI: IKESPI) -> ExportedKeys {
+        let encryption: Transform
+        switch suite.encryption {
+        case .aead(let algorithm): encryption = algorithm.transform
+        case .cipher(let algorithm): encryption = algorithm.transform
+        }
+        return .ike(
+            initiatorSPI: initiatorSPI, responderSPI: responderSPI, encryption: encryption, integrity: suite.integrity?.transform,
+            ei: SecretBox(keys.ei.copy()), er: SecretBox(keys.er.copy()), ai: SecretBox(keys.ai.copy()), ar: SecretBox(keys.ar.copy()))
+    }
+}
+
+extension Registry {
+    /// The backends for an IKE proposal with one transform of each type; nil when one is missing.
+    func suite(_ proposal: Proposal) -> IKESuite? {
+        guard let encryption = proposal.transform(.encryption), let prfTransform = proposal.transform(.prf), let prf = prf(prfTransform),
+            let method = proposal.transform(.keyExchange), let keyExchange = keyExchange(method)
+        else { return nil }
+        if let aead = aead(encryption) { return IKESuite(encryption: .aead(aead), integrity: nil, prf: prf, keyExchange: keyExchange) }
+        guard let cipher = cipher(encryption), let integrity = proposal.transform(.integrity), let mac = mac(integrity) else { return nil }
+        return IKESuite(encryption: .cipher(cipher), integrity: mac, prf: prf, keyExchange: keyExchange)
+    }
+
+    /// Bytes of encryption key (with salt) and of integrity key of an ESP proposal; nil when a backend is missing.
+    func espKeyLengths(_ proposal: Proposal) -> (encryption: Int, integrity: Int)? {
+        guard let encryption = proposal.transform(.encryption) else { return nil }
+        if let aead = aead(encryption) { return (aead.keyLength + aead.saltLength, 0) }
+        guard let cipher = cipher(encryption), let integrity = proposal.transform(.integrity), let mac = mac(integrity) else { return nil }
+        return (cipher.keyLength, mac.keyLength)
+    }
+}

@@ -1,0 +1,43 @@
+// Responder: a job computes our half of the key exchange and the shared secret; then IKE_SA_INIT is answered.
+// RFC 7296 section 1.2.
+
+import IKECrypto
+import IKEWire
+
+struct Answering {
+    let job: JobID
+    let suite: IKESuite
+    let chosen: Proposal
+    let initiatorNonce: [UInt8]
+    /// The bytes of the request, which the initiator's AUTH covers.
+    let request: [UInt8]
+    let deadline: Instant
+
+    func finished(_ result: JobResult, _ sa: IKESA) -> State {
+        guard case .generatedAndAgreed(let publicValue, let box) = result, let secret = box.take(), let method = chosen.transform(.keyExchange) else {
+            let failure = Failure.job(result, "agreeing on a key", sa)
+            sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+            if case .failed(.crypto(.invalid)) = result { sa.transmit(Message(header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: [.notify(Notify(.invalidSyntax))]).serialized()) }
+            return .dead
+        }
+        let nonce = sa.context.randomBytes(32)
+        var payloads: [Payload] = [
+            .securityAssociation(SecurityAssociation(proposals: [chosen])),
+            .keyExchange(KeyExchange(method: method.id, data: publicValue)),
+            .nonce(nonce),
+        ]
+        payloads += NATDetection.notifications(initiatorSPI: sa.remoteSPI, responderSPI: sa.localSPI, local: sa.local, remote: sa.remote, hidden: sa.connection.encap)
+        let response = Message(header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: payloads).serialized()
+        do throws(CryptoError) {
+            let keys = try KeySchedule.initial(
+                suite: suite, sharedSecret: secret, initiatorNonce: initiatorNonce, responderNonce: nonce, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI)
+            let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: false, nonces: (initiatorNonce, nonce), random: sa.registry.random)
+            sa.exportKeys(channel)
+            sa.transmit(response)
+            return .awaitingAuth(AwaitingAuth(channel: channel, request: request, response: response, initiatorNonce: initiatorNonce, nonce: nonce, deadline: sa.now + sa.context.limits.halfOpenTime))
+        } catch {
+            sa.context.emit(.report(.failed(.crypto(error, "deriving the keys of the IKE SA", sa), connection: sa.connection.name, ikeSA: sa.status)))
+            return .dead
+        }
+    }
+}

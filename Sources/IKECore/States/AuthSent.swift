@@ -1,0 +1,78 @@
+// Initiator: IKE_AUTH is on its way.
+// RFC 7296 sections 1.2 and 2.21.2.
+
+import IKECrypto
+import IKEWire
+
+struct AuthSent {
+    var work: Initiation
+    let channel: SecureChannel
+    let offer: ChildOffer
+    let response: [UInt8]
+    var retransmission: Retransmission
+
+    func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
+        guard header.exchangeType == .ikeAuth, header.isResponse, !header.isFromInitiator, header.messageID == 1 else { return .authSent(self) }
+        let payloads: [Payload]
+        switch channel.open(datagram.bytes) {
+        case .forged: return .authSent(self)
+        case .malformed(let error):
+            work.fail(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa, retry: false)
+            return .dead
+        case .payloads(let opened): payloads = opened
+        }
+        var identity: Identification?, authentication: Authentication?, error: Notify?
+        for payload in payloads {
+            switch payload {
+            case .identificationResponder(let value): identity = value
+            case .authentication(let value): authentication = value
+            case .notify(let notify) where notify.type.isError: error = error ?? notify
+            case .unknown(let type, critical: true, _):
+                return refuse(.badAnswer("its answer to IKE_AUTH has a critical payload of the unknown type \(type.rawValue)", sa), sa)
+            default: break
+            }
+        }
+        guard let identity, let authentication else {
+            if let error {
+                work.fail(.refusedAuth(error, sa), sa, retry: false)
+            } else {
+                work.fail(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa, retry: false)
+            }
+            return .dead
+        }
+        sa.remoteIdentity = identity
+        guard sa.connection.remote.identity.matches(identity) else { return refuse(.wrongPeerIdentity(identity, sa), sa) }
+        do throws(CryptoError) {
+            let ask = AuthenticationRequest(
+                method: sa.connection.remote.method, connection: sa.connection.name, local: sa.localIdentity ?? identity, remote: identity, prf: channel.suite.prf,
+                message: response, nonce: work.nonce, macedIdentity: try channel.macedIdentity(identity, ofInitiator: false))
+            var work = work
+            work.deadline = sa.now + sa.context.limits.jobTime
+            return .verifyingResponder(
+                VerifyingResponder(job: sa.context.run(.verify(ask, authentication), for: sa.localSPI), work: work, channel: channel, offer: offer, payloads: payloads))
+        } catch {
+            work.fail(.crypto(error, "checking the peer's proof of identity", sa), sa, retry: false)
+            return .dead
+        }
+    }
+
+    /// The responder holds an SA that we do not accept: fail, and tell it. RFC 7296 section 2.21.2.
+    private func refuse(_ failure: Failure, _ sa: IKESA) -> State {
+        work.fail(failure, sa, retry: false)
+        return Closed.refusing(sa, channel)
+    }
+
+    func deadlineReached(_ sa: IKESA) -> State {
+        guard retransmission.deadline <= sa.now else { return .authSent(self) }
+        var next = self
+        switch next.retransmission.fire(now: sa.now) {
+        case .sendAgain:
+            sa.context.note(.info, "no answer from \(sa.remote), sending IKE_AUTH again (\(next.retransmission.sent))", sa)
+            sa.transmit(retransmission.bytes)
+            return .authSent(next)
+        case .giveUp:
+            work.fail(.noAnswer(exchange: "IKE_AUTH", sent: retransmission.sent, sa), sa, retry: true)
+            return .dead
+        }
+    }
+}

@@ -1,0 +1,100 @@
+// Responder: IKE_SA_INIT is answered, IKE_AUTH has not come.
+// RFC 7296 sections 1.2 and 2.15.
+
+import IKECrypto
+import IKEWire
+
+struct AwaitingAuth {
+    let channel: SecureChannel
+    let request: [UInt8]
+    let response: [UInt8]
+    let initiatorNonce: [UInt8]
+    let nonce: [UInt8]
+    let deadline: Instant
+
+    func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
+        guard !header.isResponse, header.isFromInitiator else { return .awaitingAuth(self) }
+        if header.exchangeType == .ikeSAInit {
+            //= RFC 7296 §2.1: a retransmitted request gets the same response.
+            if datagram.bytes == request { sa.transmit(response) }
+            return .awaitingAuth(self)
+        }
+        guard header.exchangeType == .ikeAuth, header.messageID == 1 else { return .awaitingAuth(self) }
+        var window = MessageWindow(nextRequest: 0, expected: 1)
+        let payloads: [Payload]
+        switch channel.open(datagram.bytes) {
+        case .forged: return .awaitingAuth(self)
+        case .malformed:
+            window.accept(bytes: datagram.bytes)
+            move(sa, datagram)
+            return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
+        case .payloads(let opened): payloads = opened
+        }
+        window.accept(bytes: datagram.bytes)
+        move(sa, datagram)
+
+        var remote: Identification?, wanted: Identification?, authentication: Authentication?
+        for payload in payloads {
+            switch payload {
+            case .identificationInitiator(let value): remote = value
+            case .identificationResponder(let value): wanted = value
+            case .authentication(let value): authentication = value
+            case .notify(let notify) where notify.type == .initialContact: sa.initialContact = true
+            case .unknown(let type, critical: true, _):
+                return refuse(sa, &window, .badAnswer("its IKE_AUTH request has a critical payload of the unknown type \(type.rawValue)", sa), Notify(.unsupportedCriticalPayload, data: [type.rawValue]))
+            default: break
+            }
+        }
+        guard let remote else { return refuse(sa, &window, .badAnswer("its IKE_AUTH request names no identity", sa), Notify(.invalidSyntax)) }
+        sa.remoteIdentity = remote
+        // Only connections that would have chosen the same algorithms: the peer must not get weaker ones by its address.
+        let candidates = ConnectionSelection.candidates(sa.context.connections, local: sa.local.address, remote: sa.remote.address)
+        let fitting = candidates.filter { Negotiation.choose(configured: $0.proposals, offered: [Proposal(number: 1, protocolID: .ike, transforms: sa.transforms)], protocolID: .ike) != nil }
+        guard let connection = ConnectionSelection.byIdentity(fitting, remote: remote, local: wanted) else {
+            return refuse(sa, &window, .unknownIdentity(remote, wanted: wanted, candidates: candidates, sa), Notify(.authenticationFailed))
+        }
+        sa.connection = connection
+        let own = connection.ownIdentity(sa.local.address)
+        sa.localIdentity = own
+        guard let authentication else {
+            return refuse(sa, &window, .noAuthPayload(sa), Notify(.authenticationFailed))
+        }
+        do throws(CryptoError) {
+            let ask = AuthenticationRequest(
+                method: connection.remote.method, connection: connection.name, local: own, remote: remote, prf: channel.suite.prf, message: request, nonce: nonce,
+                macedIdentity: try channel.macedIdentity(remote, ofInitiator: true))
+            return .verifyingInitiator(
+                VerifyingInitiator(
+                    job: sa.context.run(.verify(ask, authentication), for: sa.localSPI), channel: channel, window: window, payloads: payloads, response: response,
+                    initiatorNonce: initiatorNonce, deadline: sa.now + sa.context.limits.jobTime))
+        } catch {
+            return refuse(sa, &window, .crypto(error, "checking the peer's proof of identity", sa), Notify(.authenticationFailed))
+        }
+    }
+
+    /// IKE_AUTH comes from another port than IKE_SA_INIT when the initiator found a NAT. The message is authentic by now.
+    private func move(_ sa: IKESA, _ datagram: Datagram) {
+        sa.local = datagram.local
+        sa.remote = datagram.remote
+        sa.marked = datagram.marked
+    }
+
+    private func refuse(_ sa: IKESA, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
+        AwaitingAuth.refuse(sa, channel, &window, failure, notify)
+    }
+
+    /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
+    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
+        sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        guard let bytes = try? channel.seal(sa.header(.ikeAuth, messageID: 1, response: true), [.notify(notify)]) else { return .dead }
+        window.store(response: bytes)
+        sa.transmit(bytes)
+        return Closed.answering(sa, window)
+    }
+
+    func deadlineReached(_ sa: IKESA) -> State {
+        guard deadline <= sa.now else { return .awaitingAuth(self) }
+        sa.context.note(.info, "\(sa.remote) did not go on with IKE_AUTH within \(sa.context.limits.halfOpenTime)", sa)
+        return .dead
+    }
+}

@@ -1,0 +1,48 @@
+// After the end: answers retransmissions of the peer's last request for a while, or tells the peer once that it was refused.
+// RFC 7296 sections 1.4.1, 2.1 and 2.21.2.
+
+import IKECrypto
+import IKEWire
+
+struct Closed {
+    private let window: MessageWindow
+    private let until: Instant
+    /// A last request of ours, sent until it is answered.
+    private var retransmission: Retransmission?
+    private let channel: SecureChannel?
+
+    /// The peer closed the SA; `window` holds our answer.
+    static func answering(_ sa: IKESA, _ window: MessageWindow) -> State {
+        guard window.storedResponse != nil else { return .dead }
+        return .closed(Closed(window: window, until: sa.now + sa.context.limits.closedTime, retransmission: nil, channel: nil))
+    }
+
+    /// The responder believes in an SA that we refuse: tells it so, and is done.
+    static func refusing(_ sa: IKESA, _ channel: SecureChannel) -> State {
+        let payloads: [Payload] = [.notify(Notify(.authenticationFailed)), .delete(Delete(protocolID: .ike))]
+        guard let bytes = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
+        sa.transmit(bytes)
+        return .closed(Closed(window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel))
+    }
+
+    var nextDeadline: Instant { min(until, retransmission?.deadline ?? until) }
+
+    func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
+        if header.isResponse {
+            guard let channel, retransmission != nil, header.messageID == 2, case .payloads = channel.open(datagram.bytes) else { return .closed(self) }
+            return .dead
+        }
+        if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate, let response = window.storedResponse { sa.transmit(response) }
+        return .closed(self)
+    }
+
+    func deadlineReached(_ sa: IKESA) -> State {
+        guard until > sa.now else { return .dead }
+        guard var next = retransmission, next.deadline <= sa.now else { return .closed(self) }
+        guard case .sendAgain = next.fire(now: sa.now) else { return .dead }
+        sa.transmit(next.bytes)
+        var closed = self
+        closed.retransmission = next
+        return .closed(closed)
+    }
+}

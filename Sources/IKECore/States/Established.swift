@@ -1,0 +1,465 @@
+// An established IKE SA: its children, one outgoing and one incoming exchange slot, and the clocks that drive it. The exchanges
+// themselves are in Exchanges/.
+// RFC 7296 sections 1.3 to 1.5, 2.3, 2.4, 2.8 and 2.25.
+
+import IKECrypto
+import IKEWire
+
+final class Established {
+    let sa: IKESA
+    let channel: SecureChannel
+    var window: MessageWindow
+    var children: [ChildSA] = []
+    var outgoing = Outgoing.idle
+    var incoming = Incoming.idle
+    /// What waits for the outgoing slot.
+    private(set) var queue: [Task] = []
+    /// What waits for its time: after TEMPORARY_FAILURE.
+    private var delayed: [(at: Instant, task: Task)] = []
+    var phase = Phase.active
+    let since: Instant
+    var rekeyAt: Instant?
+    var expiresAt: Instant?
+    private var keepaliveAt: Instant?
+    /// When the peer was last heard: an authentic message, or ESP that the data plane told of.
+    private(set) var lastInbound: Instant
+    /// When liveness is asked after next.
+    private var livenessAt: Instant?
+    /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
+    var peerSuccessor: PeerSuccessor?
+    /// What the SA becomes when the current event is done; nil to stay.
+    var next: State?
+
+    enum Phase: Equatable {
+        case active
+        /// Replaced; only the Delete is left to do. Gone by the time given.
+        case rekeyed(until: Instant)
+        /// The winner of a collision is another; the peer deletes this one.
+        case redundant(until: Instant)
+        case deleting
+    }
+
+    struct PeerSuccessor {
+        let sa: IKESA
+        let lowestNonce: [UInt8]
+    }
+
+    /// What an outgoing exchange will be.
+    enum Task {
+        case createChild(ChildPolicy, [RequestID])
+        case rekeyChild(ChildSAID, [RequestID])
+        case rekeyIKE([RequestID])
+        case deleteChild(ChildSAID, [RequestID])
+        case deleteIKE([RequestID], reason: String)
+        case liveness
+    }
+
+    /// The one outgoing exchange.
+    enum Outgoing {
+        case idle
+        /// A job makes our half of a key exchange.
+        case preparing(JobID, Exchange)
+        case sent(Exchange, Retransmission, messageID: UInt32)
+        /// The answer is here; a job computes the shared secret.
+        case agreeing(JobID, Exchange, payloads: [Payload])
+        /// The data plane installs the child.
+        case installing(ChildSAID, ChildCreation?)
+    }
+
+    enum Exchange {
+        case createChild(ChildCreation)
+        case rekeyIKE(IKERekey)
+        case deleteChild(ChildSAID, [RequestID])
+        case deleteIKE([RequestID], reason: String)
+        /// A liveness check, or a message that needs no more than an answer.
+        case informational
+
+        var type: ExchangeType {
+            switch self {
+            case .createChild, .rekeyIKE: .createChildSA
+            case .deleteChild, .deleteIKE, .informational: .informational
+            }
+        }
+    }
+
+    /// The one incoming exchange, while its answer waits.
+    enum Incoming {
+        case idle
+        case agreeingChild(JobID, ChildAnswer)
+        case agreeingIKE(JobID, IKERekeyAnswer)
+        /// The data plane installs the child; then `payloads` are the answer.
+        case installing(ChildSAID, ExchangeType, UInt32, payloads: [Payload])
+
+        var isIdle: Bool { if case .idle = self { true } else { false } }
+    }
+
+    init(_ sa: IKESA, _ channel: SecureChannel, window: MessageWindow) {
+        self.sa = sa
+        self.channel = channel
+        self.window = window
+        since = sa.now
+        lastInbound = sa.now
+        let lifetime = sa.connection.lifetime
+        if lifetime.rekeyTime > .zero {
+            let early = min(lifetime.randTime, lifetime.rekeyTime)
+            rekeyAt = Instant(nanoseconds: (sa.now + lifetime.rekeyTime).nanoseconds - sa.context.jitter(upTo: early).wholeNanoseconds)
+        }
+        if lifetime.lifeTime > .zero { expiresAt = sa.now + lifetime.lifeTime }
+        if sa.connection.dpdDelay > .zero { livenessAt = sa.now + sa.connection.dpdDelay }
+        if sa.nat.localBehindNAT { keepaliveAt = sa.now + sa.context.limits.keepalive }
+    }
+
+    var context: Context { sa.context }
+    var now: Instant { sa.now }
+
+    /// Tells everyone that the SA stands.
+    func begin() {
+        context.emit(.report(.ikeSAEstablished(status(of: .established))))
+    }
+
+    // MARK: Receiving
+
+    func received(_ header: Header, _ datagram: Datagram) -> State {
+        //= RFC 7296 §2.2: the flags say who was the original initiator.
+        guard header.isFromInitiator != sa.isInitiator else { return .established(self) }
+        if header.isResponse { receivedResponse(header, datagram) } else { receivedRequest(header, datagram) }
+        return settled()
+    }
+
+    private func receivedRequest(_ header: Header, _ datagram: Datagram) {
+        switch window.judge(request: header.messageID, bytes: datagram.bytes) {
+        case .duplicate:
+            // The stored answer; none while the exchange is still worked on, or was forgotten.
+            if let response = window.storedResponse { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: response))) }
+            return
+        case .outside: return
+        case .fresh: break
+        }
+        guard incoming.isIdle else { return }
+        switch channel.open(datagram.bytes) {
+        case .forged: return
+        case .malformed(let error):
+            window.accept(bytes: datagram.bytes)
+            heard(from: datagram)
+            //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over.
+            respond(header.exchangeType, header.messageID, [.notify(Notify(.invalidSyntax))])
+            context.emit(.report(.failed(.badAnswer("it sent a malformed request (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
+            end("the peer sent a malformed request")
+        case .payloads(let payloads):
+            window.accept(bytes: datagram.bytes)
+            heard(from: datagram)
+            for case .unknown(let type, critical: true, _) in payloads {
+                //= RFC 7296 §2.5: an unknown critical payload is refused, and nothing else in the message is done.
+                respond(header.exchangeType, header.messageID, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
+                return
+            }
+            switch header.exchangeType {
+            case .createChildSA: answerCreateChildSA(header.messageID, payloads)
+            case .informational: answerInformational(header.messageID, payloads)
+            default: respond(header.exchangeType, header.messageID, [.notify(Notify(.invalidSyntax))])
+            }
+        }
+    }
+
+    private func receivedResponse(_ header: Header, _ datagram: Datagram) {
+        guard case .sent(let exchange, _, let messageID) = outgoing, header.messageID == messageID, header.exchangeType == exchange.type else { return }
+        switch channel.open(datagram.bytes) {
+        case .forged: return
+        case .malformed(let error):
+            outgoing = .idle
+            context.emit(.report(.failed(.badAnswer("it sent a malformed response (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
+            fail(exchange, .badAnswer("it sent a malformed response (\(error))", sa))
+            end("the peer sent a malformed response")
+        case .payloads(let payloads):
+            outgoing = .idle
+            heard(from: datagram)
+            switch exchange {
+            case .createChild(let creation): childAnswered(creation, payloads)
+            case .rekeyIKE(let rekey): ikeRekeyAnswered(rekey, payloads)
+            case .deleteChild(let id, let requests): childDeleted(id, requests)
+            case .deleteIKE(let requests, let reason): ikeDeleted(requests, reason)
+            case .informational: break
+            }
+        }
+    }
+
+    /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
+    private func heard(from datagram: Datagram) {
+        lastInbound = now
+        guard sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
+        moved(to: datagram.remote)
+    }
+
+    /// The peer's NAT gave it a new address.
+    func moved(to remote: SocketAddress) {
+        guard remote != sa.remote else { return }
+        context.note(.notice, "the peer moved from \(sa.remote) to \(remote)", sa)
+        sa.remote = remote
+        for child in children { context.emit(.moveChildSA(child.id, local: sa.local, remote: sa.remote, encapsulated: child.encapsulated)) }
+    }
+
+    // MARK: Sending
+
+    func respond(_ exchange: ExchangeType, _ messageID: UInt32, _ payloads: [Payload]) {
+        incoming = .idle
+        guard let bytes = try? channel.seal(sa.header(exchange, messageID: messageID, response: true), payloads) else {
+            return end("a message could not be sealed")
+        }
+        window.store(response: bytes)
+        sa.transmit(bytes)
+    }
+
+    func send(_ exchange: Exchange, _ payloads: [Payload]) {
+        let messageID = window.takeRequestID()
+        guard let bytes = try? channel.seal(sa.header(exchange.type, messageID: messageID, response: false), payloads) else {
+            fail(exchange, Failure(.internalError, "A message to \(sa.remote) could not be sealed"))
+            return end("a message could not be sealed")
+        }
+        sa.transmit(bytes)
+        outgoing = .sent(exchange, Retransmission(bytes, limits: context.limits, now: now), messageID: messageID)
+    }
+
+    func enqueue(_ task: Task) { queue.append(task) }
+    func enqueueFirst(_ task: Task) { queue.insert(task, at: 0) }
+    /// Tries again when the peer's own exchange is over: one to three seconds from now. RFC 7296 section 2.25.
+    func postpone(_ task: Task) { delayed.append((now + .seconds(1) + context.jitter(upTo: .seconds(2)), task)) }
+    /// The daemon is ending: what is under way counts no more.
+    func hurry() {
+        guard phase == .active else { return }
+        if case .sent(let exchange, _, _) = outgoing { fail(exchange, Failure(.closed, "The daemon is ending")) }
+        outgoing = .idle
+    }
+    func takeTasks() -> [Task] {
+        let tasks = queue + delayed.map(\.task)
+        queue = []
+        delayed = []
+        return tasks
+    }
+
+    /// Starts what waits; the state to go on with.
+    func settled() -> State {
+        while next == nil, case .idle = outgoing, !queue.isEmpty { start(queue.removeFirst()) }
+        guard let next else { return .established(self) }
+        return next
+    }
+
+    private func start(_ task: Task) {
+        guard phase == .active else {
+            if case .deleteIKE(let requests, let reason) = task { return startDelete(requests, reason) }
+            return fail(task, Failure(.closed, "The IKE SA is closing"))
+        }
+        switch task {
+        case .createChild(let policy, let requests): startChild(policy, replacing: nil, requests)
+        case .rekeyChild(let id, let requests):
+            guard let child = children.first(where: { $0.id == id }), child.state == .installed else { return answer(requests, .success("nothing to rekey: the child has just been replaced")) }
+            startChild(child.policy, replacing: child, requests)
+        case .rekeyIKE(let requests): startIKERekey(requests)
+        case .deleteChild(let id, let requests): startDelete(child: id, requests)
+        case .deleteIKE(let requests, let reason): startDelete(requests, reason)
+        case .liveness: send(.informational, [])
+        }
+    }
+
+    // MARK: Jobs and the data plane
+
+    func jobFinished(_ job: JobID, _ result: JobResult) -> State {
+        switch outgoing {
+        case .preparing(job, .createChild(let creation)): childKeyGenerated(creation, result)
+        case .preparing(job, .rekeyIKE(let rekey)): ikeKeyGenerated(rekey, result)
+        case .agreeing(job, .createChild(let creation), let payloads): childAgreed(creation, payloads, result)
+        case .agreeing(job, .rekeyIKE(let rekey), let payloads): ikeAgreed(rekey, payloads, result)
+        default:
+            switch incoming {
+            case .agreeingChild(job, let answer): childAgreed(answer, result)
+            case .agreeingIKE(job, let answer): ikeAgreed(answer, result)
+            default: break
+            }
+        }
+        return settled()
+    }
+
+    func childSAInstalled(_ id: ChildSAID, failure: String?) -> State {
+        if case .installing(id, let exchange, let messageID, let payloads) = incoming {
+            childInstalled(id, exchange, messageID, payloads, failure: failure)
+        } else if case .installing(id, let creation) = outgoing {
+            outgoing = .idle
+            childInstalled(id, creation, failure: failure)
+        }
+        return settled()
+    }
+
+    // MARK: Clocks
+
+    var nextDeadline: Instant? {
+        var candidates: [Instant?] = children.map(\.nextDeadline)
+        candidates += delayed.map(\.at)
+        switch phase {
+        case .active: candidates += [expiresAt, rekeyAt, livenessAt, keepaliveAt]
+        case .rekeyed(let until), .redundant(let until): candidates.append(until)
+        case .deleting: break
+        }
+        if case .sent(_, let retransmission, _) = outgoing { candidates.append(retransmission.deadline) }
+        return candidates.compactMap { $0 }.min()
+    }
+
+    func deadlineReached() -> State {
+        if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
+            switch retransmission.fire(now: now) {
+            case .sendAgain:
+                sa.transmit(retransmission.bytes)
+                outgoing = .sent(exchange, retransmission, messageID: messageID)
+            case .giveUp:
+                outgoing = .idle
+                peerIsDead(exchange, sent: retransmission.sent)
+                return settled()
+            }
+        }
+        switch phase {
+        case .rekeyed(let until), .redundant(let until):
+            if until <= now, queue.isEmpty, case .idle = outgoing { enqueue(.deleteIKE([], reason: "the peer did not delete the replaced IKE SA")) }
+            if until <= now { phase = .deleting }
+        case .active: activeDeadlines()
+        case .deleting: break
+        }
+        for child in children { childDeadline(child) }
+        for (at, task) in delayed where at <= now { enqueue(task) }
+        delayed.removeAll { $0.at <= now }
+        return settled()
+    }
+
+    private func activeDeadlines() {
+        if let at = expiresAt, at <= now {
+            expiresAt = nil
+            enqueue(.deleteIKE([], reason: "its lifetime is over and it was not rekeyed"))
+        }
+        if let at = rekeyAt, at <= now {
+            rekeyAt = nil
+            enqueue(.rekeyIKE([]))
+        }
+        if let at = keepaliveAt, at <= now {
+            context.emit(.transmitKeepalive(local: sa.local, remote: sa.remote))
+            keepaliveAt = now + context.limits.keepalive
+        }
+        if let at = livenessAt, at <= now { checkLiveness() }
+    }
+
+    // MARK: Liveness, RFC 7296 section 2.4
+
+    /// Quiet for `dpd_delay`: ask the data plane first, the peer a second later.
+    private func checkLiveness() {
+        let delay = sa.connection.dpdDelay
+        if lastInbound + delay > now {
+            livenessAt = lastInbound + delay
+        } else if asked {
+            asked = false
+            livenessAt = now + delay
+            //= RFC 7296 §2.4: an exchange under way asks already.
+            if case .idle = outgoing { enqueue(.liveness) }
+        } else {
+            asked = true
+            livenessAt = now + (children.contains { $0.isCurrent } ? .milliseconds(200) : .zero)
+            for child in children where child.isCurrent { context.emit(.queryUse(child.id)) }
+        }
+    }
+    private var asked = false
+
+    func useReported(_ instant: Instant?) {
+        guard let instant, instant > lastInbound else { return }
+        lastInbound = min(instant, now)
+    }
+
+    /// Every try of a request went unanswered. RFC 7296 section 2.4: the SA is gone, children included.
+    private func peerIsDead(_ exchange: Exchange, sent: Int) {
+        let failure = Failure.noAnswer(exchange: exchange.type.description, sent: sent, sa)
+        if case .deleteIKE(let requests, let reason) = exchange {
+            answer(requests, .success("closed; the peer did not answer the Delete"))
+            return end(reason)
+        }
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        fail(exchange, failure)
+        let wanted = phase == .active ? children.filter { $0.isCurrent && $0.policy.dpdAction == .start }.map(\.policy.name) : []
+        end("the peer does not answer")
+        for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: context.limits.retryDelay, request: nil)) }
+    }
+
+    // MARK: Ending
+
+    /// Ends the SA: children go, requests are answered, retransmissions of the peer's last request are answered for a while.
+    func end(_ reason: String) {
+        guard next == nil else { return }
+        tearDown(Failure(.closed, "The IKE SA with \(sa.remote) was closed: \(reason)"))
+        context.emit(.report(.ikeSAClosed(sa.status, reason: reason)))
+        next = Closed.answering(sa, window)
+    }
+
+    /// For `IKESA.abandon`: as `end`, without an afterlife.
+    func dismantle(_ failure: Failure) {
+        tearDown(failure)
+        context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+    }
+
+    private func tearDown(_ failure: Failure) {
+        for child in children { drop(child) }
+        children = []
+        switch outgoing {
+        case .preparing(_, let exchange), .sent(let exchange, _, _), .agreeing(_, let exchange, _): fail(exchange, failure)
+        case .installing(_, let creation): answer(creation?.requests ?? [], .failure(failure))
+        case .idle: break
+        }
+        outgoing = .idle
+        incoming = .idle
+        for task in takeTasks() { fail(task, failure) }
+    }
+
+    /// Removes a child from the data plane at once.
+    func drop(_ child: ChildSA) {
+        context.emit(.removeChildSA(child.id, keepInbound: false))
+        context.forgetChild(child.id)
+        context.releaseInboundSPI(child.inboundSPI)
+        context.releaseReqid(child.reqid)
+        if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
+    }
+
+    func answer(_ requests: [RequestID], _ result: Result<String, Failure>) { for request in requests { context.emit(.answer(request, result)) } }
+
+    func fail(_ exchange: Exchange, _ failure: Failure) {
+        switch exchange {
+        case .createChild(let creation):
+            context.releaseInboundSPI(creation.offer.inboundSPI)
+            answer(creation.requests, .failure(failure))
+        case .rekeyIKE(let rekey): answer(rekey.requests, .failure(failure))
+        case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
+        case .informational: break
+        }
+    }
+
+    private func fail(_ task: Task, _ failure: Failure) {
+        switch task {
+        case .createChild(_, let requests), .rekeyChild(_, let requests), .rekeyIKE(let requests): answer(requests, .failure(failure))
+        case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
+        case .liveness: break
+        }
+    }
+
+    func status(of state: IKESAState) -> IKESAStatus {
+        var status = sa.baseStatus
+        status.state = state
+        status.established = since
+        status.rekeyAt = rekeyAt
+        status.expiresAt = expiresAt
+        status.children = children.map(\.status)
+        return status
+    }
+
+    var shownState: IKESAState {
+        switch phase {
+        case .active:
+            switch outgoing {
+            case .preparing(_, .rekeyIKE), .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _): .rekeying
+            default: .established
+            }
+        case .rekeyed, .redundant: .rekeyed
+        case .deleting: .deleting
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// Initiator: IKE_SA_INIT is on its way.
+// RFC 7296 sections 1.2, 2.6 (COOKIE), 2.7 and 3.10.1 (INVALID_KE_PAYLOAD).
+
+import IKECrypto
+import IKEWire
+
+struct InitSent {
+    var work: Initiation
+    let key: any KeyExchangeKey
+    let method: Transform
+    let cookie: [UInt8]?
+    let detours: Int
+    let offered: [Proposal]
+    var retransmission: Retransmission
+    /// How often a responder may send us back before we give up.
+    private static let detourLimit = 5
+
+    static func send(_ sa: IKESA, _ work: Initiation, key: any KeyExchangeKey, method: Transform, cookie: [UInt8]?, detours: Int) -> State {
+        let offered = Negotiation.offer(sa.connection.proposals, spi: [])
+        var payloads: [Payload] = []
+        //= RFC 7296 §2.6: the cookie comes first, everything else is as before.
+        if let cookie { payloads.append(.notify(Notify(.cookie, data: cookie))) }
+        payloads += [
+            .securityAssociation(SecurityAssociation(proposals: offered)),
+            .keyExchange(KeyExchange(method: method.id, data: key.publicValue)),
+            .nonce(work.nonce),
+        ]
+        payloads += NATDetection.notifications(initiatorSPI: sa.localSPI, responderSPI: .none, local: sa.local, remote: sa.remote, hidden: sa.connection.encap)
+        let bytes = Message(header: sa.header(.ikeSAInit, messageID: 0, response: false), payloads: payloads).serialized()
+        sa.transmit(bytes)
+        return .initSent(
+            InitSent(work: work, key: key, method: method, cookie: cookie, detours: detours, offered: offered, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now)))
+    }
+
+    func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
+        guard header.exchangeType == .ikeSAInit, header.isResponse, !header.isFromInitiator, header.messageID == 0 else { return .initSent(self) }
+        // Nothing here is authentic yet: what cannot be read is as good as lost, and the request goes on being sent.
+        guard let message = try? Message.parse(datagram.bytes.span) else { return .initSent(self) }
+        var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?
+        for payload in message.payloads {
+            switch payload {
+            case .securityAssociation(let value): securityAssociation = value
+            case .keyExchange(let value): keyExchange = value
+            case .nonce(let value): nonce = value
+            case .notify(let notify) where notify.type == .cookie: return detour(sa) { retry in
+                //= RFC 7296 §2.6: 1 to 64 bytes.
+                guard (1...64).contains(notify.data.count) else { return .initSent(self) }
+                return InitSent.send(sa, work, key: key, method: method, cookie: notify.data, detours: retry)
+            }
+            case .notify(let notify) where notify.type == .invalidKEPayload: return anotherMethod(notify, sa)
+            case .notify(let notify) where notify.type.isError: error = error ?? notify
+            case .unknown(_, critical: true, _): return .initSent(self)
+            default: break
+            }
+        }
+        if let error {
+            work.fail(.refusedInit(error, offered: offered, sa), sa, retry: false)
+            return .dead
+        }
+        guard let securityAssociation, let keyExchange, let nonce, header.responderSPI != .none else { return .initSent(self) }
+        guard let chosen = Negotiation.verify(answer: securityAssociation.proposals, offered: offered, protocolID: .ike), let suite = sa.registry.suite(chosen),
+            keyExchange.method == method.id, chosen.transform(.keyExchange) == method, (16...256).contains(nonce.count)
+        else {
+            work.fail(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa), sa, retry: false)
+            return .dead
+        }
+        sa.remoteSPI = header.responderSPI
+        sa.transforms = chosen.transforms
+        let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
+        sa.nat = seen ?? NATDetection.Verdict()
+        if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT }) == true || sa.connection.encap { sa.floatPorts() }
+        var next = work
+        next.deadline = sa.now + sa.context.limits.jobTime
+        return .agreeing(
+            Agreeing(
+                job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, suite: suite, request: retransmission.bytes,
+                response: datagram.bytes, responderNonce: nonce))
+    }
+
+    private func anotherMethod(_ notify: Notify, _ sa: IKESA) -> State {
+        guard notify.data.count == 2 else { return .initSent(self) }
+        let wanted = UInt16(notify.data[0]) << 8 | UInt16(notify.data[1])
+        //= RFC 7296 §2.7: the method must be one that we offered, else somebody is talking us down.
+        guard let transform = sa.connection.proposals.keyExchangeMethods.first(where: { $0.id == wanted }), transform != method else {
+            work.fail(.refusedInit(notify, offered: offered, sa), sa, retry: false)
+            return .dead
+        }
+        return detour(sa) { retry in
+            sa.context.note(.info, "\(sa.remote) wants the key exchange \(transform), trying again", sa)
+            return GeneratingKey.begin(sa, work, method: transform, cookie: cookie, detours: retry)
+        }
+    }
+
+    private func detour(_ sa: IKESA, _ retry: (Int) -> State) -> State {
+        guard detours < InitSent.detourLimit else {
+            work.fail(.badAnswer("it goes on sending us back with cookies or other key exchange methods", sa), sa, retry: true)
+            return .dead
+        }
+        return retry(detours + 1)
+    }
+
+    func deadlineReached(_ sa: IKESA) -> State {
+        guard retransmission.deadline <= sa.now else { return .initSent(self) }
+        var next = self
+        switch next.retransmission.fire(now: sa.now) {
+        case .sendAgain:
+            sa.context.note(.info, "no answer from \(sa.remote), sending IKE_SA_INIT again (\(next.retransmission.sent))", sa)
+            sa.transmit(retransmission.bytes)
+            return .initSent(next)
+        case .giveUp:
+            work.fail(.noAnswer(exchange: "IKE_SA_INIT", sent: retransmission.sent, sa), sa, retry: true)
+            return .dead
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// What an initiation is for: the children wanted, who asked for them, and what happens when it fails.
+
+import IKEWire
+
+struct Initiation {
+    struct Wanted {
+        var policy: ChildPolicy
+        var requests: [RequestID]
+    }
+    /// The first is negotiated in IKE_AUTH, the others follow in exchanges of their own.
+    private(set) var wanted: [Wanted]
+    /// Our nonce, the same in every retry of IKE_SA_INIT. RFC 7296 section 2.6.
+    let nonce: [UInt8]
+    /// When the job under way has taken too long.
+    var deadline: Instant
+
+    init(child: ChildPolicy, request: RequestID?, nonce: [UInt8], deadline: Instant) {
+        wanted = [Wanted(policy: child, requests: request.map { [$0] } ?? [])]
+        self.nonce = nonce
+        self.deadline = deadline
+    }
+
+    mutating func add(_ child: ChildPolicy, _ request: RequestID?) {
+        if let index = wanted.firstIndex(where: { $0.policy.name == child.name }) {
+            if let request { wanted[index].requests.append(request) }
+        } else {
+            wanted.append(Wanted(policy: child, requests: request.map { [$0] } ?? []))
+        }
+    }
+
+    /// Whether the job has taken too long; if so, the initiation has failed.
+    func deadlineReached(_ sa: IKESA) -> Bool {
+        guard deadline <= sa.now else { return false }
+        fail(Failure(.internalError, "A calculation for \(sa.connection.name) took longer than \(sa.context.limits.jobTime)", advice: ["The machine is overloaded, or a plugin hangs."]), sa, retry: true)
+        return true
+    }
+
+    /// Ends the initiation, or has it tried again where the configuration says so.
+    func fail(_ failure: Failure, _ sa: IKESA, retry: Bool) {
+        sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        let tries = sa.connection.keyingTries
+        let attempt = sa.context.countAttempt(sa.connection.name)
+        // With `keyingtries = 0` every failure is tried again; otherwise only silence is.
+        let again = tries == 0 || (retry && attempt < tries)
+        for want in wanted {
+            if again {
+                if want.requests.isEmpty { sa.context.emit(.initiateAgain(connection: sa.connection.name, child: want.policy.name, after: sa.context.limits.retryDelay, request: nil)) }
+                for request in want.requests { sa.context.emit(.initiateAgain(connection: sa.connection.name, child: want.policy.name, after: sa.context.limits.retryDelay, request: request)) }
+            } else {
+                for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) }
+            }
+        }
+        if !again { sa.context.forgetAttempts(sa.connection.name) }
+        sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+    }
+}

@@ -1,0 +1,35 @@
+// Initiator: a job computes our AUTH payload; then IKE_AUTH is sent.
+// RFC 7296 sections 1.2 and 2.15.
+
+import IKECrypto
+import IKEWire
+
+struct Signing {
+    let job: JobID
+    var work: Initiation
+    let channel: SecureChannel
+    /// The responder's IKE_SA_INIT, which its AUTH covers.
+    let response: [UInt8]
+
+    func finished(_ result: JobResult, _ sa: IKESA) -> State {
+        guard case .signed(let authentication) = result, let own = sa.localIdentity, let first = work.wanted.first else {
+            work.fail(.job(result, "computing our proof of identity", sa), sa, retry: false)
+            return .dead
+        }
+        let offer = ChildOffer(first.policy, sa: sa, withoutKeyExchange: true)
+        var payloads: [Payload] = [.identificationInitiator(own)]
+        if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
+        payloads.append(.authentication(authentication))
+        //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.
+        if sa.connection.unique != .never, !sa.context.hasOtherSA(sa) { payloads.append(.notify(Notify(.initialContact))) }
+        payloads += offer.payloads
+        do throws(CryptoError) {
+            let bytes = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
+            sa.transmit(bytes)
+            return .authSent(AuthSent(work: work, channel: channel, offer: offer, response: response, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now)))
+        } catch {
+            work.fail(.crypto(error, "sealing IKE_AUTH", sa), sa, retry: false)
+            return .dead
+        }
+    }
+}

@@ -1,0 +1,24 @@
+// Responder: a job computes our AUTH payload; then the IKE SA is established, and IKE_AUTH is answered once the child is installed.
+// RFC 7296 sections 1.2 and 2.15.
+
+import IKECrypto
+import IKEWire
+
+struct SigningAnswer {
+    let job: JobID
+    let channel: SecureChannel
+    var window: MessageWindow
+    let payloads: [Payload]
+    let deadline: Instant
+
+    func finished(_ result: JobResult, _ sa: IKESA) -> State {
+        var window = window
+        guard case .signed(let authentication) = result, let own = sa.localIdentity else {
+            return AwaitingAuth.refuse(sa, channel, &window, .job(result, "computing our proof of identity", sa), Notify(.authenticationFailed))
+        }
+        let established = Established(sa, channel, window: window)
+        established.begin()
+        established.answerFirstChild(payloads, head: [.identificationResponder(own), .authentication(authentication)])
+        return established.settled()
+    }
+}

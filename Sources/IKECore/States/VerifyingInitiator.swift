@@ -1,0 +1,33 @@
+// Responder: a job checks the initiator's AUTH payload.
+// RFC 7296 section 2.15.
+
+import IKECrypto
+import IKEWire
+
+struct VerifyingInitiator {
+    let job: JobID
+    let channel: SecureChannel
+    var window: MessageWindow
+    /// IKE_AUTH's request, opened.
+    let payloads: [Payload]
+    /// Our IKE_SA_INIT, which our AUTH covers.
+    let response: [UInt8]
+    let initiatorNonce: [UInt8]
+    let deadline: Instant
+
+    func finished(_ result: JobResult, _ sa: IKESA) -> State {
+        var window = window
+        guard case .verified = result, let own = sa.localIdentity, let remote = sa.remoteIdentity else {
+            return AwaitingAuth.refuse(sa, channel, &window, .job(result, "checking the peer's proof of identity", sa), Notify(.authenticationFailed))
+        }
+        do throws(CryptoError) {
+            let ask = AuthenticationRequest(
+                method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: remote, prf: channel.suite.prf, message: response,
+                nonce: initiatorNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: false))
+            return .signingAnswer(
+                SigningAnswer(job: sa.context.run(.sign(ask), for: sa.localSPI), channel: channel, window: window, payloads: payloads, deadline: sa.now + sa.context.limits.jobTime))
+        } catch {
+            return AwaitingAuth.refuse(sa, channel, &window, .crypto(error, "computing our proof of identity", sa), Notify(.authenticationFailed))
+        }
+    }
+}

@@ -1,0 +1,28 @@
+// Initiator: a job checks the responder's AUTH payload; then the IKE SA is established.
+// RFC 7296 sections 1.2 and 2.15.
+
+import IKECrypto
+import IKEWire
+
+struct VerifyingResponder {
+    let job: JobID
+    var work: Initiation
+    let channel: SecureChannel
+    let offer: ChildOffer
+    /// IKE_AUTH's answer, opened.
+    let payloads: [Payload]
+
+    func finished(_ result: JobResult, _ sa: IKESA) -> State {
+        guard case .verified = result else {
+            work.fail(.job(result, "checking the peer's proof of identity", sa), sa, retry: false)
+            return Closed.refusing(sa, channel)
+        }
+        sa.context.forgetAttempts(sa.connection.name)
+        let established = Established(sa, channel, window: MessageWindow(nextRequest: 2, expected: 0))
+        established.begin()
+        let first = work.wanted.first
+        established.completeFirstChild(offer, payloads, requests: first?.requests ?? [])
+        for want in work.wanted.dropFirst() { established.createChild(want.policy, requests: want.requests) }
+        return established.settled()
+    }
+}
