@@ -1,0 +1,105 @@
+// Loads a configuration: files to a tree, the tree checked against the schema, the rest resolved and checked against each other.
+// In two steps, for the plugins that say what can be served are themselves configured: `read`, then `validate`.
+
+import IKECore
+import IKEWire
+
+/// What loading gave: every complaint, and a configuration unless one of them is an error.
+package struct ConfigurationResult: Sendable {
+    package var configuration: GatewayConfiguration?
+    /// Errors and warnings, in the order of files and lines.
+    package var diagnostics: [ConfigurationError]
+    package var errors: [ConfigurationError] { diagnostics.filter { $0.severity == .error } }
+    package var warnings: [ConfigurationError] { diagnostics.filter { $0.severity == .warning } }
+}
+
+/// A configuration that was read and whose names and types were checked.
+package struct ReadConfiguration: Sendable {
+    package let path: String
+    /// As far as they are right. Enough to load the plugins by.
+    package let gateway: GatewaySettings
+    package let plugins: PluginConfiguration
+    let tree: ConfigurationSection
+    let readableByOthers: Set<String>
+    let diagnostics: [ConfigurationError]
+
+    package var errors: [ConfigurationError] { diagnostics.filter { $0.severity == .error } }
+}
+
+package enum ConfigurationLoader {
+    /// All of it at once.
+    package static func load(
+        path: String, reader: any FileReader = SystemFileReader(), limits: ConfigurationLimits = ConfigurationLimits(),
+        serves: @escaping (Transform) -> Bool, providers: [String], methods: [String]
+    ) -> ConfigurationResult {
+        validate(read(path: path, reader: reader, limits: limits), Capabilities(serves: serves, providers: providers, methods: methods))
+    }
+
+    /// Reads the file and what it includes, follows references, checks names and types.
+    package static func read(
+        path: String, reader: any FileReader = SystemFileReader(), limits: ConfigurationLimits = ConfigurationLimits()
+    ) -> ReadConfiguration {
+        var parsed = ConfigurationParser.parse(path, reader: reader, limits: limits)
+        var diagnostics = parsed.diagnostics
+        let (tree, referenced) = ReferenceResolver.resolve(parsed.root, names: SchemaTable.rootNames, limits: limits, diagnostics: &diagnostics)
+        checkRoot(&parsed.root, referenced: referenced, &diagnostics)
+        SchemaTable.root.check(tree, &diagnostics)
+        let builder = SettingsBuilder()
+        // Its complaints come with `validate`, which builds these once more and knows the providers.
+        var ignored = Diagnostics()
+        return ReadConfiguration(
+            path: path, gateway: builder.buildGateway(tree.section("gateway"), capabilities: nil, &ignored),
+            plugins: builder.buildPlugins(tree.section("plugins")), tree: tree,
+            readableByOthers: Set(parsed.files.filter(\.isReadableByOthers).map(\.path)), diagnostics: diagnostics.items)
+    }
+
+    /// Builds connections and secrets, and checks them against what the plugins can do and against each other.
+    package static func validate(_ read: ReadConfiguration, _ capabilities: Capabilities) -> ConfigurationResult {
+        var diagnostics = Diagnostics()
+        for item in read.diagnostics { diagnostics.add(item) }
+        var configuration = GatewayConfiguration(path: read.path)
+        configuration.gateway = SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
+        configuration.plugins = read.plugins
+
+        let secrets = (read.tree.section("secrets")?.sections ?? []).filter { $0.name.hasPrefix("ike") }
+        configuration.secrets = SharedSecrets(secrets.compactMap { SecretBuilder().build($0, &diagnostics) })
+        for secret in secrets {
+            guard let value = secret.value("secret"), read.readableByOthers.contains(value.position.file) else { continue }
+            let position = SourcePosition(file: value.position.file, line: 1, column: 1)
+            diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
+        }
+
+        let builder = ConnectionBuilder(capabilities: capabilities)
+        for section in read.tree.section("connections")?.sections ?? [] {
+            let connection = builder.build(section, &diagnostics)
+            configuration.connections.append(connection)
+            let name = "connections." + section.name
+            configuration.origins[name] = section.position
+            for child in section.section("children")?.sections ?? [] { configuration.origins[name + ".children." + child.name] = child.position }
+            // A secret that is wrong is reported itself.
+            guard configuration.secrets.all.count == secrets.count else { continue }
+            CrossChecks.checkSecret(of: connection, section, configuration.secrets, &diagnostics)
+        }
+        CrossChecks.checkChildren(of: configuration, &diagnostics)
+
+        let sorted = diagnostics.items.enumerated().sorted { a, b in
+            (a.element.position, a.offset) < (b.element.position, b.offset)
+        }.map(\.element)
+        configuration.warnings = sorted.filter { $0.severity == .warning }
+        return ConfigurationResult(configuration: diagnostics.hasErrors ? nil : configuration, diagnostics: sorted)
+    }
+
+    /// Settings outside every section are wrong. A section of another name is there to be referred to, or a mistake.
+    private static func checkRoot(_ root: inout ConfigurationSection, referenced: Set<String>, _ diagnostics: inout Diagnostics) {
+        for setting in root.settings {
+            diagnostics.error(at: setting.position, "\(quoted(setting.name)) stands outside every section")
+        }
+        for section in root.sections where !SchemaTable.rootNames.contains(section.name) && !referenced.contains(section.name) {
+            if let hint = nearest(to: section.name, among: SchemaTable.rootNames) {
+                diagnostics.error(at: section.position, "there is no section \(quoted(section.name))" + suggestion(hint))
+            } else {
+                diagnostics.warning(at: section.position, "the section \(quoted(section.name)) has no effect: nothing refers to it")
+            }
+        }
+    }
+}

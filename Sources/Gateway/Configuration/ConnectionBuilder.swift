@@ -1,0 +1,154 @@
+// From a checked section of `connections` to a `Connection`. Defaults are swanctl.conf(5)'s.
+
+import IKECore
+import IKEWire
+
+/// Reads the values of a section that the schema has checked; what is wrong was reported there and counts as absent.
+struct SectionReader {
+    let section: ConfigurationSection
+
+    func text(_ key: String) -> String? { section.value(key)?.text }
+    func boolean(_ key: String) -> Bool? { text(key).flatMap(booleanValue) }
+    func integer(_ key: String) -> UInt64? { text(key).flatMap(integerValue) }
+    func time(_ key: String) -> Duration? { text(key).flatMap(timeValue) }
+    func bytes(_ key: String) -> UInt64? { text(key).flatMap(byteValue) }
+    /// Where a value stands, or where its section does.
+    func position(_ key: String) -> SourcePosition { section.value(key)?.position ?? section.position }
+}
+
+struct ConnectionBuilder {
+    let capabilities: Capabilities
+
+    func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> Connection {
+        let reader = SectionReader(section: section)
+        if reader.integer("version") == 1 {
+            diagnostics.error(at: reader.position("version"), "IKEv1 is not spoken: write version = 2, or leave it out")
+        }
+        var provider: String?
+        if let value = section.value("crypto") {
+            provider = checkedProvider(value.text, at: value.position, &diagnostics)
+        }
+        let proposals = ProposalParser(protocolID: .ike, provider: provider, capabilities: capabilities)
+            .parse(section.value("proposals"), key: "proposals", fallback: section.position, &diagnostics)
+        var connection = Connection(name: section.name, proposals: proposals)
+        connection.provider = provider
+        connection.localAddresses = addresses("local_addrs", section, &diagnostics)
+        connection.remoteAddresses = addresses("remote_addrs", section, &diagnostics)
+        connection.localPort = reader.integer("local_port").map { UInt16(clamping: $0) } ?? 500
+        connection.remotePort = reader.integer("remote_port").map { UInt16(clamping: $0) } ?? 500
+        connection.encap = reader.boolean("encap") ?? false
+        connection.dpdDelay = reader.time("dpd_delay") ?? .zero
+        connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
+        connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no
+        connection.lifetime = lifetime(reader, &diagnostics)
+        connection.local = authentication("local", section, &diagnostics)
+        connection.remote = authentication("remote", section, &diagnostics)
+        if case .suffix = connection.local.identity {
+            diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
+        }
+        let children = section.section("children")?.sections ?? []
+        if children.isEmpty {
+            diagnostics.warning(at: section.position, "the connection \(quoted(section.name)) has no children: it carries no traffic")
+        }
+        let builder = ChildBuilder(capabilities: capabilities, provider: provider)
+        connection.children = children.map { builder.build($0, &diagnostics) }
+        if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }), let child = children.first(where: { child in
+            connection.child(named: child.name)?.startAction == .start
+        }) {
+            diagnostics.error(
+                at: SectionReader(section: child).position("start_action"),
+                "'start_action = start' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name")
+        }
+        return connection
+    }
+
+    private func checkedProvider(_ name: String, at position: SourcePosition, _ diagnostics: inout Diagnostics) -> String? {
+        if capabilities.providers.contains(name) { return name }
+        diagnostics.error(at: position, unknownProvider(name, among: capabilities.providers))
+        return nil
+    }
+
+    private func addresses(_ key: String, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> [AddressPattern] {
+        guard let value = section.value(key) else { return [.any] }
+        var patterns: [AddressPattern] = []
+        for element in value.elements {
+            do throws(AddressProblem) {
+                patterns.append(try AddressPattern(configured: element.text))
+            } catch {
+                diagnostics.error(at: element.position, error.message)
+            }
+        }
+        return patterns.isEmpty ? [.any] : patterns
+    }
+
+    /// `over_time` is a tenth of `rekey_time`, `rand_time` is `over_time`.
+    private func lifetime(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> Lifetime {
+        let rekey = reader.time("rekey_time") ?? .seconds(4 * 3600)
+        let over = reader.time("over_time") ?? rekey / 10
+        let rand = reader.time("rand_time") ?? over
+        if rekey == .zero { return Lifetime(rekeyTime: .zero, lifeTime: .zero, randTime: .zero) }
+        if rand >= rekey, reader.section.value("rand_time") != nil {
+            diagnostics.warning(at: reader.position("rand_time"), "'rand_time' is not below 'rekey_time': the keys may be renewed at once")
+        }
+        return Lifetime(rekeyTime: rekey, lifeTime: rekey + over, randTime: min(rand, rekey))
+    }
+
+    /// The one round of `local` or `remote`.
+    private func authentication(_ side: String, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> AuthenticationPolicy {
+        let rounds = section.sections.filter { $0.name.hasPrefix(side) }
+        guard let round = rounds.first else {
+            diagnostics.error(
+                at: section.position,
+                "the connection \(quoted(section.name)) has no section '\(side)': write \(side) { auth = psk  id = ... }")
+            return AuthenticationPolicy()
+        }
+        for other in rounds.dropFirst() {
+            diagnostics.error(at: other.position, "a second authentication round (RFC 4739) is not there yet: \(quoted(round.name)) is the first")
+        }
+        let reader = SectionReader(section: round)
+        var policy = AuthenticationPolicy()
+        if let value = round.value("id") {
+            do throws(IdentityProblem) {
+                policy.identity = try IdentityPattern(configured: value.text)
+            } catch {
+                diagnostics.error(at: value.position, error.message)
+            }
+        }
+        guard let auth = reader.text("auth") else {
+            diagnostics.error(
+                at: round.position,
+                "\(quoted(round.name)) has no 'auth', which means pubkey, and certificates are not there yet: write auth = psk")
+            return policy
+        }
+        policy.method = auth.lowercased()
+        if !Self.methods.contains(policy.method) {
+            let kind = auth.lowercased()
+            if kind.hasPrefix("pubkey") || kind.hasPrefix("eap") || kind.hasPrefix("xauth") || kind.hasPrefix("rsa") || kind.hasPrefix("ecdsa") || kind.hasPrefix("ike:") {
+                diagnostics.error(at: reader.position("auth"), "the authentication \(quoted(auth)) is not there yet: write auth = psk")
+            } else {
+                diagnostics.error(at: reader.position("auth"), "there is no authentication \(quoted(auth))" + suggestion(nearest(to: kind, among: Self.methods)))
+            }
+        } else if !capabilities.methods.contains(policy.method) {
+            diagnostics.error(at: reader.position("auth"), "no loaded plugin provides the authentication \(quoted(auth))")
+        }
+        return policy
+    }
+
+    private static let methods = ["psk"]
+}
+
+func unknownProvider(_ name: String, among providers: [String]) -> String {
+    let known = providers.isEmpty ? "none is loaded" : "loaded are \(providers.joined(separator: ", "))"
+    return "there is no crypto provider \(quoted(name)) (\(known))" + suggestion(nearest(to: name, among: providers))
+}
+
+extension AddressPattern {
+    /// Whether it names one place to send a first message to.
+    var isInitiable: Bool {
+        switch self {
+        case .any: false
+        case .name: true
+        case .range(let start, let end): start == end
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// What only shows when connections, children and secrets are looked at together.
+
+import IKECore
+import IKEWire
+
+enum CrossChecks {
+    /// A connection that authenticates with a preshared key needs one: without, it would fail at every attempt.
+    static func checkSecret(of connection: Connection, _ section: ConfigurationSection, _ secrets: SharedSecrets, _ diagnostics: inout Diagnostics) {
+        guard connection.local.method == "psk" || connection.remote.method == "psk" else { return }
+        var local = connection.local.identity
+        // Our identity is then our address, if there is one alone.
+        if local == .any, connection.localAddresses.count == 1, case .range(let start, let end) = connection.localAddresses[0], start == end {
+            local = .exactly(Identification(kind: start.family == .v4 ? .ipv4 : .ipv6, data: start.bytes))
+        }
+        let remote = connection.remote.identity
+        func written(_ side: String, _ identity: IdentityPattern) -> String {
+            section.sections.first { $0.name.hasPrefix(side) }?.value("id")?.text ?? identity.text
+        }
+        guard !secrets.mayHave(local: local, remote: remote) else { return }
+        diagnostics.error(
+            at: section.position,
+            "the connection \(quoted(section.name)) has no secret: write secrets { ike-\(section.name) { id-1 = \(written("local", local))  id-2 = \(written("remote", remote))  secret = \"...\" } }")
+    }
+
+    /// A name that `martlet up NAME` could mean twice, and children that ask for the same traffic with the same peer.
+    static func checkChildren(of configuration: GatewayConfiguration, _ diagnostics: inout Diagnostics) {
+        var owners: [String: String] = [:]
+        for connection in configuration.connections {
+            for child in connection.children {
+                let key = "connections.\(connection.name).children.\(child.name)"
+                guard let position = configuration.origins[key] else { continue }
+                if let owner = owners[child.name] {
+                    diagnostics.warning(at: position, "the child \(quoted(child.name)) is also one of \(quoted(owner)): commands must name the connection too")
+                } else {
+                    owners[child.name] = connection.name
+                }
+            }
+            // Quadratic in the children of one connection, so only as far as a person writes.
+            for (index, child) in connection.children.prefix(256).enumerated() {
+                for other in connection.children[..<index] where child.localTS == other.localTS && child.remoteTS == other.remoteTS {
+                    guard let position = configuration.origins["connections.\(connection.name).children.\(child.name)"] else { continue }
+                    diagnostics.warning(at: position, "the child \(quoted(child.name)) selects the same traffic as \(quoted(other.name))")
+                    break
+                }
+            }
+        }
+    }
+}

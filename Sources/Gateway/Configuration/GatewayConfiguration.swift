@@ -1,0 +1,104 @@
+// A whole configuration, checked and resolved: what the gateway runs on.
+
+import IKECore
+import IKECrypto
+import IKEWire
+
+/// The section `gateway`.
+package struct GatewaySettings: Hashable, Sendable {
+    /// Addresses to listen on; empty for every one.
+    package var listen: [IPAddress] = []
+    package var port: UInt16 = 500
+    package var natPort: UInt16 = 4500
+    /// The control socket's path.
+    package var control = "/run/martlet/vici.sock"
+    /// Event loops; 0 for one a core.
+    package var shards = 0
+    /// Crypto providers by preference; empty for the plugins' own priorities.
+    package var crypto: [String] = []
+    package var logLevel = 1
+    /// Nil: standard error, or the journal.
+    package var logFile: String?
+    /// The folder that keys are written to for a protocol analyser; nil, the default, for none.
+    package var exportKeysFolder: String?
+    /// Cookies, half-open SAs, retransmission.
+    package var limits = Limits()
+    package init() {}
+}
+
+/// The section `plugins`.
+package struct PluginConfiguration: Hashable, Sendable {
+    package struct Option: Hashable, Sendable {
+        /// Sections inside the plugin's own are dotted: `server.uri`.
+        package var name: String
+        package var value: String
+        package var position: SourcePosition
+    }
+    package struct Plugin: Hashable, Sendable {
+        package var name: String
+        /// Lower goes first; nil for the plugin's place in the list.
+        package var priority: Int?
+        package var isLoaded = true
+        package var options: [Option] = []
+        package var position: SourcePosition
+
+        package func option(_ name: String) -> String? { options.last { $0.name == name }?.value }
+    }
+    /// Folders to look in, in order; empty for those beside the executable.
+    package var path: [String] = []
+    package var plugins: [Plugin] = []
+    package init() {}
+
+    package func plugin(_ name: String) -> Plugin? { plugins.first { $0.name == name } }
+
+    /// As the plugin loader takes it: every key as text, `priority` and `load` among them.
+    package var settings: PluginSettings {
+        var settings = PluginSettings()
+        for plugin in plugins {
+            var keys: [String: String] = ["load": plugin.isLoaded ? "yes" : "no"]
+            if let priority = plugin.priority { keys["priority"] = String(priority) }
+            for option in plugin.options { keys[option.name] = option.value }
+            settings.sections[plugin.name] = keys
+        }
+        return settings
+    }
+}
+
+/// One secret of the section `secrets.ike*`, for PSK authentication. Has no description of its own: it holds a key.
+package final class IKESecret: Sendable {
+    /// The section's name: `ike-east`.
+    package let name: String
+    /// Whose secret it is; empty for everybody's.
+    package let identities: [IdentityPattern]
+    package let secret: SecretBox
+    package let origin: SourcePosition
+
+    package init(name: String, identities: [IdentityPattern], secret: SecretBox, origin: SourcePosition) {
+        self.name = name
+        self.identities = identities
+        self.secret = secret
+        self.origin = origin
+    }
+
+    /// Whether both are the same secret for the same identities. In time that depends on the lengths alone.
+    func isSame(as other: IKESecret) -> Bool {
+        guard name == other.name, identities == other.identities else { return false }
+        return secret.withSecret { mine in other.secret.withSecret { theirs in constantTimeEqual(mine.span, theirs.span) } ?? false } ?? false
+    }
+}
+
+package struct GatewayConfiguration: Sendable {
+    /// The main file.
+    package var path: String
+    package var gateway = GatewaySettings()
+    package var plugins = PluginConfiguration()
+    package var connections: [Connection] = []
+    package var secrets = SharedSecrets()
+    /// Where things stand: by `connections.NAME`, `connections.NAME.children.CHILD`.
+    package var origins: [String: SourcePosition] = [:]
+    package var warnings: [ConfigurationError] = []
+    package init(path: String) { self.path = path }
+
+    package func connection(named name: String) -> Connection? { connections.first { $0.name == name } }
+    package func origin(ofConnection name: String) -> SourcePosition? { origins["connections." + name] }
+}

@@ -1,0 +1,109 @@
+// Identities as swanctl.conf writes them: addresses, host names, mail addresses, key identifiers, and patterns of those.
+// RFC 7296 section 3.5.
+
+import IKECore
+import IKEWire
+
+/// Why a text is no identity.
+struct IdentityProblem: Error {
+    var message: String
+}
+
+extension IdentityPattern {
+    /// The kind follows from the form of the text, unless a prefix such as `fqdn:` names it.
+    init(configured text: String) throws(IdentityProblem) {
+        let kind: Identification.Kind
+        let data: [UInt8]
+        if text.isEmpty { throw IdentityProblem(message: "an identity is missing") }
+        if text == "%any" || text == "%any4" || text == "%any6" || text == "0.0.0.0" || text == "*" || text == "::" {
+            self = .any
+            return
+        }
+        if let typed = try Self.typed(text) {
+            (kind, data) = typed
+        } else if let address = IPAddress(text) {
+            (kind, data) = (address.family == .v4 ? .ipv4 : .ipv6, address.bytes)
+        } else if text.hasPrefix("@#") {
+            guard let bytes = hexBytes(text.utf8.dropFirst(2)), !bytes.isEmpty else {
+                throw IdentityProblem(message: "after '@#' the identity \(quoted(text)) needs hexadecimal digits in pairs")
+            }
+            (kind, data) = (.keyID, bytes)
+        } else if text.hasPrefix("@@") {
+            (kind, data) = (.rfc822, Array(text.utf8.dropFirst(2)))
+        } else if text.hasPrefix("@") {
+            (kind, data) = (.fqdn, Array(text.utf8.dropFirst()))
+        } else if text.contains("=") {
+            throw IdentityProblem(
+                message: "\(quoted(text)) is a distinguished name, which needs certificates; those are not there yet: write a host name, @name, or keyid:TEXT")
+        } else if text.contains("@") {
+            (kind, data) = (.rfc822, Array(text.utf8))
+        } else if text.contains(":") {
+            throw IdentityProblem(message: "\(quoted(text)) is neither an IPv6 address nor begins with a known type (ipv4, ipv6, fqdn, email, keyid)")
+        } else {
+            (kind, data) = (.fqdn, Array(text.utf8))
+        }
+        if data.isEmpty { throw IdentityProblem(message: "the identity \(quoted(text)) is empty; a '#' must stand in quotation marks") }
+        if data.count > 1024 { throw IdentityProblem(message: "an identity has at most 1024 bytes") }
+        if (kind == .fqdn || kind == .rfc822), let star = data.lastIndex(of: UInt8(ascii: "*")) {
+            guard star == 0, data.count > 1 else {
+                throw IdentityProblem(message: "in the identity \(quoted(text)) a '*' may only stand at the beginning, before more text")
+            }
+            self = .suffix(kind, Array(data.dropFirst()))
+            return
+        }
+        self = .exactly(Identification(kind: kind, data: data))
+    }
+
+    /// `fqdn:name`, `keyid:#hex`. Nil without a known prefix.
+    private static func typed(_ text: String) throws(IdentityProblem) -> (Identification.Kind, [UInt8])? {
+        guard let colon = text.firstIndex(of: ":") else { return nil }
+        let kind: Identification.Kind
+        switch text[..<colon].lowercased() {
+        case "ipv4": kind = .ipv4
+        case "ipv6": kind = .ipv6
+        case "fqdn", "dns": kind = .fqdn
+        case "rfc822", "email", "userfqdn": kind = .rfc822
+        case "keyid": kind = .keyID
+        case "asn1dn", "asn1gn":
+            throw IdentityProblem(message: "the identity \(quoted(text)) is of a type that needs certificates, which are not there yet")
+        default: return nil
+        }
+        let rest = text[text.index(after: colon)...]
+        let data: [UInt8]
+        if rest.hasPrefix("#") {
+            guard let bytes = hexBytes(rest.utf8.dropFirst()) else {
+                throw IdentityProblem(message: "after '#' the identity \(quoted(text)) needs hexadecimal digits in pairs")
+            }
+            data = bytes
+        } else if kind == .ipv4 || kind == .ipv6 {
+            guard let address = IPAddress(String(rest)) else { throw IdentityProblem(message: "\(quoted(String(rest))) is no address") }
+            data = address.bytes
+        } else {
+            data = Array(rest.utf8)
+        }
+        if kind == .ipv4 && data.count != 4 || kind == .ipv6 && data.count != 16 {
+            throw IdentityProblem(message: "the identity \(quoted(text)) is no address of that family")
+        }
+        return (kind, data)
+    }
+
+    /// Whether some identity fits both patterns.
+    func overlaps(_ other: IdentityPattern) -> Bool {
+        switch (self, other) {
+        case (.any, _), (_, .any): return true
+        case (.exactly(let identity), let pattern), (let pattern, .exactly(let identity)): return pattern.matches(identity)
+        case (.suffix(let kind, let a), .suffix(let otherKind, let b)):
+            guard kind == otherKind else { return false }
+            return a.count <= b.count ? b.suffix(a.count).elementsEqual(a) : a.suffix(b.count).elementsEqual(b)
+        }
+    }
+
+    /// As a configuration writes it.
+    var text: String {
+        switch self {
+        case .any: "%any"
+        case .exactly(let identity): "\(identity)"
+        case .suffix(_, let suffix): "*" + String(decoding: suffix, as: UTF8.self)
+        }
+    }
+}

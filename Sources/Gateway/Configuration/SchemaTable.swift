@@ -1,0 +1,187 @@
+// Every section and key of swanctl.conf(5), and Martlet's own, with what becomes of it. The one place that knows them.
+
+enum SchemaTable {
+    static let root = SchemaSection(
+        .exactly(""), "the configuration",
+        sections: [
+            SchemaSection(.exactly("connections"), "'connections'", sections: [connection]),
+            SchemaSection(.exactly("secrets"), "'secrets'", sections: secrets),
+            SchemaSection(.exactly("pools"), "'pools'", sections: [pool]),
+            SchemaSection(.exactly("authorities"), "'authorities'", sections: [authority]),
+            gateway, plugins,
+        ])
+
+    static let rootNames = root.sections.compactMap(\.name.spelling)
+
+    private static let x509 = "certificates are not there yet"
+    private static let ikev1 = "it is for IKEv1, which Martlet does not speak"
+
+    static let connection = SchemaSection(
+        .any, "a connection",
+        keys: [
+            SchemaKey("version", .integer(0...2)),
+            SchemaKey("local_addrs", .list), SchemaKey("remote_addrs", .list),
+            SchemaKey("local_port", .integer(1...65535)), SchemaKey("remote_port", .integer(1...65535)),
+            SchemaKey("proposals", .list),
+            SchemaKey("encap", .boolean),
+            SchemaKey("dpd_delay", .time),
+            SchemaKey("keyingtries", .integer(0...1_000_000)),
+            SchemaKey("unique", .choice(["no", "never", "keep", "replace"])),
+            SchemaKey("rekey_time", .time), SchemaKey("over_time", .time), SchemaKey("rand_time", .time),
+            SchemaKey("crypto", .text),
+
+            SchemaKey("aggressive", .boolean, .tunesOnly(ikev1), inert: ["no"]),
+            SchemaKey("pull", .boolean, .tunesOnly(ikev1), inert: ["yes"]),
+            SchemaKey("dpd_timeout", .time, .tunesOnly(ikev1), inert: ["0", "0s"]),
+            SchemaKey("dscp", .text, .tunesOnly("IKE packets are not marked yet"), inert: ["000000"]),
+            SchemaKey("mobike", .boolean, .tunesOnly("MOBIKE is not there yet, write mobike = no"), inert: ["no"]),
+            SchemaKey("fragmentation", .choice(["yes", "accept", "no", "force"]), .tunesOnly("IKE fragmentation is not there yet, write fragmentation = no"), inert: ["no"]),
+            SchemaKey("send_certreq", .boolean, .tunesOnly(x509), inert: ["no"]),
+            SchemaKey("send_cert", .choice(["ifasked", "always", "never"]), .tunesOnly(x509), inert: ["never", "ifasked"]),
+            SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly(x509), inert: ["never", "reply"]),
+
+            SchemaKey("vips", .list, .restricts("virtual addresses are not there yet")),
+            SchemaKey("pools", .list, .restricts("virtual addresses are not there yet")),
+            SchemaKey("childless", .choice(["allow", "prefer", "force", "never"]), .restricts("childless initiation (RFC 6023) is not there yet, write childless = never"), inert: ["allow", "never"]),
+            SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
+            SchemaKey("ppk_required", .boolean, .restricts("postquantum preshared keys (RFC 8784) are not there yet"), inert: ["no"]),
+            SchemaKey("reauth_time", .time, .restricts("a peer would stay longer than its credentials are looked at; rekey_time renews the keys"), inert: ["0", "0s"]),
+            SchemaKey("if_id_in", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
+            SchemaKey("if_id_out", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
+            SchemaKey("mediation", .boolean, .restricts("mediation is not there"), inert: ["no"]),
+            SchemaKey("mediated_by", .text, .restricts("mediation is not there")),
+            SchemaKey("mediation_peer", .text, .restricts("mediation is not there")),
+        ],
+        sections: [
+            SchemaSection(.prefix("local"), "the local side", keys: localKeys, sections: [certificate("cert")]),
+            SchemaSection(.prefix("remote"), "the remote side", keys: remoteKeys, sections: [certificate("cert"), certificate("cacert")]),
+            SchemaSection(.exactly("children"), "'children'", sections: [child]),
+        ])
+
+    private static func certificate(_ name: String) -> SchemaSection { SchemaSection(.prefix(name), "a certificate", status: .restricts(x509)) }
+
+    private static let localKeys: [SchemaKey] = [
+        SchemaKey("auth", .text), SchemaKey("id", .text),
+        SchemaKey("round", .integer(0...255)),
+        SchemaKey("certs", .list, .tunesOnly(x509)),
+        SchemaKey("pubkeys", .list, .tunesOnly("public keys are not there yet")),
+        SchemaKey("eap_id", .text, .tunesOnly("EAP is not there yet")),
+        SchemaKey("xauth_id", .text, .tunesOnly(ikev1)),
+        SchemaKey("aaa_id", .text, .restricts("EAP is not there yet")),
+    ]
+
+    private static let remoteKeys: [SchemaKey] = [
+        SchemaKey("auth", .text), SchemaKey("id", .text),
+        SchemaKey("round", .integer(0...255)),
+        SchemaKey("eap_id", .text, .restricts("EAP is not there yet"), inert: ["%any"]),
+        SchemaKey("groups", .list, .restricts("group membership is not checked yet")),
+        SchemaKey("cert_policy", .list, .restricts(x509)),
+        SchemaKey("certs", .list, .restricts(x509)),
+        SchemaKey("cacerts", .list, .restricts(x509)),
+        SchemaKey("ca_id", .text, .restricts(x509)),
+        SchemaKey("pubkeys", .list, .restricts("public keys are not there yet")),
+        SchemaKey("revocation", .choice(["strict", "ifuri", "relaxed"]), .restricts(x509), inert: ["relaxed"]),
+    ]
+
+    private static let marks = "packets are not matched by marks yet"
+    private static let interfaces = "XFRM interfaces are not there yet"
+
+    static let child = SchemaSection(
+        .any, "a child",
+        keys: [
+            SchemaKey("local_ts", .list), SchemaKey("remote_ts", .list),
+            SchemaKey("esp_proposals", .list),
+            SchemaKey("mode", .choice(["tunnel", "transport", "transport_proxy", "beet", "iptfs", "pass", "drop"])),
+            SchemaKey("start_action", .text), SchemaKey("close_action", .text), SchemaKey("dpd_action", .text),
+            SchemaKey("rekey_time", .time), SchemaKey("life_time", .time), SchemaKey("rand_time", .time),
+            SchemaKey("rekey_bytes", .bytes), SchemaKey("life_bytes", .bytes), SchemaKey("rand_bytes", .bytes),
+            SchemaKey("rekey_packets", .integer(0...UInt64.max)), SchemaKey("life_packets", .integer(0...UInt64.max)),
+            SchemaKey("rand_packets", .integer(0...UInt64.max)),
+            SchemaKey("replay_window", .integer(0...4096)),
+
+            SchemaKey("hostaccess", .boolean, .tunesOnly("it is for updown scripts, which are not run"), inert: ["no"]),
+            SchemaKey("policies_fwd_out", .boolean, .tunesOnly("the data plane forwards by its own selectors"), inert: ["no"]),
+            SchemaKey("ipcomp", .boolean, .tunesOnly("nothing is compressed"), inert: ["no"]),
+            SchemaKey("inactivity", .time, .tunesOnly("an idle child stays up"), inert: ["0", "0s"]),
+            SchemaKey("hw_offload", .choice(["no", "yes", "auto", "crypto", "packet"]), .tunesOnly("nothing is offloaded to hardware yet"), inert: ["no", "auto"]),
+            SchemaKey("copy_df", .boolean, .tunesOnly("the data plane decides"), inert: ["yes"]),
+            SchemaKey("copy_ecn", .boolean, .tunesOnly("the data plane decides"), inert: ["yes"]),
+            SchemaKey("copy_dscp", .choice(["out", "in", "yes", "no"]), .tunesOnly("the data plane decides"), inert: ["out"]),
+            SchemaKey("per_cpu_sas", .text, .tunesOnly("one SA pair serves every core"), inert: ["no"]),
+            SchemaKey("pcpu_queues", .boolean, .tunesOnly("one SA pair serves every core"), inert: ["no"]),
+            SchemaKey("iptfs_max_queue_size", .text, .tunesOnly("IP-TFS is not there")),
+            SchemaKey("iptfs_pkt_size", .text, .tunesOnly("IP-TFS is not there")),
+            SchemaKey("iptfs_reorder_window", .text, .tunesOnly("IP-TFS is not there")),
+            SchemaKey("iptfs_init_delay", .text, .tunesOnly("IP-TFS is not there")),
+            SchemaKey("iptfs_drop_time", .text, .tunesOnly("IP-TFS is not there")),
+
+            SchemaKey("ah_proposals", .list, .restricts("AH is not there, write esp_proposals")),
+            SchemaKey("sha256_96", .boolean, .restricts("the truncation of an old draft is not offered"), inert: ["no"]),
+            SchemaKey("updown", .text, .restricts("scripts are not run yet, and a firewall that one would set up would be missing")),
+            SchemaKey("policies", .boolean, .restricts("selectors are always enforced"), inert: ["yes"]),
+            SchemaKey("reqid", .integer(0...UInt64(UInt32.max)), .restricts("it cannot be chosen yet, and what refers to it would not match"), inert: ["0"]),
+            SchemaKey("priority", .integer(0...UInt64(UInt32.max)), .restricts("another child could win over this one"), inert: ["0"]),
+            SchemaKey("interface", .text, .restricts("traffic is not limited to an interface yet")),
+            SchemaKey("mark_in", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
+            SchemaKey("mark_in_sa", .boolean, .restricts(marks), inert: ["no"]),
+            SchemaKey("mark_out", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
+            SchemaKey("set_mark_in", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
+            SchemaKey("set_mark_out", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
+            SchemaKey("if_id_in", .text, .restricts(interfaces), inert: ["0"]),
+            SchemaKey("if_id_out", .text, .restricts(interfaces), inert: ["0"]),
+            SchemaKey("label", .text, .restricts("security labels are not there yet")),
+            SchemaKey("label_mode", .choice(["system", "simple", "selinux"]), .restricts("security labels are not there yet"), inert: ["system"]),
+            SchemaKey("tfc_padding", .text, .restricts("packets would show their length; padding is not there yet"), inert: ["0"]),
+        ])
+
+    private static func secret(_ name: String, keys: [SchemaKey], status: KeyStatus) -> SchemaSection {
+        SchemaSection(.prefix(name), "a secret", status: status, keys: keys)
+    }
+    private static let sharedKeys = [SchemaKey("secret", .secret), SchemaKey("id", .text, isPrefix: true)]
+    /// `private`, `pkcs8` and `pkcs12` before names that they begin with.
+    private static let secrets: [SchemaSection] =
+        [secret("ike", keys: sharedKeys, status: .implemented)]
+        + ["eap", "xauth", "ntlm"].map { secret($0, keys: sharedKeys, status: .tunesOnly("EAP is not there yet")) }
+        + [secret("ppk", keys: sharedKeys, status: .tunesOnly("postquantum preshared keys are not there yet"))]
+        + ["private", "rsa", "ecdsa", "pkcs8", "pkcs12"].map {
+            secret($0, keys: [SchemaKey("file", .text), SchemaKey("secret", .secret)], status: .tunesOnly("private keys are not there yet"))
+        }
+        + [secret("token", keys: [], status: .tunesOnly("tokens are not there yet"))]
+
+    private static let pool = SchemaSection(.any, "a pool", status: .tunesOnly("virtual addresses are not there yet"))
+
+    private static let authority = SchemaSection(
+        .any, "an authority",
+        keys: ["cacert", "file", "handle", "slot", "module", "cert_uri_base"].map { SchemaKey($0, .text, .tunesOnly(x509)) } + [
+            SchemaKey("crl_uris", .list, .restricts(x509)), SchemaKey("ocsp_uris", .list, .restricts(x509)),
+        ])
+
+    static let logLevels = ["error", "info", "detail", "debug", "trace"]
+
+    private static let gateway = SchemaSection(
+        .exactly("gateway"), "'gateway'",
+        keys: [
+            SchemaKey("listen", .list),
+            SchemaKey("port", .integer(1...65535)), SchemaKey("nat_port", .integer(1...65535)),
+            SchemaKey("control", .text),
+            SchemaKey("shards", .integer(0...255)),
+            SchemaKey("crypto", .list),
+            SchemaKey("cookie_threshold", .integer(0...1_000_000)),
+            SchemaKey("half_open_limit", .integer(1...1_000_000)), SchemaKey("half_open_time", .time),
+            SchemaKey("retransmit_initial", .text), SchemaKey("retransmit_growth", .text), SchemaKey("retransmit_tries", .integer(1...100)),
+            SchemaKey("keepalive", .time),
+            SchemaKey("debug_export_keys", .text),
+        ],
+        sections: [
+            SchemaSection(
+                .exactly("log"), "'log'",
+                keys: [SchemaKey("level", .choice(logLevels + ["0", "1", "2", "3", "4"])), SchemaKey("file", .text)])
+        ])
+
+    private static let plugins = SchemaSection(
+        .exactly("plugins"), "'plugins'",
+        keys: [SchemaKey("path", .list)],
+        sections: [
+            SchemaSection(.any, "a plugin", keys: [SchemaKey("priority", .integer(0...1_000_000)), SchemaKey("load", .boolean)], takesAnyKey: true)
+        ])
+}
