@@ -42,6 +42,8 @@ import Testing
         #expect(Transform(type: .encryption, id: 1027, keyLength: 256).description == "ENCR(1027)_256")
         #expect(Transform(type: TransformType(rawValue: 241), id: 1).description == "TRANSFORM(241)(1)")
         #expect(Transform(type: TransformType(rawValue: 6), id: 36).description == "ML_KEM_768")
+        // The word would be read as a transform of type 4.
+        #expect(Transform(type: TransformType(rawValue: 6), id: 36).keyword == nil)
         #expect(TransformType(rawValue: 6).description == "ADDKE1")
         #expect(Transform(type: .encryption, id: 12, keyLength: 256, hasUnknownAttribute: true).description == "AES_CBC_256(unknown attribute)")
         #expect(Transform(type: .encryption, id: 12).keyword == nil)

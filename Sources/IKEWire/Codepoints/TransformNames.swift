@@ -31,7 +31,7 @@ extension Transform {
         if let alias = Self.aliases.first(where: { $0.value == self && keyLength != nil && entry?.keyLengths.isEmpty == true }) {
             return alias.key
         }
-        guard let entry, let word = entry.keywords.first else { return nil }
+        guard !type.isAdditionalKeyExchange, let entry, let word = entry.keywords.first else { return nil }
         if entry.keyLengths.isEmpty { return keyLength == nil ? word : nil }
         guard let keyLength, entry.keyLengths.contains(keyLength) else { return nil }
         return word.withKeyLength(keyLength)

@@ -1,0 +1,33 @@
+// swift-tools-version: 6.2
+// The fuzzers: a package of their own, because a plain build cannot link them. Sources/ points at the project's own
+// targets, so that they belong to this package: the fuzzers reach what is `package`, and the code under test itself is
+// compiled with the fuzzer's counters.
+//
+// run.sh names the fuzzers in the environment, one for each file in Fuzzers/: `FuzzMessage:IKEWire FuzzX:IKEWire,ESPCore`,
+// the file's imports after the colon. Nothing here changes when a file is added.
+import PackageDescription
+
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableExperimentalFeature("Lifetimes"),
+    .enableExperimentalFeature("LifetimeDependence"),
+]
+
+let named = (Context.environment["FUZZERS"] ?? "").split(separator: " ").map { $0.split(separator: ":", omittingEmptySubsequences: false) }
+let fuzzers: [Target] = named.map { parts in
+    .executableTarget(
+        name: String(parts[0]), dependencies: parts.dropFirst().joined().split(separator: ",").map { .byName(name: String($0)) },
+        path: "Fuzzers", exclude: named.map { "\($0[0]).swift" }.filter { $0 != "\(parts[0]).swift" }, sources: ["\(parts[0]).swift"], swiftSettings: common + [.unsafeFlags(["-parse-as-library"])])
+}
+
+let package = Package(
+    name: "martlet-fuzz",
+    targets: [
+        .target(name: "CSecret"),
+        .target(name: "IKEWire", swiftSettings: common),
+        .target(name: "IKECrypto", dependencies: ["IKEWire", "CSecret"], swiftSettings: common),
+        .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
+        .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
+        .target(name: "ViciWire", swiftSettings: common),
+    ] + fuzzers
+)

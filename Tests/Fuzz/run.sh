@@ -1,0 +1,35 @@
+#!/bin/sh
+# Builds every fuzzer in Fuzzers/ and runs each for SECONDS (default 60). `run.sh SECONDS FuzzX` runs one.
+# To add a fuzzer: a file Fuzzers/FuzzX.swift that defines LLVMFuzzerTestOneInput; what it imports is what it is linked with.
+# First inputs in Corpus/FuzzX (committed); what the fuzzer finds is kept in .build/found/FuzzX; a crash in .build/crashes.
+# A crash input worth keeping goes to Corpus/FuzzX as a regression, with its fix.
+set -eu
+cd "$(dirname "$0")"
+seconds=${1:-60}
+FUZZERS=
+for file in Fuzzers/*.swift; do
+    imports=$(sed -n 's/^import //p' "$file" | grep -vx Glibc | tr '\n' ',' || true)
+    FUZZERS="$FUZZERS $(basename "$file" .swift):${imports%,}"
+done
+# libFuzzer itself catches the trap, and saves the input.
+export SWIFT_BACKTRACE=enable=no FUZZERS
+names=${2:-$(for file in Fuzzers/*.swift; do basename "$file" .swift; done)}
+mkdir -p .build/crashes
+failed=0
+for name in $names; do
+    swift build -c release --sanitize=fuzzer --product "$name" -j "${JOBS:-2}"
+done
+for name in $names; do
+    mkdir -p ".build/found/$name" "Corpus/$name"
+    echo "== $name, $seconds seconds"
+    if ".build/release/$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 -verbosity=0 \
+        -artifact_prefix=".build/crashes/$name-" ".build/found/$name" "Corpus/$name" >".build/$name.log" 2>&1; then
+        grep -E "number_of_executed_units|average_exec_per_sec|peak_rss" ".build/$name.log" | sed 's/^stat:://'
+    else
+        failed=$((failed + 1))
+        echo "$name failed:"
+        tail -n 40 ".build/$name.log"
+    fi
+done
+[ "$failed" = 0 ] || { echo "$failed fuzzers failed; inputs in Tests/Fuzz/.build/crashes"; exit 1; }
+echo "no fuzzer failed"
