@@ -43,7 +43,7 @@ extension Header {
         let nextPayload = PayloadType(rawValue: try reader.u8())
         let version = try reader.u8()
         let exchangeType = ExchangeType(rawValue: try reader.u8())
-        //= RFC 7296 §3.1 "X(reserved) ... MUST be cleared when sending and MUST be ignored on receipt"
+        //= RFC 7296 §3.1: reserved flags are cleared when sending and ignored on receipt
         let flags = HeaderFlags(rawValue: try reader.u8() & HeaderFlags.known.rawValue)
         self.init(
             initiatorSPI: initiatorSPI, responderSPI: responderSPI, nextPayload: nextPayload, majorVersion: version >> 4,
@@ -88,7 +88,8 @@ extension Message {
 }
 
 extension Payload {
-    /// Reads a chain of payloads that starts with one of type `first`, to the end of `bytes`.
+    /// Reads a chain of payloads that starts with one of type `first`, to the end of `bytes`. An Encrypted payload ends it
+    /// and is kept closed; in a chain that was itself encrypted it has no meaning, and is the caller's to refuse.
     package static func parseChain(first: PayloadType, _ bytes: Span<UInt8>) throws(WireError) -> [Payload] {
         var reader = WireReader(bytes)
         return try readChain(first: first, &reader)

@@ -28,6 +28,8 @@ extension Payload {
 
     static func readChain(first: PayloadType, _ reader: inout WireReader) throws(WireError) -> [Payload] {
         var payloads: [Payload] = []
+        // Most messages have fewer: one allocation instead of one at each doubling.
+        payloads.reserveCapacity(first == .encrypted ? 1 : 8)
         var type = first
         while type != .none {
             if payloads.count == WireLimits.payloads { throw .tooMany(payloads.count + 1) }
@@ -38,12 +40,12 @@ extension Payload {
             var body = try reader.sub(length - genericHeaderByteCount)
             switch type {
             case .encrypted:
-                //= RFC 7296 §3.14 "MUST be the last payload in the message"
+                //= RFC 7296 §3.14: the Encrypted payload is the last of its message
                 try reader.end()
                 payloads.append(.encrypted(first: next, body: try body.rest()))
                 return payloads
             case .encryptedFragment:
-                //= RFC 7383 §2.5 "MUST be the last payload in the message"
+                //= RFC 7383 §2.5: so is the Encrypted Fragment payload
                 try reader.end()
                 payloads.append(try readFragment(first: next, &body))
                 return payloads
@@ -61,7 +63,7 @@ extension Payload {
         for (index, payload) in payloads.enumerated() {
             writer.structure(lengthAt: 2) { writer in
                 writer.u8(payload.innerType?.rawValue ?? (index + 1 < payloads.count ? payloads[index + 1].type.rawValue : 0))
-                //= RFC 7296 §3.2 "MUST be set to zero for payload types defined in this document"
+                //= RFC 7296 §3.2: the critical bit is zero for the payload types that the document defines
                 if case .unknown(_, critical: true, _) = payload { writer.u8(0x80) } else { writer.u8(0) }
                 writer.u16(0)
                 payload.writeBody(to: &writer)
@@ -83,7 +85,7 @@ extension Payload {
     private static func readFragment(first: PayloadType, _ body: inout WireReader) throws(WireError) -> Payload {
         let number = try body.u16()
         let total = try body.u16()
-        //= RFC 7383 §2.5 "MUST be greater than zero", and number at most total
+        //= RFC 7383 §2.5: the number is not zero and at most the total
         if number == 0 || total < number { throw .forbidden(.encryptedFragment) }
         return .encryptedFragment(first: first, number: number, total: total, body: try body.rest())
     }

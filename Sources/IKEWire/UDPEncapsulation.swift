@@ -22,7 +22,7 @@ package enum UDPEncapsulation {
     /// Never fails: what cannot be told is `.invalid`. The IKE message and the ESP packet are not looked at.
     package static func classify(_ bytes: Span<UInt8>) -> Datagram {
         if bytes.count < markerByteCount {
-            //= RFC 3948 §2.3 "The receiver SHOULD ignore a received NAT-keepalive packet"
+            //= RFC 3948 §2.3: a keepalive is one octet of 0xFF, and is ignored
             return bytes.count == 1 && bytes[0] == 0xff ? .keepalive : .invalid
         }
         let spi = UInt32(bytes[0]) << 24 | UInt32(bytes[1]) << 16 | UInt32(bytes[2]) << 8 | UInt32(bytes[3])

@@ -12,7 +12,7 @@ struct WireReader: ~Escapable {
     var remaining: Int { bytes.count - offset }
     var isAtEnd: Bool { offset == bytes.count }
 
-    private func need(_ count: Int) throws(WireError) {
+    @inline(__always) private func need(_ count: Int) throws(WireError) {
         if count < 0 { throw .badLength(count) }
         if count > remaining { throw .truncated(need: count, have: remaining) }
     }
@@ -36,12 +36,13 @@ struct WireReader: ~Escapable {
     }
 
     mutating func u64() throws(WireError) -> UInt64 {
+        try need(8)
         let high = try u32()
         return UInt64(high) << 32 | UInt64(try u32())
     }
 
     /// Steps over bytes whose value is of no interest: reserved fields.
-    //= RFC 7296 §2.5 "the value of which MUST be ignored on receipt"
+    //= RFC 7296 §2.5: reserved fields are ignored on receipt
     mutating func skip(_ count: Int) throws(WireError) {
         try need(count)
         offset += count

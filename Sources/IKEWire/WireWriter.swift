@@ -26,7 +26,7 @@ struct WireWriter {
     mutating func copy(_ other: [UInt8]) { bytes.append(contentsOf: other) }
 
     /// Reserved bytes.
-    //= RFC 7296 §2.5 "MUST be set to zero on sending"
+    //= RFC 7296 §2.5: reserved fields are zero on sending
     mutating func zeros(_ count: Int) {
         for _ in 0..<count { bytes.append(0) }
     }

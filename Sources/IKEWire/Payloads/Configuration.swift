@@ -25,7 +25,7 @@ package struct Configuration: Hashable, Sendable {
         attributes = []
         while !reader.isAtEnd {
             if attributes.count == WireLimits.configurationAttributes { throw .tooMany(attributes.count + 1) }
-            //= RFC 7296 §3.15.1 "Reserved (1 bit) - This bit MUST be set to zero and MUST be ignored on receipt"
+            //= RFC 7296 §3.15.1: the reserved bit is ignored on receipt
             let type = try reader.u16() & 0x7fff
             let length = Int(try reader.u16())
             attributes.append(Attribute(type: type, value: try reader.copy(length)))

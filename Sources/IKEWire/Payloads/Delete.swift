@@ -15,7 +15,7 @@ package struct Delete: Hashable, Sendable {
         let spiSize = Int(try reader.u8())
         let count = Int(try reader.u16())
         spis = []
-        //= RFC 7296 §3.11 "MUST be zero for IKE ... or four for AH and ESP"
+        //= RFC 7296 §3.11: zero for IKE, four for AH and ESP
         if spiSize != (protocolID == .ike ? 0 : 4) { throw .badLength(spiSize) }
         // An IKE SA is named by the message's header: the count says nothing.
         if protocolID == .ike { return }

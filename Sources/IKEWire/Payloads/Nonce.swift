@@ -2,7 +2,7 @@
 // RFC 7296 section 3.9.
 
 package enum Nonce {
-    //= RFC 7296 §3.9 "The size of the Nonce Data MUST be between 16 and 256 octets, inclusive"
+    //= RFC 7296 §3.9: between 16 and 256 octets, inclusive
     package static let byteCounts = 16...256
 
     static func read(_ reader: inout WireReader) throws(WireError) -> [UInt8] {

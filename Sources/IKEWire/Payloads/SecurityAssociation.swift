@@ -102,7 +102,7 @@ extension Proposal {
         }
     }
 
-    //= RFC 7296 §3.3.1 "For an initial IKE SA negotiation, this field MUST be zero ... 8 for IKE, 4 for ESP and AH"
+    //= RFC 7296 §3.3.1: zero in an initial IKE SA negotiation, then 8 for IKE, 4 for ESP and AH
     private static func allows(spiSize: Int, for protocolID: ProtocolID) -> Bool {
         switch protocolID {
         case .ike: spiSize == 0 || spiSize == 8
@@ -133,7 +133,7 @@ extension Transform {
             if attribute == Self.keyLengthAttribute && keyLength == nil {
                 keyLength = valueOrLength
             } else {
-                //= RFC 7296 §3.3.6 "an unrecognized attribute ... MUST reject that transform"
+                //= RFC 7296 §3.3.6: a transform with an attribute that is not understood is rejected
                 hasUnknownAttribute = true
             }
         }
