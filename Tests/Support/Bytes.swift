@@ -7,7 +7,12 @@ extension Span where Element == UInt8 {
 }
 
 extension SecretBytes {
-    package var array: [UInt8] { borrowing get { span.array } }
+    package var array: [UInt8] {
+        borrowing get {
+            let bytes = span
+            return bytes.indices.map { bytes[$0] }
+        }
+    }
 }
 
 extension String {
