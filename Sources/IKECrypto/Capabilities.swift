@@ -78,6 +78,12 @@ package protocol KeyExchangeAlgorithm: AnyObject, Sendable {
     var publicLength: Int { get }
     /// A fresh key pair; slow, so run it as a job.
     func generate() throws(CryptoError) -> any KeyExchangeKey
+    /// For known-answer tests: a key from its private value, without a public one. Nil where the backend has no way to do that.
+    func makeKey(privateValue: Span<UInt8>) throws(CryptoError) -> (any KeyExchangeKey)?
+}
+
+extension KeyExchangeAlgorithm {
+    package func makeKey(privateValue: Span<UInt8>) throws(CryptoError) -> (any KeyExchangeKey)? { nil }
 }
 
 /// A private value with its public one. Used by one thread at a time.
