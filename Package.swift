@@ -17,6 +17,25 @@ func pluginLinker() -> [LinkerSetting] {
     [.unsafeFlags(["-Xlinker", "--version-script=Plugins/plugin.map", "-Xlinker", "-z", "-Xlinker", "nodelete"])]
 }
 
+/// The compiler's release, for the note that the plugin loader compares. A snapshot's commit is added by the C compiler.
+func swiftRelease() -> String {
+    #if compiler(>=6.5)
+    return "6.5 or later"
+    #elseif compiler(>=6.4)
+    return "6.4"
+    #elseif compiler(>=6.3.3)
+    return "6.3.3 or later"
+    #elseif compiler(>=6.3.2)
+    return "6.3.2"
+    #elseif compiler(>=6.3.1)
+    return "6.3.1"
+    #elseif compiler(>=6.3)
+    return "6.3"
+    #else
+    return "6.2"
+    #endif
+}
+
 let package = Package(
     name: "martlet",
     products: [
@@ -41,14 +60,15 @@ let package = Package(
 
         // The plugin contract and both views of it.
         .target(name: "PluginABI"),
-        .target(name: "PluginKit", dependencies: ["PluginABI"], swiftSettings: common),
+        .target(name: "CSwiftVersion", cSettings: [.define("MARTLET_SWIFT_VERSION", to: "\"\(swiftRelease())\"")]),
+        .target(name: "PluginKit", dependencies: ["PluginABI", "CSwiftVersion", "CSecret"], swiftSettings: common),
         .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
 
         // The gateway.
         .target(name: "CLinux"),
         .target(
             name: "Gateway",
-            dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux"],
+            dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "CSwiftVersion", "ViciWire", "CLinux"],
             swiftSettings: common),
         .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common),
         .executableTarget(
