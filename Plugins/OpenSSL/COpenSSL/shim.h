@@ -8,3 +8,7 @@
 #include <openssl/param_build.h>
 #include <openssl/ec.h>
 #include <openssl/dh.h>
+
+// Macros that Swift does not import.
+static const int MARTLET_EVP_KEYPAIR = EVP_PKEY_KEYPAIR;
+static const int MARTLET_EVP_PUBLIC_KEY = EVP_PKEY_PUBLIC_KEY;
