@@ -14,11 +14,11 @@ func requireSize<Table>(_ table: UnsafePointer<Table>, _ head: KeyPath<Table, ma
 }
 
 /// None of the pointers at these fields is null. Read as numbers: Swift takes the fields' types at their word.
-func requireFunctions<Table>(_ table: UnsafePointer<Table>, _ fields: (PartialKeyPath<Table>, String)...) throws(TableDefect) {
+package func requireFunctions<Table>(_ table: UnsafePointer<Table>, _ fields: (PartialKeyPath<Table>, String)...) throws(TableDefect) {
     for (field, fieldName) in fields {
         guard let offset = MemoryLayout<Table>.offset(of: field) else { throw TableDefect("\(fieldName) has no place in its table") }
         guard UnsafeRawPointer(table).load(fromByteOffset: offset, as: UInt.self) != 0 else {
-            throw TableDefect("\(fieldName) of an algorithm is null")
+            throw TableDefect("\(fieldName) is null")
         }
     }
 }

@@ -1,24 +1,196 @@
-// An authentication method of a plugin, as the job pool calls it.
-// RFC 7296 section 2.15.
+// An authentication method of a plugin, as the job pool calls it: the request as the contract's struct, and the wait for a plugin
+// that answers later. RFC 7296 section 2.15.
 
+import Glibc
 import IKECore
 import IKECrypto
 import IKEWire
 import PluginABI
+import PluginCrypto
+import Synchronization
 
 /// Lends the secret configured for the identities of a request to `use`, and says whether there was one.
 package typealias SecretLookUp = @Sendable (_ request: AuthenticationRequest, _ use: (Span<UInt8>) -> Void) -> Bool
 
-package struct AuthMethod: Sendable {
+package struct AuthMethod: @unchecked Sendable {
     package let name: String
     /// AUTH methods (IANA "IKEv2 Authentication Method") that it makes and takes.
     package let methods: [UInt16]
     /// Calls that may be under way at once; nil for no limit.
     package let maximumConcurrency: Int?
+    /// Immortal and constant.
+    private let table: UnsafePointer<martlet_auth_method>
+
+    init(_ raw: UnsafeRawPointer) throws(TableDefect) {
+        let size = raw.load(as: UInt32.self)
+        guard size >= UInt32(MemoryLayout<martlet_auth_method>.size) else {
+            throw TableDefect("the method's table has \(size) bytes, the daemon needs \(MemoryLayout<martlet_auth_method>.size)")
+        }
+        table = raw.assumingMemoryBound(to: martlet_auth_method.self)
+        try requireFunctions(table, (\.name, "name"), (\.methods, "methods"), (\.sign, "sign"), (\.verify, "verify"))
+        let method = table.pointee
+        guard (1...16).contains(method.method_count) else { throw TableDefect("the method makes \(method.method_count) AUTH methods, 1 to 16 are taken") }
+        name = String(cString: method.name)
+        methods = (0..<method.method_count).map { method.methods[$0] }
+        maximumConcurrency = method.max_concurrency == 0 ? nil : Int(method.max_concurrency)
+    }
 
     /// Our AUTH payload. Blocks until the plugin is done or `deadline` (CLOCK_MONOTONIC, nanoseconds) has passed.
-    package func sign(_ request: AuthenticationRequest, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) -> Authentication { throw .noMethod(name) }
+    package func sign(_ request: AuthenticationRequest, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) -> Authentication {
+        guard let method = methods.first else { throw .noMethod(name) }
+        var data = [UInt8](repeating: 0, count: Int(MARTLET_AUTH_MAX))
+        var size = 0
+        let answer = try run(request, method: method, authData: [], deadline: deadline, secret: secret) { request in table.pointee.sign(request, &data, &size) }
+        // A plugin that answers later hands its data to `complete`.
+        let signed = answer ?? Array(data.prefix(max(size, 0)))
+        guard size <= data.count, !signed.isEmpty, signed.count <= data.count else { throw .crypto(.failed) }
+        return Authentication(method: Authentication.Method(rawValue: UInt8(truncatingIfNeeded: method)), data: signed)
+    }
 
     /// Returns where the peer's AUTH payload proves its identity; throws `.rejected` where it does not. Blocks as `sign` does.
-    package func verify(_ request: AuthenticationRequest, _ authentication: Authentication, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) { throw .noMethod(name) }
+    package func verify(_ request: AuthenticationRequest, _ authentication: Authentication, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) {
+        let method = UInt16(authentication.method.rawValue)
+        guard methods.contains(method) else { throw .rejected }
+        _ = try run(request, method: method, authData: authentication.data, deadline: deadline, secret: secret) { request in table.pointee.verify(request) }
+    }
+
+    /// Calls the plugin, waits for it, and returns what it completed with, if it did.
+    private func run(
+        _ request: AuthenticationRequest, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp, _ call: (UnsafePointer<martlet_auth_request>) -> martlet_status
+    ) throws(JobFailure) -> [UInt8]? {
+        guard let prf = request.prf as? PluginPRF else { throw .crypto(.unavailable(request.prf.transform)) }
+        let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, secret: secret)
+        let token = PendingRequests.shared.add(pending)
+        pending.setToken(token)
+        let status = call(pending.table)
+        guard status == MARTLET_PENDING else {
+            PendingRequests.shared.remove(token)
+            if let failure = Self.failure(status) { throw failure }
+            return nil
+        }
+        guard let outcome = pending.wait(until: deadline) else {
+            table.pointee.cancel?(token)
+            // The plugin may still read what it was lent; it is kept until the late completion, which is then ignored.
+            throw .deadline
+        }
+        if let failure = Self.failure(outcome.status) { throw failure }
+        return outcome.data
+    }
+
+    private static func failure(_ status: martlet_status) -> JobFailure? {
+        switch status {
+        case MARTLET_OK: nil
+        case MARTLET_E_REJECTED: .rejected
+        case MARTLET_E_NOT_FOUND: .noSecret
+        case MARTLET_E_TIMEOUT: .deadline
+        case MARTLET_E_INVALID: .crypto(.invalid)
+        default: .crypto(.failed)
+        }
+    }
+}
+
+/// A request in the contract's form. Everything that it lends lives as long as it does.
+private final class PendingRequest: @unchecked Sendable {
+    let table: UnsafeMutablePointer<martlet_auth_request>
+    private let request: AuthenticationRequest
+    private let secret: SecretLookUp
+    private var memory: [UnsafeMutableRawPointer] = []
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var outcome: (status: martlet_status, data: [UInt8])?
+
+    init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp) {
+        self.request = request
+        self.secret = secret
+        table = .allocate(capacity: 1)
+        pthread_mutex_init(mutex, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(condition, &attributes)
+        var kept: [UnsafeMutableRawPointer] = []
+        func lent(_ bytes: [UInt8]) -> martlet_bytes {
+            let copy = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
+            copy.copyMemory(from: bytes, byteCount: bytes.count)
+            kept.append(copy)
+            return martlet_bytes(data: UnsafePointer(copy.assumingMemoryBound(to: UInt8.self)), size: bytes.count)
+        }
+        func identity(_ identification: Identification) -> martlet_identity {
+            martlet_identity(type: identification.kind.rawValue, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent(identification.data))
+        }
+        let connection = lent(Array(request.connection.utf8) + [0])
+        let name = UnsafeRawPointer(connection.data ?? UnsafePointer(kept[0].assumingMemoryBound(to: UInt8.self))).assumingMemoryBound(to: CChar.self)
+        table.initialize(
+            to: martlet_auth_request(
+                struct_size: UInt32(MemoryLayout<martlet_auth_request>.size), method: method, reserved: 0, connection: name, local: identity(request.local),
+                remote: identity(request.remote), prf: prf.table, message: lent(request.message), nonce: lent(request.nonce), maced_identity: lent(request.macedIdentity),
+                auth_data: lent(authData), deadline_ns: deadline,
+                with_secret: { request, use, context in
+                    Unmanaged<PendingRequest>.fromOpaque(request.pointee.opaque).takeUnretainedValue().withSecret(use, context)
+                },
+                opaque: UnsafeMutableRawPointer(table),
+                complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0))
+        memory = kept
+        table.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
+    }
+
+    deinit {
+        for piece in memory { piece.deallocate() }
+        table.deinitialize(count: 1)
+        table.deallocate()
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    func setToken(_ token: UInt64) { table.pointee.token = token }
+
+    private func withSecret(_ use: @convention(c) (UnsafeMutableRawPointer?, martlet_bytes) -> Void, _ context: UnsafeMutableRawPointer?) -> martlet_status {
+        let found = secret(request) { secret in
+            secret.withUnsafeBufferPointer { use(context, martlet_bytes(data: $0.baseAddress, size: $0.count)) }
+        }
+        return found ? MARTLET_OK : MARTLET_E_NOT_FOUND
+    }
+
+    /// The first completion counts.
+    func complete(_ status: martlet_status, _ data: [UInt8]) {
+        pthread_mutex_lock(mutex)
+        if outcome == nil { outcome = (status, data) }
+        pthread_cond_broadcast(condition)
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Nil where the deadline came first.
+    func wait(until deadline: UInt64) -> (status: martlet_status, data: [UInt8])? {
+        var time = timespec(tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while outcome == nil {
+            if pthread_cond_timedwait(condition, mutex, &time) == ETIMEDOUT { break }
+        }
+        return outcome
+    }
+}
+
+/// Requests that plugins may still complete, by token. Tokens are never used twice, so a late completion finds nothing.
+private final class PendingRequests: Sendable {
+    static let shared = PendingRequests()
+    private let state = Mutex<(last: UInt64, requests: [UInt64: PendingRequest])>((0, [:]))
+
+    func add(_ request: PendingRequest) -> UInt64 {
+        state.withLock { state in
+            state.last += 1
+            state.requests[state.last] = request
+            return state.last
+        }
+    }
+
+    func remove(_ token: UInt64) { _ = state.withLock { $0.requests.removeValue(forKey: token) } }
+
+    func complete(_ token: UInt64, _ status: martlet_status, _ data: martlet_bytes) {
+        guard let request = state.withLock({ $0.requests.removeValue(forKey: token) }) else { return }
+        let size = min(data.size, Int(MARTLET_AUTH_MAX) + 1)
+        request.complete(status, data.data.map { Array(UnsafeBufferPointer(start: $0, count: size)) } ?? [])
+    }
 }

@@ -5,6 +5,7 @@ import IKECore
 import IKECrypto
 import IKEWire
 import PluginABI
+import PluginCrypto
 
 /// How important a line is; the values of `enum martlet_log_level`.
 package enum PluginLogLevel: Int32, Sendable, Comparable {
@@ -46,30 +47,202 @@ package final class PluginSet: Sendable {
     package let loaded: [LoadedPlugin]
     package let refused: [PluginLoadError]
     package let algorithms: [AlgorithmStatus]
+    private let candidates: [PluginCandidate]
+    /// The preferred ones first.
+    private let cryptoProviders: [CryptoProvider]
+    private let authMethods: [AuthMethod]
+    private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
 
     /// Loads every `libmartlet-*.so` and `martlet-*.so` in `paths`, in the order of the folders and then of the names, and tests
-    /// their algorithms. A plugin that cannot be loaded is one line in the log and one element of `refused`.
+    /// their algorithms. A plugin that cannot be loaded is one line in the log and one element of `refused`. A section with
+    /// `load = no` leaves a plugin out; `priority` puts a provider before those with a lower one (0 unless set).
     package static func load(paths: [String], settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) -> PluginSet {
-        PluginSet(loaded: [], refused: [], algorithms: [])
+        var loading = Loading(settings: settings, services: services, log: log)
+        for path in paths { loading.addFolder(path) }
+        loading.startAll()
+        return PluginSet(loading)
     }
 
-    private init(loaded: [LoadedPlugin], refused: [PluginLoadError], algorithms: [AlgorithmStatus]) {
-        self.loaded = loaded
-        self.refused = refused
-        self.algorithms = algorithms
+    private init(_ loading: borrowing Loading) {
+        loaded = loading.loaded
+        refused = loading.refused
+        candidates = loading.started
+        cryptoProviders = loading.providers
+        algorithms = loading.providers.flatMap(\.statuses)
+        authMethods = loading.authMethods
+        planes = loading.planes
     }
 
-    /// The names of the providers of algorithms.
-    package var providers: [String] { [] }
+    /// The names of the providers of algorithms, the preferred ones first.
+    package var providers: [String] { cryptoProviders.map(\.name) }
+    package var authMethodNames: [String] { authMethods.map(\.name) }
+    package var planeNames: [String] { planes.keys.sorted() }
 
-    /// The tested algorithms: of `provider` alone, or of all providers, those in `order` first. Nil where there is no such provider
-    /// or no source of random bytes.
-    package func registry(order: [String], provider: String? = nil) -> Registry? { nil }
+    /// The tested algorithms: of `provider` alone, or of all providers, those in `order` first and then the others by their
+    /// priority. Nil where there is no such provider or no source of random bytes.
+    package func registry(order: [String], provider: String? = nil) -> Registry? {
+        let ordered = order.compactMap { name in cryptoProviders.first { $0.name == name } } + cryptoProviders.filter { !order.contains($0.name) }
+        let chosen = provider.map { name in ordered.filter { $0.name == name } } ?? ordered
+        // A provider without a random source of its own borrows one.
+        guard !chosen.isEmpty, let random = (chosen + ordered).lazy.compactMap(\.random).first else { return nil }
+        var registry = Registry(random: random)
+        for provider in chosen {
+            for algorithm in provider.aeads { registry.add(algorithm) }
+            for algorithm in provider.ciphers { registry.add(algorithm) }
+            for algorithm in provider.macs { registry.add(algorithm) }
+            for algorithm in provider.prfs { registry.add(algorithm) }
+            for algorithm in provider.keyExchanges { registry.add(algorithm) }
+        }
+        return registry
+    }
 
-    package func authMethod(named name: String) -> AuthMethod? { nil }
+    package func authMethod(named name: String) -> AuthMethod? { authMethods.first { $0.name == name } }
 
-    package func plane(named name: String) -> UnsafePointer<martlet_plane>? { nil }
+    package func plane(named name: String) -> UnsafePointer<martlet_plane>? { planes[name] }
 
     /// Calls each plugin's `shutdown`, last loaded first. For the end of the daemon, on the main thread.
-    package func shutDown() {}
+    package func shutDown() {
+        for candidate in candidates.reversed() { candidate.shutDown?() }
+    }
+}
+
+/// The set while it is being made.
+private struct Loading {
+    let settings: PluginSettings
+    let services: any PluginServices
+    let log: PluginLog
+    let directory = PluginDirectory()
+    var waiting: [PluginCandidate] = []
+    var started: [PluginCandidate] = []
+    var loaded: [LoadedPlugin] = []
+    var refused: [PluginLoadError] = []
+    var providers: [CryptoProvider] = []
+    var authMethods: [AuthMethod] = []
+    var planes: [String: UnsafePointer<martlet_plane>] = [:]
+
+    init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) {
+        self.settings = settings
+        self.services = services
+        self.log = log
+    }
+
+    mutating func addFolder(_ folder: String) {
+        guard let files = PluginFolder.files(in: folder) else { return refuse(PluginLoadError(file: folder, reason: .unreadable(lastError()))) }
+        for (path, name) in files {
+            guard !isLeftOut(name) else {
+                log(.info, "plugin \(path) is left out, as plugins.\(name).load says")
+                continue
+            }
+            do throws(PluginLoadError) {
+                let candidate = try PluginCandidate(path: path)
+                if let first = waiting.first(where: { $0.name == candidate.name }) {
+                    throw PluginLoadError(file: path, reason: .duplicate(name: "plugin \(candidate.name)", first: first.file.path))
+                }
+                waiting.append(candidate)
+            } catch {
+                refuse(error)
+            }
+        }
+    }
+
+    /// Starts every plugin after those that it depends on.
+    mutating func startAll() {
+        var progress = true
+        while progress {
+            progress = false
+            for candidate in waiting where candidate.depends.allSatisfy({ directory.entry(kind: $0.kind, name: $0.name) != nil }) {
+                waiting.removeAll { $0.name == candidate.name }
+                start(candidate)
+                progress = true
+            }
+        }
+        for candidate in waiting {
+            let missing = candidate.depends.first { directory.entry(kind: $0.kind, name: $0.name) == nil }
+            refuse(PluginLoadError(file: candidate.file.path, reason: .missingDependency(missing?.description ?? "itself")))
+        }
+        waiting = []
+        let priorities = settings.sections.mapValues { Int($0["priority"] ?? "") ?? 0 }
+        let ranked = providers.enumerated().sorted { a, b in
+            let (x, y) = (priorities[a.element.name] ?? 0, priorities[b.element.name] ?? 0)
+            return x == y ? a.offset < b.offset : x > y
+        }
+        providers = ranked.map(\.element)
+        directory.setAlgorithms(providers.flatMap { provider in provider.tables.map { (provider.name, $0) } })
+    }
+
+    private mutating func start(_ candidate: PluginCandidate) {
+        do throws(PluginLoadError) {
+            func refusal(_ reason: PluginLoadError.Reason) -> PluginLoadError { PluginLoadError(file: candidate.file.path, reason: reason) }
+            for provision in candidate.provides {
+                if let first = directory.entry(kind: provision.kind, name: provision.name) {
+                    throw refusal(.duplicate(name: provision.description, first: "plugin \(first.plugin)"))
+                }
+            }
+            guard
+                let (owner, table) = PluginHost.make(
+                    name: candidate.name, version: daemonVersion, directory: directory, services: services, settings: settings.sections[candidate.name] ?? [:], log: log)
+            else { throw refusal(.initFailed(status: MARTLET_E_MEMORY)) }
+            let status = candidate.start(table)
+            owner.endInitialising()
+            guard status == MARTLET_OK else { throw refusal(.initFailed(status: status)) }
+            for provision in candidate.provides {
+                guard directory.entry(kind: provision.kind, name: provision.name)?.plugin == candidate.name else { throw refusal(.notProvided(provision.description)) }
+            }
+            do throws(TableDefect) {
+                for entry in directory.entries(of: candidate.name) { try take(entry) }
+            } catch {
+                throw refusal(.badTable(error.description))
+            }
+            started.append(candidate)
+            loaded.append(
+                LoadedPlugin(
+                    file: candidate.file.path, name: candidate.name, version: candidate.version, vendor: candidate.vendor, licence: candidate.licence,
+                    provides: candidate.provides.map(\.description), swiftVersion: candidate.file.swiftVersion))
+            log(.info, "plugin \(candidate.name) \(candidate.version) is loaded from \(candidate.file.path): \(candidate.provides.map(\.description).joined(separator: ", "))")
+        } catch {
+            directory.remove(plugin: candidate.name)
+            refuse(error)
+        }
+    }
+
+    private mutating func take(_ entry: PluginDirectory.Entry) throws(TableDefect) {
+        switch entry.kind {
+        case MARTLET_CLASS_CRYPTO.rawValue:
+            let provider = try CryptoProvider(name: entry.name, table: entry.table)
+            for status in provider.statuses {
+                guard let reason = status.disabledBecause else { continue }
+                log(.error, "algorithm \(status.name) (\(status.kind)) of \(entry.name) is disabled: \(reason)")
+            }
+            providers.append(provider)
+        case MARTLET_CLASS_AUTH.rawValue:
+            authMethods.append(try AuthMethod(entry.table))
+        case MARTLET_CLASS_PLANE.rawValue:
+            planes[entry.name] = try PlaneTable.checked(entry.table)
+        default:
+            throw TableDefect("the daemon has no class \(entry.kind)")
+        }
+    }
+
+    private mutating func refuse(_ error: PluginLoadError) {
+        log(.error, error.description)
+        refused.append(error)
+    }
+
+    private func isLeftOut(_ name: String) -> Bool { ["no", "off", "false", "0"].contains(settings.sections[name]?["load"]?.lowercased() ?? "") }
+}
+
+/// What the daemon calls itself.
+package let daemonVersion = "0.1.0"
+
+/// A plane's table, checked before anything in it is called.
+enum PlaneTable {
+    static func checked(_ raw: UnsafeRawPointer) throws(TableDefect) -> UnsafePointer<martlet_plane> {
+        let size = raw.load(as: UInt32.self)
+        guard size >= UInt32(MemoryLayout<martlet_plane>.size) else { throw TableDefect("the plane's table has \(size) bytes, the daemon needs \(MemoryLayout<martlet_plane>.size)") }
+        let table = raw.assumingMemoryBound(to: martlet_plane.self)
+        try requireFunctions(
+            table, (\.name, "name"), (\.start, "start"), (\.stop, "stop"), (\.add_sa, "add_sa"), (\.activate, "activate"), (\.remove_sa, "remove_sa"), (\.update, "update"),
+            (\.counters, "counters"), (\.drops, "drops"))
+        return table
+    }
 }
