@@ -8,4 +8,5 @@
 #include <sys/timerfd.h>
 #include <sys/signalfd.h>
 #include <sys/prctl.h>
+#include "tun.h"
 #endif
