@@ -104,6 +104,11 @@ let package = Package(
             name: "PluginContractTests",
             dependencies: ["Gateway", "PluginCrypto", "TestSupport"],
             swiftSettings: common),
+        // A host for one plane alone, and the planes in namespaces that it starts them in.
+        .executableTarget(
+            name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
+            linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .testTarget(name: "PlaneTests", dependencies: ["PlaneHost"], swiftSettings: common),
         .target(
             name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], path: "Tests/Support", swiftSettings: common),
         .testTarget(

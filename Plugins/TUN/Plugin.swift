@@ -1,1 +1,87 @@
-// placeholder
+// The plugin's face: the exported symbol, the descriptor, and the table of the contract over `Plane`.
+
+import CLinux
+import PluginABI
+import PluginKit
+
+private nonisolated(unsafe) let descriptor = Descriptor.make(
+    name: "tun", version: "0.1", provides: [.plane("tun")],
+    initialize: { table in
+        let host = Host(table)
+        Current.host = host
+        // A wrong setting is told at once, not when the plane starts.
+        do throws(Settings.Defect) { _ = try Settings(host.setting) } catch {
+            host.log(.error, error.description)
+            return MARTLET_E_INVALID
+        }
+        return host.provide(.plane("tun"), planeTable)
+    })
+
+/// The plugin's entry symbol.
+@c public func martlet_plugin_query() -> UnsafePointer<martlet_plugin>? { descriptor }
+
+/// What the plugin knows between calls. `host` is set once, in `init`; `plane` belongs to the host's plane thread.
+private enum Current {
+    nonisolated(unsafe) static var host: Host?
+    nonisolated(unsafe) static var plane: Plane?
+}
+
+/// Runs `body` on the plane and turns what it throws into a status and a log line.
+private func withPlane(_ body: (Plane) throws(PlaneError) -> Void) -> martlet_status {
+    guard let plane = Current.plane else { return MARTLET_E_NOT_FOUND }
+    do throws(PlaneError) {
+        try body(plane)
+        return MARTLET_OK
+    } catch {
+        if let message = error.message { Current.host?.log(.error, message) }
+        return error.status
+    }
+}
+
+// Immortal and never written after it was made.
+nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
+    let table = martlet_plane(
+        struct_size: UInt32(MemoryLayout<martlet_plane>.size), flags: UInt32(MARTLET_PLANE_USERSPACE.rawValue), name: Immortal.string("tun"),
+        start: { events, sockets, count, workers, mark in
+            guard Current.plane == nil, let host = Current.host else { return MARTLET_E_INVALID }
+            do throws(PlaneError) {
+                let all = (0..<count).map { sockets[$0] }
+                Current.plane = try Plane(host: host, events: events, sockets: all, workers: workers, mark: mark)
+                return MARTLET_OK
+            } catch {
+                if let message = error.message { host.log(.error, message) }
+                return error.status
+            }
+        },
+        stop: {
+            Current.plane?.stop()
+            Current.plane = nil
+        },
+        add_sa: { sa in withPlane { plane throws(PlaneError) in try plane.add(sa) } },
+        activate: { child in withPlane { plane throws(PlaneError) in try plane.activate(child) } },
+        remove_sa: { spi, direction, child in
+            withPlane { plane throws(PlaneError) in try plane.remove(spi: spi, direction: direction, child: child) }
+        },
+        update: { child, local, remote, encapsulation in
+            withPlane { plane throws(PlaneError) in
+                try plane.update(child, local: local.pointee, remote: remote.pointee, encapsulation: encapsulation)
+            }
+        },
+        counters: { spi, direction, child, counters in
+            withPlane { plane throws(PlaneError) in
+                guard counters.pointee.struct_size >= UInt32(MemoryLayout<martlet_sa_counters>.size) else {
+                    throw .invalid("counters of \(counters.pointee.struct_size) bytes")
+                }
+                counters.pointee = try plane.counters(spi: spi, direction: direction, child: child)
+            }
+        },
+        drops: { counters, capacity in
+            if let counters {
+                for (place, reason) in DropReason.allCases.enumerated() where place < capacity {
+                    counters[place] = martlet_drop_counter(reason: reason.text, packets: Current.plane?.drops(reason) ?? 0)
+                }
+            }
+            return DropReason.allCases.count
+        })
+    return Immortal.table(table)
+}()

@@ -1,0 +1,110 @@
+// Addresses and selectors between the contract, the kernel and ESPCore.
+
+import CLinux
+import ESPCore
+import Glibc
+import IKEWire
+import PluginABI
+
+extension IPAddress {
+    /// Nil for a family that is neither 4 nor 6.
+    init?(family: UInt8, bytes: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8)) {
+        guard let family = Family(rawValue: family) else { return nil }
+        var value: UInt128 = 0
+        withUnsafeBytes(of: bytes) { raw in
+            for index in 0..<(family == .v4 ? 4 : 16) { value = value << 8 | UInt128(raw[index]) }
+        }
+        self.init(family: family, value: value)
+    }
+
+    /// Network order, zeros after an IPv4 address.
+    var bytes: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) {
+        var result: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) =
+            (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        let count = family == .v4 ? 4 : 16
+        withUnsafeMutableBytes(of: &result) { raw in
+            for index in 0..<count { raw[index] = UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - index))) }
+        }
+        return result
+    }
+
+    var text: String {
+        if family == .v4 { return (0..<4).map { String(UInt8(truncatingIfNeeded: value >> (24 - 8 * $0))) }.joined(separator: ".") }
+        return (0..<8).map { String(UInt16(truncatingIfNeeded: value >> (112 - 16 * $0)), radix: 16) }.joined(separator: ":")
+    }
+}
+
+extension SocketAddress {
+    init?(_ address: martlet_address) {
+        guard let ip = IPAddress(family: address.family, bytes: address.bytes) else { return nil }
+        self.init(address: ip, port: address.port)
+    }
+
+    init?(_ outer: martlet_outer_address) {
+        let family: UInt8 = outer.family == UInt16(AF_INET) ? 4 : 6
+        guard let ip = IPAddress(family: family, bytes: outer.bytes) else { return nil }
+        self.init(address: ip, port: outer.port)
+    }
+
+    var contract: martlet_address {
+        var result = martlet_address()
+        result.family = address.family.rawValue
+        result.port = port
+        result.bytes = address.bytes
+        return result
+    }
+
+    /// `withPort` false for bare ESP, whose sockets take no port.
+    func outer(withPort: Bool) -> martlet_outer_address {
+        var result = martlet_outer_address()
+        result.family = UInt16(address.family == .v4 ? AF_INET : AF_INET6)
+        result.port = withPort ? port : 0
+        result.bytes = address.bytes
+        return result
+    }
+}
+
+extension TrafficSelector {
+    init?(_ selector: martlet_selector) {
+        guard let start = IPAddress(family: selector.family, bytes: selector.start), let end = IPAddress(family: selector.family, bytes: selector.end)
+        else { return nil }
+        self.init(ipProtocol: selector.protocol, startPort: selector.start_port, endPort: selector.end_port, start: start, end: end)
+    }
+}
+
+/// A network prefix.
+struct Prefix: Hashable {
+    let family: IPAddress.Family
+    let value: UInt128
+    let length: Int
+
+    var contract: martlet_prefix {
+        var result = martlet_prefix()
+        result.family = family.rawValue
+        result.length = UInt8(length)
+        result.bytes = IPAddress(family: family, value: value).bytes
+        return result
+    }
+
+    /// The fewest prefixes that cover exactly the addresses from `start` to `end`, at most `limit` of them; beyond it, nil.
+    static func covering(from start: IPAddress, to end: IPAddress, limit: Int) -> [Prefix]? {
+        guard start.family == end.family, start.value <= end.value else { return [] }
+        let bits = start.bitCount
+        var prefixes: [Prefix] = []
+        var next = start.value
+        while true {
+            // The largest block that begins at `next` and does not pass `end`.
+            var size = min(next == 0 ? bits : next.trailingZeroBitCount, bits)
+            while size > 0 {
+                let last = next | (size >= 128 ? .max : (1 << UInt128(size)) - 1)
+                if last <= end.value { break }
+                size -= 1
+            }
+            guard prefixes.count < limit else { return nil }
+            prefixes.append(Prefix(family: start.family, value: next, length: bits - size))
+            let last = next | (size >= 128 ? .max : (1 << UInt128(size)) - 1)
+            if last >= end.value { return prefixes }
+            next = last + 1
+        }
+    }
+}

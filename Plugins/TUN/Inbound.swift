@@ -1,0 +1,121 @@
+// From a socket to the TUN device: SPI, replay, ICV, selectors, write.
+// RFC 4301 section 5.2, RFC 4303 section 3.4, RFC 3948.
+
+import CLinux
+import ESPCore
+import IKEWire
+import PluginABI
+
+extension Worker {
+    /// One batch of one socket. Allocates nothing.
+    func forwardInbound(_ place: Int) {
+        let count = martlet_receive(received, sockets[place].fd)
+        guard count > 0 else { return }
+        let kind = sockets[place].kind
+        for slot in 0..<UInt32(count) {
+            if martlet_received_truncated(received, slot) {
+                drops.add(.truncated)
+                continue
+            }
+            accept(slot, kind)
+        }
+    }
+
+    private func accept(_ slot: UInt32, _ kind: martlet_socket_kind) {
+        var bytes: UnsafeMutablePointer<UInt8> = martlet_received_bytes(received, slot)
+        var length = martlet_received_length(received, slot)
+        if kind == MARTLET_SOCKET_ESP4 {
+            // A raw IPv4 socket hands over the IP header as well, and its total length in host order.
+            guard length >= 20 else { return drops.add(.malformed) }
+            let header = Int(bytes[0] & 15) * 4
+            guard header >= 20, length >= header else { return drops.add(.malformed) }
+            bytes += header
+            length -= header
+        } else if kind == MARTLET_SOCKET_UDP_ENCAP && length == 1 && bytes[0] == 0xff {
+            return  // a NAT keepalive
+        }
+        var packet = MutableSpan(_unsafeStart: bytes, count: length)
+        guard let header = PacketHeader(packet.span) else { return drops.add(.malformed) }
+        // Every raw socket sees every packet; a UDP socket gets its own share.
+        if kind != MARTLET_SOCKET_UDP_ENCAP && header.spi % workers != index { return }
+        guard let sa = inbound[header.spi] else { return drops.add(.unknownSPI) }
+        guard !sa.counters.isExhausted else { return drops.add(.expired) }
+
+        let opened: OpenedPacket
+        do throws(ESPError) { opened = try sa.opener.open(&packet) } catch { return refuse(error, sa) }
+        sa.counters.sequence.store(sa.opener.window.highest, ordering: .relaxed)
+        let isNewest = opened.sequence == sa.opener.window.highest
+
+        // Authentic from here on.
+        if isNewest && kind == MARTLET_SOCKET_UDP_ENCAP { followPeer(sa, slot) }
+
+        var payload = packet._mutatingExtracting(opened.payload)
+        let inner: InnerPacket
+        do { inner = try InnerPacket(payload.span) } catch {
+            sa.counters.malformed.wrappingAdd(1, ordering: .relaxed)
+            return drops.add(.malformed)
+        }
+        guard opened.nextHeader == (inner.isIPv6 ? NextHeader.ipv6 : NextHeader.ipv4) else {
+            sa.counters.malformed.wrappingAdd(1, ordering: .relaxed)
+            return drops.add(.malformed)
+        }
+        switch sa.selectors.inbound(inner) {
+        case .inside: break
+        case .outside:
+            sa.counters.rejectedSelector.wrappingAdd(1, ordering: .relaxed)
+            return drops.add(.selector)
+        case .fragment:
+            sa.counters.rejectedSelector.wrappingAdd(1, ordering: .relaxed)
+            return drops.add(.fragment)
+        }
+        if sa.flags & MARTLET_SA_NO_ECN.rawValue == 0 {
+            switch CongestionNotification.decapsulate(inner: inner.trafficClass, outer: outerTOS(slot, kind)) {
+            case .keep: break
+            case .mark(let ecn): CongestionNotification.set(ecn, in: &payload)
+            case .drop: return drops.add(.ecn)
+            }
+        }
+        if clamps { SegmentSize.clamp(&payload, inner, mtu: sa.innerMTU) }
+
+        switch sa.counters.count(bytes: inner.length, now: now) {
+        case .none: break
+        case .soft: events.expired(child: sa.child, spi: sa.spi, inbound: true, hard: false)
+        case .hard: events.expired(child: sa.child, spi: sa.spi, inbound: true, hard: true)
+        }
+        if martlet_packet_write(tun, bytes + opened.payload.lowerBound, inner.length) != 0 { drops.add(.tunWrite) }
+    }
+
+    private func outerTOS(_ slot: UInt32, _ kind: martlet_socket_kind) -> UInt8 {
+        kind == MARTLET_SOCKET_ESP4 ? martlet_received_bytes(received, slot)[1] : martlet_received_tos(received, slot)
+    }
+
+    private func refuse(_ error: ESPError, _ sa: InboundSA) {
+        switch error {
+        case .replayed:
+            sa.counters.replayed.wrappingAdd(1, ordering: .relaxed)
+            drops.add(.replay)
+        case .rejected:
+            sa.counters.rejectedICV.wrappingAdd(1, ordering: .relaxed)
+            drops.add(.icv)
+        case .dummy: drops.add(.dummy)
+        case .malformed, .padding:
+            sa.counters.malformed.wrappingAdd(1, ordering: .relaxed)
+            drops.add(.malformed)
+        case .failed, .room, .sequenceExhausted: drops.add(.crypto)
+        }
+    }
+
+    /// The newest packet of an SA says where the peer is. RFC 7296 section 2.23.
+    private func followPeer(_ sa: InboundSA, _ slot: UInt32) {
+        guard sa.encapsulation == .udp else { return }
+        var from = martlet_outer_address()
+        martlet_received_from(received, slot, &from)
+        if martlet_outer_address.same(from, sa.remote) {
+            sa.reported = nil
+            return
+        }
+        if let reported = sa.reported, martlet_outer_address.same(reported, from) { return }
+        sa.reported = from
+        if let address = SocketAddress(from) { events.moved(child: sa.child, spi: sa.spi, to: address.contract) }
+    }
+}

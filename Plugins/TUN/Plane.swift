@@ -1,0 +1,414 @@
+// The plane's bookkeeping, on the host's plane thread: SAs, policies, and what the workers and the kernel are told of them.
+// RFC 4301 section 4.4, as far as the core leaves it to a data plane.
+
+import CLinux
+import ESPCore
+import Glibc
+import IKECrypto
+import IKEWire
+import PluginABI
+import PluginCrypto
+import PluginKit
+
+/// Why a call of the contract failed: the status, and the log line unless it would say nothing new.
+struct PlaneError: Error {
+    let status: martlet_status
+    let message: String?
+    static func invalid(_ message: String) -> PlaneError { PlaneError(status: MARTLET_E_INVALID, message: message) }
+    static func system(_ message: String) -> PlaneError { PlaneError(status: MARTLET_E_SYSTEM, message: message) }
+    static let notFound = PlaneError(status: MARTLET_E_NOT_FOUND, message: nil)
+}
+
+final class Plane {
+    private struct OutboundKey: Hashable { var child: UInt64, spi: UInt32 }
+
+    /// What a child SA pair is to the plane.
+    private struct Child {
+        let policy: UInt64
+        var local: [TrafficSelector]
+        var remote: [TrafficSelector]
+        var inboundSPI: UInt32?
+        var outboundSPI: UInt32?
+    }
+
+    private struct Policy {
+        var children: Set<UInt64> = []
+        /// The child that carries the traffic, its selectors in the table and its routes.
+        var active: UInt64?
+        var routes: Routing.Wanted?
+        var selectors: Selectors?
+    }
+
+    private struct Outbound {
+        let sa: OutboundSA
+        let layout: PacketLayout
+        var path: OutboundPath
+    }
+
+    private struct Inbound {
+        let sa: InboundSA
+        let layout: PacketLayout
+    }
+
+    private let host: Host
+    private let settings: Settings
+    private let sockets: [martlet_socket]
+    private let workers: [Worker]
+    private let tun: Int32
+    private let link: Int32
+    private let netlink: Int32
+    private let acknowledge: Int32
+    private let routing: Routing
+    private var interfaceMTU: Int
+
+    private var inbound: [UInt32: Inbound] = [:]
+    private var outbound: [OutboundKey: Outbound] = [:]
+    private var children: [UInt64: Child] = [:]
+    private var policies: [UInt64: Policy] = [:]
+    /// In the order of their first activation: of two that match alike, the later one wins.
+    private var order: [UInt64] = []
+
+    static let maximumSelectors = 255
+
+    init(
+        host: Host, events: UnsafePointer<martlet_plane_events>, sockets: [martlet_socket], workers count: UInt32, mark: UInt32
+    ) throws(PlaneError) {
+        self.host = host
+        do throws(Settings.Defect) { settings = try Settings(host.setting) } catch { throw .invalid(error.description) }
+        let count = max(1, min(count, 64))
+        for socket in sockets where socket.worker >= count { throw .invalid("a socket is meant for worker \(socket.worker) of \(count)") }
+        if mark == 0 { host.log(.warning, "no mark on the sockets: a tunnel that covers its own peer's address will not work") }
+        self.sockets = sockets
+
+        tun = martlet_tun_open(settings.interface, false)
+        guard tun >= 0 else { throw .system("cannot create interface \(settings.interface): \(Self.reason(tun))") }
+        var opened = [tun]
+        func giveUp(_ message: String) -> PlaneError {
+            for descriptor in opened { close(descriptor) }
+            return .system(message)
+        }
+        netlink = martlet_netlink_open()
+        guard netlink >= 0 else { throw giveUp("no routing netlink: \(Self.reason(netlink))") }
+        opened.append(netlink)
+        acknowledge = martlet_eventfd_create(true)
+        guard acknowledge >= 0 else { throw giveUp("no eventfd: \(Self.reason(acknowledge))") }
+        opened.append(acknowledge)
+        link = martlet_link_index(settings.interface)
+        guard link > 0 else { throw giveUp("interface \(settings.interface) has gone: \(Self.reason(link))") }
+        interfaceMTU = settings.mtu ?? Self.startingMTU(settings)
+        let up = martlet_link_up(netlink, link, UInt32(interfaceMTU), 1000)
+        guard up == 0 else { throw giveUp("cannot bring \(settings.interface) up: \(Self.reason(up))") }
+        routing = Routing(netlink: netlink, link: link, settings: settings, mark: mark, host: host)
+
+        var made: [Worker] = []
+        do throws(Worker.StartError) {
+            for index in 0..<count {
+                let own = sockets.filter { $0.worker == index }
+                made.append(
+                    try Worker(
+                        index: index, workers: count, tun: tun, sockets: own, bufferSize: Settings.mtuRange.upperBound,
+                        events: EventSink(events: events), clamps: settings.clampsSegmentSize, acknowledge: acknowledge))
+            }
+            workers = made
+            for worker in made { try worker.start() }
+        } catch { throw giveUp("cannot start the workers: \(error.description)") }
+        routing.clean()
+        host.log(.info, "\(settings.interface) is up: \(count) workers, MTU \(interfaceMTU), routing table \(settings.table)")
+    }
+
+    func stop() {
+        routing.removeAll()
+        change(workers, .stop)
+        for worker in workers { worker.join() }
+        close(tun)
+        close(netlink)
+        close(acknowledge)
+    }
+
+    // MARK: SAs
+
+    func add(_ sa: UnsafePointer<martlet_sa>) throws(PlaneError) {
+        let description = sa.pointee
+        guard description.struct_size >= UInt32(MemoryLayout<martlet_sa>.size) else { throw .invalid("an SA of \(description.struct_size) bytes") }
+        guard let local = SocketAddress(description.local), let remote = SocketAddress(description.remote), local.address.family == remote.address.family,
+            description.encapsulation <= 1, description.direction <= 1, description.spi > 255
+        else { throw .invalid("SA \(Self.hex(description.spi)): addresses, encapsulation, direction or SPI cannot be") }
+        guard description.local_ts_count <= Self.maximumSelectors, description.remote_ts_count <= Self.maximumSelectors else {
+            throw .invalid("SA \(Self.hex(description.spi)): more than \(Self.maximumSelectors) selectors")
+        }
+        let localTS = (0..<description.local_ts_count).compactMap { TrafficSelector(description.local_ts[$0]) }
+        let remoteTS = (0..<description.remote_ts_count).compactMap { TrafficSelector(description.remote_ts[$0]) }
+        guard localTS.count == description.local_ts_count, remoteTS.count == description.remote_ts_count, !localTS.isEmpty, !remoteTS.isEmpty else {
+            throw .invalid("SA \(Self.hex(description.spi)): no selectors, or of an unknown family")
+        }
+        if let child = children[description.child], child.policy != description.policy {
+            throw .invalid("SA \(Self.hex(description.spi)): its child belongs to another policy")
+        }
+        let encapsulation: Encapsulation = description.encapsulation == MARTLET_ESP_IN_UDP.rawValue ? .udp : .bare
+        let counters = SACounters(
+            .init(
+                softBytes: description.soft_bytes, hardBytes: description.hard_bytes, softPackets: description.soft_packets,
+                hardPackets: description.hard_packets))
+        let flags = UInt32(description.flags)
+        let suite = try suite(description)
+
+        if UInt32(description.direction) == MARTLET_INBOUND.rawValue {
+            guard inbound[description.spi] == nil, children[description.child]?.inboundSPI == nil else {
+                throw .invalid("inbound SA \(Self.hex(description.spi)) exists")
+            }
+            let opener = try makeOpener(description, suite)
+            let made = InboundSA(
+                spi: description.spi, child: description.child, flags: flags, counters: counters,
+                selectors: Selectors(local: localTS, remote: remoteTS), opener: opener, remote: remote.outer(withPort: true),
+                encapsulation: encapsulation, innerMTU: innerMTU(opener.layout, encapsulation, remote))
+            inbound[description.spi] = Inbound(sa: made, layout: opener.layout)
+            change([owner(of: description.spi)], .addInbound(made))
+            edit(description, localTS, remoteTS) { $0.inboundSPI = description.spi }
+        } else {
+            let key = OutboundKey(child: description.child, spi: description.spi)
+            guard outbound[key] == nil, children[description.child]?.outboundSPI == nil else {
+                throw .invalid("outbound SA \(Self.hex(description.spi)) exists")
+            }
+            let sealer = try makeSealer(description, suite)
+            let path = try makePath(sealer.layout, encapsulation, local, remote)
+            let made = OutboundSA(
+                spi: description.spi, child: description.child, policy: description.policy, flags: flags, counters: counters, sealer: sealer)
+            outbound[key] = Outbound(sa: made, layout: sealer.layout, path: path)
+            edit(description, localTS, remoteTS) { $0.outboundSPI = description.spi }
+        }
+    }
+
+    func activate(_ number: UInt64) throws(PlaneError) {
+        guard let child = children[number], let spi = child.outboundSPI, outbound[OutboundKey(child: number, spi: spi)] != nil else { throw .notFound }
+        var policy = policies[child.policy] ?? Policy()
+        let before = policy.routes
+        let routes = routing.wanted(local: child.local, remote: child.remote)
+        policy.active = number
+        policy.selectors = Selectors(local: child.local, remote: child.remote)
+        policy.routes = routes
+        policies[child.policy] = policy
+        if !order.contains(child.policy) { order.append(child.policy) }
+        adjustMTU()
+        publish()
+        // The new routes are there before the old ones go, so that a rekey leaves no gap.
+        if before != routes {
+            routing.add(routes)
+            if let before { routing.remove(before) }
+        }
+    }
+
+    func remove(spi: UInt32, direction: UInt8, child number: UInt64) throws(PlaneError) {
+        guard var child = children[number] else { throw .notFound }
+        if UInt32(direction) == MARTLET_INBOUND.rawValue {
+            guard child.inboundSPI == spi, inbound.removeValue(forKey: spi) != nil else { throw .notFound }
+            change([owner(of: spi)], .removeInbound(spi: spi))
+            child.inboundSPI = nil
+        } else {
+            guard child.outboundSPI == spi, outbound.removeValue(forKey: OutboundKey(child: number, spi: spi)) != nil else { throw .notFound }
+            child.outboundSPI = nil
+        }
+        children[number] = child
+        guard var policy = policies[child.policy] else { return }
+        let isActive = policy.active == number
+        if isActive && child.outboundSPI == nil { policy.active = nil }
+        if child.inboundSPI == nil && child.outboundSPI == nil {
+            children[number] = nil
+            policy.children.remove(number)
+        }
+        let routes = policy.routes
+        let isGone = policy.children.isEmpty
+        policies[child.policy] = isGone ? nil : policy
+        if isGone { order.removeAll { $0 == child.policy } }
+        if isActive && child.outboundSPI == nil || isGone {
+            publish()
+            adjustMTU()
+        }
+        if isGone, let routes { routing.remove(routes) }
+    }
+
+    func update(_ number: UInt64, local: martlet_address, remote: martlet_address, encapsulation raw: UInt8) throws(PlaneError) {
+        guard let child = children[number] else { throw .notFound }
+        guard let local = SocketAddress(local), let remote = SocketAddress(remote), local.address.family == remote.address.family, raw <= 1 else {
+            throw .invalid("child \(number): addresses or encapsulation cannot be")
+        }
+        let encapsulation: Encapsulation = raw == MARTLET_ESP_IN_UDP.rawValue ? .udp : .bare
+        if let spi = child.outboundSPI, var entry = outbound[OutboundKey(child: number, spi: spi)] {
+            entry.path = try makePath(entry.layout, encapsulation, local, remote)
+            outbound[OutboundKey(child: number, spi: spi)] = entry
+            if policies[child.policy]?.active == number {
+                adjustMTU()
+                publish()
+            }
+        }
+        if let spi = child.inboundSPI, let entry = inbound[spi] {
+            change(
+                [owner(of: spi)],
+                .moveInbound(
+                    spi: spi, remote: remote.outer(withPort: true), encapsulation: encapsulation,
+                    innerMTU: innerMTU(entry.layout, encapsulation, remote)))
+        }
+    }
+
+    func counters(spi: UInt32, direction: UInt8, child: UInt64) throws(PlaneError) -> martlet_sa_counters {
+        let counters: SACounters
+        if UInt32(direction) == MARTLET_INBOUND.rawValue {
+            guard let entry = inbound[spi], entry.sa.child == child else { throw .notFound }
+            counters = entry.sa.counters
+        } else {
+            guard let entry = outbound[OutboundKey(child: child, spi: spi)] else { throw .notFound }
+            counters = entry.sa.counters
+        }
+        var result = martlet_sa_counters()
+        result.struct_size = UInt32(MemoryLayout<martlet_sa_counters>.size)
+        result.packets = counters.packets.load(ordering: .relaxed)
+        result.bytes = counters.bytes.load(ordering: .relaxed)
+        result.last_use_ns = counters.lastUse.load(ordering: .relaxed)
+        result.replayed = counters.replayed.load(ordering: .relaxed)
+        result.rejected_icv = counters.rejectedICV.load(ordering: .relaxed)
+        result.rejected_selector = counters.rejectedSelector.load(ordering: .relaxed)
+        result.malformed = counters.malformed.load(ordering: .relaxed)
+        result.sequence = counters.sequence.load(ordering: .relaxed)
+        return result
+    }
+
+    func drops(_ reason: DropReason) -> UInt64 { workers.reduce(0) { $0 &+ $1.drops.load(reason) } }
+
+    // MARK: Workers
+
+    private func owner(of spi: UInt32) -> Worker { workers[Int(spi % UInt32(workers.count))] }
+
+    /// Returns when every worker named has taken the change.
+    private func change(_ workers: [Worker], _ change: WorkerChange) {
+        for worker in workers { worker.post(change) }
+        martlet_eventfd_wait(acknowledge, UInt64(workers.count))
+    }
+
+    /// Hands the policies as they are now to the worker that sends.
+    private func publish() {
+        var entries: [OutboundPolicies.Entry] = []
+        var selectors: [Selectors] = []
+        for number in order {
+            guard let policy = policies[number], let own = policy.selectors else { continue }
+            let active = policy.active.flatMap { child in children[child]?.outboundSPI.flatMap { outbound[OutboundKey(child: child, spi: $0)] } }
+            entries.append(.init(policy: number, sa: active?.sa, path: active?.path))
+            selectors.append(own)
+        }
+        change(workers.filter(\.sends), .setOutbound(OutboundPolicies(table: SelectorTable(selectors), entries: entries)))
+    }
+
+    // MARK: Parts of an SA
+
+    private func edit(_ sa: martlet_sa, _ local: [TrafficSelector], _ remote: [TrafficSelector], _ body: (inout Child) -> Void) {
+        var child = children[sa.child] ?? Child(policy: sa.policy, local: local, remote: remote)
+        child.local = local
+        child.remote = remote
+        body(&child)
+        children[sa.child] = child
+        policies[sa.policy, default: Policy()].children.insert(sa.child)
+    }
+
+    private func suite(_ sa: martlet_sa) throws(PlaneError) -> Host.Suite {
+        let provider = sa.provider.map { String(cString: $0) }
+        do throws(Host.Missing) {
+            return try host.suite(encryption: sa.encryption_id, bits: sa.encryption_bits, integrity: sa.integrity_id, provider: provider)
+        } catch {
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(Self.hex(sa.spi)): \(error.description)")
+        }
+    }
+
+    private func makeOpener(_ sa: martlet_sa, _ suite: Host.Suite) throws(PlaneError) -> Opener {
+        let window = ReplayWindow(size: Int(min(sa.replay_window, 1 << 20)), extended: UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0)
+        do throws(CryptoError) {
+            switch suite {
+            case .aead(let aead): return try Opener(window: window, aead: aead, keyMaterial: Self.span(sa.key))
+            case .separate(let cipher, let mac, _):
+                return try Opener(window: window, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key))
+            }
+        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
+    }
+
+    private func makeSealer(_ sa: martlet_sa, _ suite: Host.Suite) throws(PlaneError) -> Sealer {
+        let extended = UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0
+        do throws(CryptoError) {
+            switch suite {
+            case .aead(let aead): return try Sealer(spi: sa.spi, extended: extended, aead: aead, keyMaterial: Self.span(sa.key))
+            case .separate(let cipher, let mac, let random):
+                return try Sealer(
+                    spi: sa.spi, extended: extended, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key),
+                    random: random)
+            }
+        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
+    }
+
+    private func makePath(
+        _ layout: PacketLayout, _ encapsulation: Encapsulation, _ local: SocketAddress, _ remote: SocketAddress
+    ) throws(PlaneError) -> OutboundPath {
+        let family = UInt16(remote.address.family == .v4 ? AF_INET : AF_INET6)
+        let kind =
+            switch (encapsulation, remote.address.family) {
+            case (.udp, _): MARTLET_SOCKET_UDP_ENCAP
+            case (.bare, .v4): MARTLET_SOCKET_ESP4
+            case (.bare, .v6): MARTLET_SOCKET_ESP6
+            }
+        // As the sending worker numbers them: its own, in order.
+        let own = sockets.filter { $0.worker == 0 }
+        let fitting = own.indices.filter { own[$0].kind == UInt32(kind.rawValue) && own[$0].family == family }
+        guard let socket = fitting.first(where: { encapsulation == .bare || own[$0].port == local.port }) ?? fitting.first else {
+            throw .invalid("no socket for \(encapsulation == .udp ? "ESP in UDP" : "ESP") over IPv\(remote.address.family.rawValue)")
+        }
+        return OutboundPath(
+            encapsulation: encapsulation, from: local.outer(withPort: false), to: remote.outer(withPort: encapsulation == .udp), socket: socket,
+            innerMTU: innerMTU(layout, encapsulation, remote))
+    }
+
+    private func innerMTU(_ layout: PacketLayout, _ encapsulation: Encapsulation, _ remote: SocketAddress) -> Int {
+        // Below 1280 IPv6 does not work; the outer packets then go in fragments.
+        max(layout.innerMTU(pathMTU: settings.pathMTU, encapsulation, remote.address.family), Settings.mtuRange.lowerBound)
+    }
+
+    // MARK: MTU
+
+    /// Before any SA is known: the most expensive tunnel.
+    private static func startingMTU(_ settings: Settings) -> Int {
+        let layout = PacketLayout(ivLength: 16, icvLength: 32, blockLength: 16)
+        let mtu = layout.innerMTU(pathMTU: settings.pathMTU, .udp, .v6)
+        return min(max(mtu, Settings.mtuRange.lowerBound), Settings.mtuRange.upperBound)
+    }
+
+    /// The interface carries what the tightest active SA does, unless the configuration says otherwise.
+    private func adjustMTU() {
+        guard settings.mtu == nil else { return }
+        var tightest: Int?
+        for policy in policies.values {
+            guard let number = policy.active, let spi = children[number]?.outboundSPI, let entry = outbound[OutboundKey(child: number, spi: spi)] else {
+                continue
+            }
+            tightest = min(tightest ?? .max, entry.path.innerMTU)
+        }
+        guard let tightest else { return }
+        let mtu = min(max(tightest, Settings.mtuRange.lowerBound), Settings.mtuRange.upperBound)
+        guard mtu != interfaceMTU else { return }
+        let result = martlet_link_set_mtu(netlink, link, UInt32(mtu))
+        if result == 0 {
+            interfaceMTU = mtu
+        } else {
+            host.log(.warning, "cannot set the MTU of \(settings.interface) to \(mtu): \(Self.reason(result))")
+        }
+    }
+
+    // MARK: Text
+
+    private static func hex(_ spi: UInt32) -> String {
+        let digits = String(spi, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
+    }
+
+    private static func reason(_ negative: Int32) -> String { String(cString: strerror(-negative)) }
+
+    /// The host's memory, which lives until the call that is under way returns.
+    @_lifetime(immortal)
+    private static func span(_ bytes: martlet_bytes) -> Span<UInt8> {
+        let span = Span(_unsafeElements: UnsafeBufferPointer(start: bytes.data, count: bytes.data == nil ? 0 : bytes.size))
+        return _overrideLifetime(span, copying: ())
+    }
+}

@@ -1,0 +1,103 @@
+// SAs as the workers hold them.
+
+import CLinux
+import ESPCore
+import IKEWire
+import PluginABI
+import Synchronization
+
+/// Where the packets of an outbound SA go. Replaced as a whole when the peer moves.
+struct OutboundPath: Sendable {
+    let encapsulation: Encapsulation
+    let from: martlet_outer_address
+    let to: martlet_outer_address
+    /// The place in the worker's sockets.
+    let socket: Int
+    /// The largest inner packet that needs no outer fragment.
+    let innerMTU: Int
+}
+
+/// An outbound SA. Its sealer belongs to the worker that sends; the rest is shared.
+final class OutboundSA: @unchecked Sendable {
+    let spi: UInt32
+    let child: UInt64
+    let policy: UInt64
+    let flags: UInt32
+    let counters: SACounters
+    /// Used on the sending worker's thread alone.
+    let sealer: Sealer
+    private let next = Atomic<UInt64>(1)
+
+    init(spi: UInt32, child: UInt64, policy: UInt64, flags: UInt32, counters: SACounters, sealer: Sealer) {
+        self.spi = spi
+        self.child = child
+        self.policy = policy
+        self.flags = flags
+        self.counters = counters
+        self.sealer = sealer
+    }
+
+    /// A sequence number that nobody else gets; beyond the last one the sealer refuses it.
+    @inline(__always)
+    func reserveSequence() -> UInt64 {
+        let sequence = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        return sequence
+    }
+}
+
+/// An inbound SA, owned by one worker.
+final class InboundSA: @unchecked Sendable {
+    let spi: UInt32
+    let child: UInt64
+    let flags: UInt32
+    let counters: SACounters
+    let selectors: Selectors
+    /// Used on the owning worker's thread alone, as is everything below.
+    let opener: Opener
+    var remote: martlet_outer_address
+    var encapsulation: Encapsulation
+    /// The address reported last, so that each is reported once.
+    var reported: martlet_outer_address?
+    /// For the segment size of what comes in.
+    var innerMTU: Int
+
+    init(
+        spi: UInt32, child: UInt64, flags: UInt32, counters: SACounters, selectors: Selectors, opener: Opener,
+        remote: martlet_outer_address, encapsulation: Encapsulation, innerMTU: Int
+    ) {
+        self.spi = spi
+        self.child = child
+        self.flags = flags
+        self.counters = counters
+        self.selectors = selectors
+        self.opener = opener
+        self.remote = remote
+        self.encapsulation = encapsulation
+        self.innerMTU = innerMTU
+    }
+}
+
+extension martlet_outer_address {
+    static func same(_ a: martlet_outer_address, _ b: martlet_outer_address) -> Bool {
+        guard a.family == b.family, a.port == b.port else { return false }
+        return withUnsafeBytes(of: a.bytes) { x in withUnsafeBytes(of: b.bytes) { y in x.elementsEqual(y) } }
+    }
+}
+
+/// Everything that sending needs, unchangeable; swapped whole between two batches.
+final class OutboundPolicies: Sendable {
+    struct Entry: Sendable {
+        let policy: UInt64
+        let sa: OutboundSA?
+        let path: OutboundPath?
+    }
+    let table: SelectorTable
+    let entries: [Entry]
+
+    init(table: SelectorTable, entries: [Entry]) {
+        self.table = table
+        self.entries = entries
+    }
+
+    static let none = OutboundPolicies(table: SelectorTable([]), entries: [])
+}

@@ -1,0 +1,52 @@
+// The plugin's section of the configuration.
+
+struct Settings: Sendable {
+    var interface = "martlet0"
+    /// Of the interface; nil to compute it from the SAs.
+    var mtu: Int?
+    /// What the networks outside carry.
+    var pathMTU = 1500
+    var table: UInt32 = 52100
+    /// The first of three rules.
+    var rulePriority: UInt32 = 5210
+    var installRoutes = true
+    var clampsSegmentSize = true
+
+    static let mtuRange = 1280...9000
+
+    struct Defect: Error { let description: String }
+
+    init() {}
+
+    /// Reads `key` through `value`; a value that cannot be is an error, not a default.
+    init(_ value: (String) -> String?) throws(Defect) {
+        if let name = value("interface") {
+            guard !name.isEmpty, name.utf8.count < 16, name.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "%") }),
+                name != ".", name != ".."
+            else { throw Defect(description: "interface = \(name): not the name of an interface (1 to 15 characters, no '/')") }
+            interface = name
+        }
+        if let text = value("mtu") { mtu = try Self.number("mtu", text, Self.mtuRange) }
+        if let text = value("path_mtu") { pathMTU = try Self.number("path_mtu", text, 576...9216) }
+        if let text = value("table") { table = UInt32(try Self.number("table", text, 1...0xffff_fffe)) }
+        if let text = value("rule_priority") { rulePriority = UInt32(try Self.number("rule_priority", text, 1...32763)) }
+        if let text = value("install_routes") { installRoutes = try Self.flag("install_routes", text) }
+        if let text = value("clamp_mss") { clampsSegmentSize = try Self.flag("clamp_mss", text) }
+        if (253...255).contains(table) { throw Defect(description: "table = \(table): belongs to the system") }
+    }
+
+    private static func number(_ key: String, _ text: String, _ range: ClosedRange<Int>) throws(Defect) -> Int {
+        guard let value = Int(text), range.contains(value) else {
+            throw Defect(description: "\(key) = \(text): a number from \(range.lowerBound) to \(range.upperBound) is wanted")
+        }
+        return value
+    }
+
+    private static func flag(_ key: String, _ text: String) throws(Defect) -> Bool {
+        switch text {
+        case "yes", "true", "1", "enabled": return true
+        case "no", "false", "0", "disabled": return false
+        default: throw Defect(description: "\(key) = \(text): yes or no is wanted")
+        }
+    }
+}

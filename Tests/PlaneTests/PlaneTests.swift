@@ -1,0 +1,307 @@
+// The TUN plane as its host and the network see it.
+
+import Foundation
+import Testing
+
+@Suite(.serialized, .enabled(if: Laboratory.isAvailable)) struct PlaneTests {
+    /// A ping goes both ways, inside both families, with counters on both sides that say it went through the tunnel.
+    @Test(arguments: [false, true], [false, true])
+    func carriesBothFamilies(outerIPv6: Bool, udp: Bool) throws {
+        let hosts = try TwoHosts()
+        let suites = [
+            "", "encryption=20 bits=128 key=\(String(repeating: "22", count: 20))", "encryption=28 bits=0 flags=1 window=1024",
+            "encryption=12 bits=256 integrity=12 key=\(String(repeating: "33", count: 32)) integrity_key=\(String(repeating: "44", count: 32)) flags=1", "flags=14",
+        ]
+        for (index, suite) in suites.enumerated() {
+            let tunnel = TwoHosts.Tunnel(
+                child: UInt64(index + 1), policy: UInt64(index + 1), spi: 0xc000_0001 + UInt32(index) * 16, udp: udp, outerIPv6: outerIPv6, suite: suite)
+            hosts.add(tunnel)
+            #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0, "\(suite)")
+            #expect(hosts.b.run("ping -c 2 -i 0.1 -W 2 fd00:1::1").status == 0, "\(suite)")
+            #expect(hosts.a.run("ping -c 1 -W 2 -s 4000 10.2.0.1").status == 0, "\(suite)")
+            for (plane, own) in [(hosts.a, tunnel.spi), (hosts.b, tunnel.spi + 1)] {
+                let inbound = plane.counters(own, inbound: true, child: tunnel.child)
+                let outbound = plane.counters(own == tunnel.spi ? own + 1 : own - 1, inbound: false, child: tunnel.child)
+                // Two pings each way and four thousand bytes in three fragments.
+                #expect(inbound["packets"] == 7 && inbound["sequence"] == 7 && inbound["used"] == 1)
+                #expect(outbound["packets"] == 7 && outbound["sequence"] == 7)
+                #expect(plane.drops.isEmpty)
+            }
+            hosts.remove(tunnel)
+        }
+    }
+
+    @Test func severalWorkersAndChildren() throws {
+        let hosts = try TwoHosts(workers: 2)
+        for number in 1...6 {
+            for (plane, side) in [(hosts.a, 1), (hosts.b, 2)] { plane.run("ip addr add 10.\(side).\(number).1/24 dev lo") }
+            hosts.add(
+                TwoHosts.Tunnel(
+                    child: UInt64(number), policy: UInt64(number), spi: 0xc000_0001 + UInt32(number) * 3, udp: number % 2 == 0,
+                    localTS: "10.1.\(number).0/24", remoteTS: "10.2.\(number).0/24"))
+        }
+        for number in 1...6 { #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.\(number).1").status == 0) }
+        for number in 1...6 {
+            let spi = 0xc000_0001 + UInt32(number) * 3
+            #expect(hosts.a.counters(spi, inbound: true, child: UInt64(number))["packets"] == 2)
+        }
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
+    @Test func refusesReplaysForgeriesAndStrangers() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel())
+        hosts.b.send("record veth0 udp")
+        #expect(hosts.b.readLine() == "ok recording")
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        let packet = String(hosts.b.readLine().dropFirst(3))
+        #expect(packet.hasPrefix("c000000200000001"))
+        func inject(_ hex: String) { #expect(hosts.a.command("inject udp 192.0.2.1@4500 192.0.2.2@4500 \(hex)") == "ok") }
+
+        inject(packet)
+        // A higher sequence number makes it new, and wrong.
+        inject(String(packet.prefix(8)) + "00001000" + packet.dropFirst(16))
+        // The last bit of the ICV.
+        inject(String(packet.prefix(8)) + "00000002" + packet.dropFirst(16).dropLast(2) + "00")
+        inject("c00000ff" + packet.dropFirst(8))
+        inject("c0000002000000")
+        inject("c00000020000000300")
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.drops == ["replay": 1, "icv": 2, "unknown_spi": 1, "malformed": 2])
+        let counters = hosts.b.counters(0xc000_0002, inbound: true, child: 1)
+        #expect(counters["replayed"] == 1 && counters["rejected_icv"] == 2 && counters["malformed"] == 1)
+        // The forged sequence number did not move the window.
+        #expect(counters["sequence"] == 2)
+    }
+
+    @Test func enforcesSelectorsBothWays() throws {
+        let hosts = try TwoHosts()
+        hosts.a.run("ip addr add 10.1.9.1/24 dev lo")
+        // A may send from two networks, B was told of one; B takes ICMP and TCP to one port alone.
+        hosts.add(
+            TwoHosts.Tunnel(
+                localTS: "10.1.0.0/16", remoteTS: "10.2.0.0/24", localTSOfB: "10.2.0.0/24:1:0:65535,10.2.0.0/24:6:5001:5001", remoteTSOfB: "10.1.0.0/24"))
+        // B's answers match, its selectors being ICMP as well.
+        #expect(hosts.a.run("ping -c 1 -W 2 -I 10.1.0.1 10.2.0.1").status == 0)
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 1 -I 10.1.9.1 10.2.0.1").status != 0)
+        #expect(hosts.b.drops["selector"] == 2)
+        #expect(hosts.b.counters(0xc000_0002, inbound: true, child: 1)["rejected_selector"] == 2)
+        // UDP is outside B's selectors, and its later fragments show no ports.
+        hosts.a.run("sh -c 'echo x | timeout 2 bash -c \"cat > /dev/udp/10.2.0.1/9\"'")
+        #expect(hosts.b.drops["selector"] == 3)
+        // From A's side: an address that no policy has, through a route that somebody added by hand.
+        hosts.a.run("ip route add 10.77.0.0/24 dev martlet0 src 10.1.0.1")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 1 10.77.0.1").status != 0)
+        #expect(hosts.a.drops["no_policy"] == 2)
+    }
+
+    @Test func routesComeAndGo() throws {
+        let hosts = try TwoHosts()
+        func table(_ plane: PlaneProcess) -> String { plane.run("ip route show table 52100").output + plane.run("ip -6 route show table 52100").output }
+        func rules(_ plane: PlaneProcess) -> Int { plane.run("ip rule").output.components(separatedBy: "521").count - 1 }
+        #expect(rules(hosts.a) == 0)
+        let tunnel = TwoHosts.Tunnel()
+        hosts.add(tunnel)
+        #expect(table(hosts.a).contains("10.2.0.0/24 dev martlet0 proto static scope link src 10.1.0.1"))
+        #expect(table(hosts.a).contains("fd00:2::/64 dev martlet0 proto static src fd00:1::1"))
+        #expect(hosts.a.run("ip rule").output.contains("not from all fwmark 0x1092 lookup 52100"))
+        // A second child of the policy keeps them, and so does one of another policy.
+        var rekeyed = tunnel
+        rekeyed.child = 2
+        rekeyed.spi += 16
+        hosts.add(rekeyed)
+        var other = tunnel
+        other.child = 3
+        other.policy = 2
+        other.spi += 32
+        hosts.add(other)
+        hosts.remove(tunnel)
+        hosts.remove(rekeyed)
+        #expect(table(hosts.a).contains("10.2.0.0/24"))
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        hosts.remove(other)
+        #expect(!table(hosts.a).contains("/"))
+        #expect(rules(hosts.a) == 0 && rules(hosts.b) == 0)
+        #expect(hosts.a.command("counters c0000001 0 1") == "error -6")
+        #expect(hosts.a.command("activate 1") == "error -6")
+        #expect(hosts.a.command("remove c0000001 0 1") == "error -6")
+
+        hosts.add(tunnel)
+        #expect(hosts.a.command("stop") == "ok")
+        #expect(!table(hosts.a).contains("/") && rules(hosts.a) == 0)
+        #expect(!hosts.a.run("ip link").output.contains("martlet0"))
+        #expect(hosts.a.command("start 1 4500 4242") == "ok")
+    }
+
+    @Test func cleansUpAfterACrash() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel(localTS: "10.1.0.0/24", remoteTS: "10.0.0.0/8"))
+        // Our own network inside the peer's stays out of the tunnel.
+        #expect(hosts.a.run("ip route show table 52100").output.contains("throw 10.1.0.0/24"))
+        hosts.a.kill()
+        #expect(hosts.a.run("ip rule").output.contains("52100"))
+        #expect(hosts.a.run("ip route show table 52100").output.contains("throw"))
+        let next = try PlaneProcess(namespace: hosts.a.namespace)
+        #expect(next.command("start 1 4500 4242") == "ok")
+        #expect(!next.run("ip rule").output.contains("52100"))
+        #expect(!next.run("ip route show table 52100").output.contains("throw"))
+        #expect(next.logged.contains("removed 1 routes and 6 rules left in table 52100"))
+        next.quit()
+    }
+
+    /// Everything goes into the tunnel but the outer packets and the local networks.
+    @Test func aDefaultRouteDoesNotLoop() throws {
+        let hosts = try TwoHosts()
+        for plane in [hosts.a, hosts.b] { plane.run("ip route add default via 192.0.2.\(plane === hosts.a ? 2 : 1)") }
+        hosts.b.run("ip addr add 198.51.100.7/32 dev lo")
+        hosts.add(TwoHosts.Tunnel(localTS: "10.1.0.0/24", remoteTS: "0.0.0.0/0"))
+        #expect(hosts.a.run("ip route get 198.51.100.7").output.contains("martlet0"))
+        #expect(hosts.a.run("ip route get 192.0.2.2 mark 4242").output.contains("veth0"))
+        #expect(hosts.a.run("ip route get 203.0.113.5 mark 4242").output.contains("veth0"))
+        #expect(hosts.a.run("ip route get 192.0.2.99").output.contains("veth0"))
+        #expect(hosts.a.run("ping -c 3 -i 0.1 -W 2 198.51.100.7").status == 0)
+        #expect(hosts.a.counters(0xc000_0001, inbound: true, child: 1)["packets"] == 3)
+        #expect(hosts.a.counters(0xc000_0002, inbound: false, child: 1)["packets"] == 3)
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
+    /// Ten rekeys under traffic: nothing lost, nothing dropped.
+    @Test(arguments: [1, 2]) func rekeysLoseNothing(workers: Int) throws {
+        let hosts = try TwoHosts(workers: workers)
+        var current = TwoHosts.Tunnel()
+        hosts.add(current)
+        let ping = Process()
+        ping.executableURL = URL(filePath: "/usr/bin/env")
+        ping.arguments = ["ip", "netns", "exec", hosts.a.namespace, "ping", "-q", "-i", "0.002", "-c", "1000", "-s", "1200", "-W", "2", "10.2.0.1"]
+        let output = Pipe()
+        ping.standardOutput = output
+        try ping.run()
+        for number in 2...11 {
+            usleep(150_000)
+            var next = current
+            next.child = UInt64(number)
+            next.spi += 7
+            next.key = String(repeating: String(number + 10), count: 36)
+            hosts.add(next)
+            // The peer's Delete takes a moment: packets on the old SA are still under way.
+            usleep(20_000)
+            hosts.remove(current)
+            current = next
+        }
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        ping.waitUntilExit()
+        #expect(text.contains("1000 packets transmitted, 1000 received"), "\(text)")
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
+    @Test func limitsAreToldAndKept() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel(extraOfA: "soft_packets=5 hard_packets=8"))
+        hosts.a.run("ping -c 6 -i 0.05 -W 1 10.2.0.1")
+        // Six each way: both SAs are past five, and each said so once.
+        let soft = hosts.a.events
+        #expect(soft.contains("expired child=1 spi=c0000002 direction=1 hard=0") && soft.contains("expired child=1 spi=c0000001 direction=0 hard=0"))
+        #expect(!soft.contains("hard=1"))
+        hosts.a.run("ping -c 4 -i 0.05 -W 1 10.2.0.1")
+        let hard = hosts.a.events
+        #expect(hard.contains("expired child=1 spi=c0000002 direction=1 hard=1") && hard.contains("expired child=1 spi=c0000001 direction=0 hard=1"))
+        #expect(!hard.contains("hard=0"))
+        #expect(hosts.a.drops == ["expired": 2])
+        #expect(hosts.a.counters(0xc000_0002, inbound: false, child: 1)["packets"] == 8)
+    }
+
+    @Test func asksForAnSA() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel())
+        #expect(hosts.a.command("remove c0000002 1 1") == "ok")
+        hosts.a.run("ping -c 5 -i 0.05 -W 1 10.2.0.1")
+        #expect(hosts.a.events == "ok acquire policy=1;")
+        #expect(hosts.a.drops == ["no_sa": 5])
+        // The inbound half still works on its own.
+        hosts.b.run("ping -c 1 -W 1 10.1.0.1")
+        #expect(hosts.a.counters(0xc000_0001, inbound: true, child: 1)["packets"] == 1)
+    }
+
+    @Test func followsAPeerThatMoves() throws {
+        let hosts = try TwoHosts()
+        hosts.a.run("ip addr add 192.0.2.11/24 dev veth0")
+        hosts.add(TwoHosts.Tunnel())
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.events == "ok ")
+        #expect(hosts.a.command("update 1 192.0.2.11@4500 192.0.2.2@4500 1") == "ok")
+        // B still answers to the old address, which is A's as well.
+        #expect(hosts.a.run("ping -c 3 -i 0.1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.events == "ok moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;")
+        hosts.a.run("ip addr del 192.0.2.1/24 dev veth0; ip netns exec \(hosts.a.namespace) ip addr add 192.0.2.11/24 dev veth0")
+        #expect(hosts.b.command("update 1 192.0.2.2@4500 192.0.2.11@4500 1") == "ok")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.events == "ok ")
+        // A change of encapsulation, and of the outer family.
+        for (plane, me, peer) in [(hosts.a, 1, 2), (hosts.b, 2, 1)] {
+            #expect(plane.command("update 1 2001:db8::\(me)@4500 2001:db8::\(peer)@4500 0") == "ok")
+        }
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 fd00:2::1").status == 0)
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
+    /// With an interface that is told to be larger than the tunnel: senders learn the size, and TCP never needs to.
+    @Test func tellsSendersWhatFits() throws {
+        let hosts = try TwoHosts(settings: ["mtu=1500"])
+        hosts.add(TwoHosts.Tunnel())
+        let four = hosts.a.run("ping -c 1 -W 2 -M do -s 1450 10.2.0.1").output
+        #expect(four.contains("mtu = 1438") || four.contains("mtu=1438"), "\(four)")
+        let six = hosts.a.run("ping -c 1 -W 2 -M do -s 1430 fd00:2::1").output
+        #expect(six.contains("mtu = 1438") || six.contains("mtu=1438"), "\(six)")
+        #expect(hosts.a.drops == ["too_big": 2])
+        // Without DF the outer packet goes in fragments.
+        hosts.a.run("ip route flush cache")
+        #expect(hosts.a.run("ping -c 1 -W 2 -M dont -s 1450 10.2.0.1").status == 0)
+        #expect(hosts.a.run("ping -c 1 -W 2 -M do -s 1410 10.2.0.1").status == 0)
+    }
+
+    @Test(.enabled(if: Laboratory.hasIperf)) func transfersWithClampedSegments() throws {
+        let hosts = try TwoHosts(workers: 2, settings: ["mtu=1500"])
+        hosts.add(TwoHosts.Tunnel())
+        let server = Process()
+        server.executableURL = URL(filePath: "/usr/bin/env")
+        server.arguments = ["ip", "netns", "exec", hosts.b.namespace, "iperf3", "-s", "-1"]
+        server.standardOutput = FileHandle.nullDevice
+        try server.run()
+        usleep(500_000)
+        let report = hosts.a.run("iperf3 -c 10.2.0.1 -n 20M -J").output
+        server.waitUntilExit()
+        let parsed = try #require(try JSONSerialization.jsonObject(with: Data(report.utf8)) as? [String: Any])
+        let start = try #require(parsed["start"] as? [String: Any])
+        let mss = try #require(start["tcp_mss_default"] as? Int)
+        // 1438 less both headers, less the timestamps where they are counted.
+        #expect((1386...1398).contains(mss))
+        #expect(hosts.b.counters(0xc000_0002, inbound: true, child: 1)["bytes"] ?? 0 > 15_000_000)
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
+    @Test func refusesWrongSettingsAndSAs() throws {
+        let hosts = try TwoHosts()
+        for (setting, word) in [
+            ("mtu=100", "mtu = 100"), ("table=254", "table = 254"), ("interface=a/b", "interface = a/b"), ("clamp_mss=maybe", "clamp_mss = maybe"),
+            ("rule_priority=x", "rule_priority = x"),
+        ] {
+            let plane = try PlaneProcess(namespace: hosts.a.namespace, settings: [setting])
+            #expect(plane.greeting == "error -3")
+            #expect(plane.logged.contains(word))
+        }
+        // A second plane on the same interface.
+        let second = try PlaneProcess(namespace: hosts.a.namespace)
+        #expect(second.command("start 1 4500 4242") == "error -8")
+        #expect(second.logged.contains("martlet0"))
+        let good = "child=1 policy=1 local=192.0.2.1@4500 remote=192.0.2.2@4500 encapsulation=1 local_ts=10.1.0.0/24 remote_ts=10.2.0.0/24"
+        let key = "key=\(TwoHosts.key)"
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) key=\(String(repeating: "11", count: 32))") == "error -3")
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) \(key) encryption=99") == "error -2")
+        #expect(hosts.a.command("sa spi=ff direction=0 \(good) \(key)") == "error -3")
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) \(key) remote=2001:db8::2@4500") == "error -3")
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) \(key)") == "ok")
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) \(key)") == "error -3")
+        #expect(hosts.a.command("sa spi=c0000001 direction=0 \(good) \(key) child=2 policy=2") == "error -3")
+        #expect(hosts.a.command("activate 1") == "error -6")
+    }
+}
