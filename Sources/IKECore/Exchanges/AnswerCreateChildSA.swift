@@ -42,6 +42,8 @@ extension Established {
         for case .notify(let notify) in payloads where notify.type == .rekeySA {
             //= RFC 7296 §2.25: an SA that is not there cannot be rekeyed; one that is being deleted, not now.
             guard notify.protocolID == .esp, let spi = UInt32(bytes: notify.spi), let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
+                // It may be the one that our own exchange is making: the peer has answered, and the answer is on its way.
+                if isCreatingChild { return refuse(.temporaryFailure) }
                 return respond(.createChildSA, messageID, [.notify(Notify(.childSANotFound, protocolID: notify.protocolID, spi: notify.spi))])
             }
             guard child.isCurrent, child.peerRekey == nil else { return refuse(.temporaryFailure) }
@@ -53,7 +55,9 @@ extension Established {
             if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
                 // Ours was not sent yet: the peer's does for both.
                 outgoing = .idle
-                fail(.createChild(creation), Failure(.closed, "the peer rekeyed the child at the same time"))
+                if let old { stopRekeying(old) }
+                context.releaseInboundSPI(creation.offer.inboundSPI)
+                self.answer(creation.requests, .success("the peer rekeyed it at the same time"))
             }
             guard let method = agreement.chosen.transform(.keyExchange) else {
                 let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)

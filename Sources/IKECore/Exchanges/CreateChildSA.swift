@@ -61,7 +61,9 @@ extension Established {
     private func sendChild(_ creation: ChildCreation) {
         // The child may have gone, or been rekeyed by the peer, while the key was made.
         if let id = creation.replacing {
-            guard let old = children.first(where: { $0.id == id }), old.isCurrent, old.peerRekey == nil else {
+            let old = children.first { $0.id == id }
+            guard let old, old.isCurrent, old.peerRekey == nil else {
+                if let old { stopRekeying(old) }
                 context.releaseInboundSPI(creation.offer.inboundSPI)
                 return answer(creation.requests, .success("the peer rekeyed it at the same time"))
             }
@@ -127,16 +129,20 @@ extension Established {
             return childRefused(creation, payloads, Failure(.internalError, "The keys of \(creation.offer.policy.name) could not be derived"))
         }
         outgoing = .installing(child.id, creation)
+        if earlyDeletes.contains(child.outboundSPI) { _ = peerDeleted(child) }
+        earlyDeletes = []
     }
 
     /// The data plane has answered for a child of ours.
     func childInstalled(_ id: ChildSAID, _ creation: ChildCreation?, failure: String?) {
-        guard let child = children.first(where: { $0.id == id }) else { return }
+        guard let child = children.first(where: { $0.id == id }), child.removeAt == nil else {
+            return answer(creation?.requests ?? [], .failure(Failure(.closed, "The peer closed the child at once")))
+        }
         if let failure {
             let explained = Failure(.dataPlane, "The data plane refused the child \(child.policy.name): \(failure)")
             context.emit(.report(.failed(explained, connection: sa.connection.name, ikeSA: sa.status)))
             answer(creation?.requests ?? [], .failure(explained))
-            children.first { $0.id == creation?.replacing }?.state = .installed
+            if let old = children.first(where: { $0.id == creation?.replacing }) { stopRekeying(old) }
             child.state = .installed
             return enqueue(.deleteChild(id, []))
         }
@@ -163,11 +169,18 @@ extension Established {
 
     // MARK: What goes wrong
 
+    /// Our rekey of `old` is over without a result; the peer's may have replaced it meanwhile.
+    func stopRekeying(_ old: ChildSA) {
+        guard old.state == .rekeying else { return }
+        let replaced = children.contains { $0.id == old.peerRekey?.replacement && $0.state != .installing }
+        old.state = replaced ? .rekeyed : .installed
+    }
+
     private func childPostponed(_ creation: ChildCreation) {
         context.releaseInboundSPI(creation.offer.inboundSPI)
         if let id = creation.replacing {
             guard let old = children.first(where: { $0.id == id }), old.isCurrent else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
-            old.state = .installed
+            stopRekeying(old)
             if old.peerRekey == nil { postpone(.rekeyChild(id, creation.requests)) } else { answer(creation.requests, .success("the peer rekeyed it at the same time")) }
         } else {
             postpone(.createChild(creation.offer.policy, creation.requests))
@@ -188,7 +201,7 @@ extension Established {
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(.createChild(creation), failure)
         guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
-        old.state = .installed
+        stopRekeying(old)
         // Tried once more half way to the end of the old one's life.
         if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + .nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)) }
     }

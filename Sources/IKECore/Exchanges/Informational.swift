@@ -75,7 +75,10 @@ extension Established {
             case .delete(let delete) where delete.protocolID == .ike: closing = closing ?? "the peer closed it"
             case .delete(let delete) where delete.protocolID == .esp:
                 for spi in delete.spis {
-                    guard let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else { continue }
+                    guard let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
+                        if isCreatingChild, earlyDeletes.count < 16 { earlyDeletes.insert(spi) }
+                        continue
+                    }
                     //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
                     if child.state != .deleting { answered.append(child.inboundSPI) }
                     if let name = peerDeleted(child) { restart.append(name) }
@@ -100,7 +103,7 @@ extension Established {
     }
 
     /// The peer deletes a child. Returns the child's name where it should come up again.
-    private func peerDeleted(_ child: ChildSA) -> String? {
+    func peerDeleted(_ child: ChildSA) -> String? {
         if let rekey = child.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) {
             // The peer has moved to the pair that replaces this one; so do we. RFC 7296 section 2.8.
             context.emit(.activateChildSA(replacement.id))

@@ -64,6 +64,7 @@ extension Established {
             }
             if notify.type == .temporaryFailure {
                 if let successor = peerSuccessor { return resolve(rekey, lost: successor) }
+                guard phase == .active else { return self.answer(rekey.requests, .success("the peer rekeyed it at the same time")) }
                 return postpone(.rekeyIKE(rekey.requests))
             }
             return rekeyFailed(rekey, .refusedRekey(notify, sa))
@@ -89,6 +90,13 @@ extension Established {
             let nonce = payloads.nonce, let successor = makeSuccessor(suite, chosen, secret, localSPI: rekey.spi, peerSPI: peerSPI, nonces: (rekey.nonce, nonce), asInitiator: true)
         else { return rekeyFailed(rekey, Failure(.internalError, "The keys of the new IKE SA could not be derived")) }
         context.adopt(successor)
+        guard phase == .active else {
+            // The peer's rekey has taken over meanwhile.
+            self.answer(rekey.requests, .success("the peer rekeyed it at the same time"))
+            successor.established?.enqueue(.deleteIKE([], reason: "the peer's simultaneous rekey takes its place"))
+            successor.state = successor.established?.settled() ?? .dead
+            return
+        }
         if let peer = peerSuccessor, isLower(lowest(rekey.nonce, nonce), than: peer.lowestNonce) {
             //= RFC 7296 §2.8.2: the SA made with the lowest of the four nonces is redundant, and its maker deletes it.
             successor.established?.enqueue(.deleteIKE([], reason: "the peer's simultaneous rekey takes its place"))
@@ -110,6 +118,7 @@ extension Established {
     }
 
     private func rekeyFailed(_ rekey: IKERekey, _ failure: Failure) {
+        guard phase == .active else { return answer(rekey.requests, .success("the peer rekeyed it at the same time")) }
         if let peer = peerSuccessor { return resolve(rekey, lost: peer) }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         answer(rekey.requests, .failure(failure))
@@ -161,8 +170,18 @@ extension Established {
         case .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _):
             // Both rekey at once: which one stays shows when the answer to ours is here.
             peerSuccessor = PeerSuccessor(sa: successor, lowestNonce: lowest(answer.initiatorNonce, nonce))
+            successor.established?.predecessor = self
         default: succeed(by: successor)
         }
+    }
+
+    /// A request on an SA whose collision is not decided here: unless it closes the SA, the peer has decided for it.
+    func adoptEarly(_ payloads: [Payload]) {
+        guard let old = predecessor, let pending = old.peerSuccessor, pending.sa === sa else { return predecessor = nil }
+        for case .delete(let delete) in payloads where delete.protocolID == .ike { return }
+        predecessor = nil
+        old.peerSuccessor = nil
+        old.succeed(by: sa)
     }
 
     // MARK: The new SA
@@ -189,7 +208,8 @@ extension Established {
     func succeed(by successor: IKESA) {
         guard let heir = successor.established else { return }
         let previous = status(of: .rekeyed)
-        heir.children = children
+        // The peer may have made children on the new SA already.
+        heir.children += children
         children = []
         for child in heir.children { context.moveChild(child.id, to: successor.localSPI) }
         for task in takeTasks() {

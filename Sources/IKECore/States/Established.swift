@@ -27,6 +27,10 @@ final class Established {
     private var livenessAt: Instant?
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
+    /// The SA that this one will replace, while a collision of rekeys is not decided.
+    weak var predecessor: Established?
+    /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
+    var earlyDeletes: Set<UInt32> = []
     /// What the SA becomes when the current event is done; nil to stay.
     var next: State?
 
@@ -91,6 +95,16 @@ final class Established {
         case installing(ChildSAID, ExchangeType, UInt32, payloads: [Payload])
 
         var isIdle: Bool { if case .idle = self { true } else { false } }
+        /// The peer's rekey of the IKE SA is accepted: what waits goes to the new SA.
+        var replacesIKESA: Bool { if case .agreeingIKE = self { true } else { false } }
+    }
+
+    /// The peer may hold a child that we do not know yet.
+    var isCreatingChild: Bool {
+        switch outgoing {
+        case .sent(.createChild, _, _), .agreeing(_, .createChild, _): true
+        default: false
+        }
     }
 
     init(_ sa: IKESA, _ channel: SecureChannel, window: MessageWindow) {
@@ -153,6 +167,7 @@ final class Established {
                 respond(header.exchangeType, header.messageID, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
                 return
             }
+            adoptEarly(payloads)
             switch header.exchangeType {
             case .createChildSA: answerCreateChildSA(header.messageID, payloads)
             case .informational: answerInformational(header.messageID, payloads)
@@ -238,7 +253,7 @@ final class Established {
 
     /// Starts what waits; the state to go on with.
     func settled() -> State {
-        while next == nil, case .idle = outgoing, !queue.isEmpty { start(queue.removeFirst()) }
+        while next == nil, case .idle = outgoing, !incoming.replacesIKESA, !queue.isEmpty { start(queue.removeFirst()) }
         guard let next else { return .established(self) }
         return next
     }

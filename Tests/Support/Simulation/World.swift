@@ -97,9 +97,15 @@ package final class World {
             let node = nodes[index]
             guard !node.isDown else { return }
             if case .childSAInstalled(let id, nil) = event { node.plane.commit(id) }
+            switch event {
+            case .rekey, .terminate, .initiate, .childSAInstalled: note(node, "\(event)")
+            default: break
+            }
             perform(node, node.endpoint.handle(event, now: now))
         }
     }
+
+    private func note(_ node: Node, _ text: String) { log.append("\(now.nanoseconds / 1_000_000) \(node.name): \(text)") }
 
     // MARK: Actions
 
@@ -126,8 +132,16 @@ package final class World {
                 schedule(.initiate(connection: connection, child: child, local: node.local, remote: peer.publicAddress, request: request), for: node, after: Int64(after.components.seconds) * 1000 + 1)
             case .report(let report):
                 node.reports.append(report)
-                if case .note(_, let text, _, _) = report { log.append("\(now.nanoseconds / 1_000_000) \(node.name): \(text)") }
-                if case .failed(let failure, _, _) = report { log.append("\(now.nanoseconds / 1_000_000) \(node.name): failed: \(failure.summary)") }
+                switch report {
+                case .note(_, let text, _, _): note(node, text)
+                case .failed(let failure, _, _): note(node, "failed: \(failure.summary)")
+                case .childSAUp(_, let child): note(node, "child up \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
+                case .childSADown(_, let child): note(node, "child down \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
+                case .childSARekeyed(_, let old, let new): note(node, "child rekeyed \(old.inboundSPI.hex)/\(old.outboundSPI.hex) -> \(new.inboundSPI.hex)/\(new.outboundSPI.hex)")
+                case .ikeSARekeyed(let old, let new): note(node, "IKE SA rekeyed \(old.initiatorSPI)/\(old.responderSPI) -> \(new.initiatorSPI)/\(new.responderSPI)")
+                case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
+                case .initiating, .ikeSAEstablished: break
+                }
             case .exportKeys(let keys): node.exported.append(keys)
             }
         }
