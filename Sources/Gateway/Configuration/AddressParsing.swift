@@ -51,7 +51,7 @@ private func isHostName(_ text: String) -> Bool {
     let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard text.utf8.count <= 253, let last = labels.last, !last.allSatisfy({ (0x30...0x39).contains($0) }) else { return false }
     return labels.allSatisfy { label in
-        !label.isEmpty && label.count <= 63
+        !label.isEmpty && label.count <= 63 && label.first != 0x2d && label.last != 0x2d
             && label.allSatisfy { (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0) || $0 == 0x2d || $0 == 0x5f }
     }
 }

@@ -15,7 +15,7 @@ struct ChildBuilder {
         child.localTS = selectors("local_ts", section, &diagnostics)
         child.remoteTS = selectors("remote_ts", section, &diagnostics)
         checkFamilies(child, section, &diagnostics)
-        if let mode = reader.text("mode")?.lowercased(), mode != "tunnel" {
+        if let mode = reader.text("mode")?.lowercased(), mode != "tunnel", SchemaTable.modes.contains(mode) {
             diagnostics.error(at: reader.position("mode"), "'mode = \(mode)' is not there yet, so it is refused: write mode = tunnel")
         }
         child.startAction = action("start_action", reader, &diagnostics)

@@ -49,6 +49,12 @@ struct Diagnostics {
     mutating func error(at position: SourcePosition, _ message: String) { add(ConfigurationError(.error, at: position, message)) }
     mutating func warning(at position: SourcePosition, _ message: String) { add(ConfigurationError(.warning, at: position, message)) }
 
+    /// Set where text could not be read or a reference leads nowhere: then what seems to be missing may only be unread.
+    var isIncomplete = false
+    mutating func missing(_ severity: ConfigurationError.Severity = .error, at position: SourcePosition, _ message: String) {
+        if !isIncomplete { add(ConfigurationError(severity, at: position, message)) }
+    }
+
     mutating func add(_ item: ConfigurationError) {
         if item.severity == .error { hasErrors = true }
         // An error must not be crowded out by warnings.

@@ -21,6 +21,8 @@ package struct ReadConfiguration: Sendable {
     package let plugins: PluginConfiguration
     let tree: ConfigurationSection
     let readableByOthers: Set<String>
+    /// Whether some of the text or of the references could not be read.
+    let isIncomplete: Bool
     let diagnostics: [ConfigurationError]
 
     package var errors: [ConfigurationError] { diagnostics.filter { $0.severity == .error } }
@@ -39,10 +41,11 @@ package enum ConfigurationLoader {
     package static func read(
         path: String, reader: any FileReader = SystemFileReader(), limits: ConfigurationLimits = ConfigurationLimits()
     ) -> ReadConfiguration {
-        var parsed = ConfigurationParser.parse(path, reader: reader, limits: limits)
+        let parsed = ConfigurationParser.parse(path, reader: reader, limits: limits)
         var diagnostics = parsed.diagnostics
         let (tree, referenced) = ReferenceResolver.resolve(parsed.root, names: SchemaTable.rootNames, limits: limits, diagnostics: &diagnostics)
-        checkRoot(&parsed.root, referenced: referenced, &diagnostics)
+        let isIncomplete = diagnostics.hasErrors
+        checkRoot(parsed.root, referenced: referenced, &diagnostics)
         SchemaTable.root.check(tree, &diagnostics)
         let builder = SettingsBuilder()
         // Its complaints come with `validate`, which builds these once more and knows the providers.
@@ -50,13 +53,14 @@ package enum ConfigurationLoader {
         return ReadConfiguration(
             path: path, gateway: builder.buildGateway(tree.section("gateway"), capabilities: nil, &ignored),
             plugins: builder.buildPlugins(tree.section("plugins")), tree: tree,
-            readableByOthers: Set(parsed.files.filter(\.isReadableByOthers).map(\.path)), diagnostics: diagnostics.items)
+            readableByOthers: Set(parsed.files.filter(\.isReadableByOthers).map(\.path)), isIncomplete: isIncomplete, diagnostics: diagnostics.items)
     }
 
     /// Builds connections and secrets, and checks them against what the plugins can do and against each other.
     package static func validate(_ read: ReadConfiguration, _ capabilities: Capabilities) -> ConfigurationResult {
         var diagnostics = Diagnostics()
         for item in read.diagnostics { diagnostics.add(item) }
+        diagnostics.isIncomplete = read.isIncomplete
         var configuration = GatewayConfiguration(path: read.path)
         configuration.gateway = SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
         configuration.plugins = read.plugins
@@ -69,13 +73,14 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
-        let builder = ConnectionBuilder(capabilities: capabilities)
+        let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
             let connection = builder.build(section, &diagnostics)
             configuration.connections.append(connection)
             let name = "connections." + section.name
             configuration.origins[name] = section.position
             for child in section.section("children")?.sections ?? [] { configuration.origins[name + ".children." + child.name] = child.position }
+            CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }
             CrossChecks.checkSecret(of: connection, section, configuration.secrets, &diagnostics)
@@ -90,7 +95,7 @@ package enum ConfigurationLoader {
     }
 
     /// Settings outside every section are wrong. A section of another name is there to be referred to, or a mistake.
-    private static func checkRoot(_ root: inout ConfigurationSection, referenced: Set<String>, _ diagnostics: inout Diagnostics) {
+    private static func checkRoot(_ root: ConfigurationSection, referenced: Set<String>, _ diagnostics: inout Diagnostics) {
         for setting in root.settings {
             diagnostics.error(at: setting.position, "\(quoted(setting.name)) stands outside every section")
         }

@@ -281,6 +281,8 @@ struct ConfigurationParser {
             }
         }
         complain(at: opened, "the string that begins here has no closing '\"'")
+        // It took the rest of the file with it.
+        syntaxErrors = limits.syntaxErrors
         return false
     }
 

@@ -10,7 +10,10 @@ struct ReferenceResolver {
     /// The names at the root that some reference begins with.
     private(set) var referencedNames: Set<String> = []
     private var steps = 0
+    /// The references being followed.
     private var active: Set<SourcePosition> = []
+    /// The sections being merged, from the outermost one in.
+    private var merging: [SourcePosition] = []
 
     init(root: ConfigurationSection, limits: ConfigurationLimits, diagnostics: Diagnostics) {
         self.root = root
@@ -39,6 +42,9 @@ struct ReferenceResolver {
             return merged
         }
         let all = expand(layers)
+        let places = all.map(\.position)
+        merging += places
+        defer { merging.removeLast(places.count) }
         var names: [String] = []
         var known: Set<String> = []
         for layer in all {
@@ -73,6 +79,10 @@ struct ReferenceResolver {
         var layers = [root]
         for (index, name) in reference.path.enumerated() {
             layers = (index == 0 ? layers : expand(layers)).compactMap { $0.section(name) }
+        }
+        guard !layers.contains(where: { merging.contains($0.position) }) else {
+            diagnostics.error(at: reference.position, "the reference to \(quoted(reference.path.joined(separator: "."))) leads back to a section around it")
+            return []
         }
         guard !layers.isEmpty else {
             let text = reference.path.joined(separator: ".")

@@ -10,6 +10,7 @@ struct SectionReader {
     func text(_ key: String) -> String? { section.value(key)?.text }
     func boolean(_ key: String) -> Bool? { text(key).flatMap(booleanValue) }
     func integer(_ key: String) -> UInt64? { text(key).flatMap(integerValue) }
+    func port(_ key: String) -> UInt16? { integer(key).flatMap(UInt16.init(exactly:)).flatMap { $0 == 0 ? nil : $0 } }
     func time(_ key: String) -> Duration? { text(key).flatMap(timeValue) }
     func bytes(_ key: String) -> UInt64? { text(key).flatMap(byteValue) }
     /// Where a value stands, or where its section does.
@@ -18,6 +19,7 @@ struct SectionReader {
 
 struct ConnectionBuilder {
     let capabilities: Capabilities
+    let gateway: GatewaySettings
 
     func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> Connection {
         let reader = SectionReader(section: section)
@@ -34,8 +36,8 @@ struct ConnectionBuilder {
         connection.provider = provider
         connection.localAddresses = addresses("local_addrs", section, &diagnostics)
         connection.remoteAddresses = addresses("remote_addrs", section, &diagnostics)
-        connection.localPort = reader.integer("local_port").map { UInt16(clamping: $0) } ?? 500
-        connection.remotePort = reader.integer("remote_port").map { UInt16(clamping: $0) } ?? 500
+        connection.localPort = reader.port("local_port") ?? gateway.port
+        connection.remotePort = reader.port("remote_port") ?? 500
         connection.encap = reader.boolean("encap") ?? false
         connection.dpdDelay = reader.time("dpd_delay") ?? .zero
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
@@ -48,7 +50,7 @@ struct ConnectionBuilder {
         }
         let children = section.section("children")?.sections ?? []
         if children.isEmpty {
-            diagnostics.warning(at: section.position, "the connection \(quoted(section.name)) has no children: it carries no traffic")
+            diagnostics.missing(.warning, at: section.position, "the connection \(quoted(section.name)) has no children: it carries no traffic")
         }
         let builder = ChildBuilder(capabilities: capabilities, provider: provider)
         connection.children = children.map { builder.build($0, &diagnostics) }
@@ -97,7 +99,7 @@ struct ConnectionBuilder {
     private func authentication(_ side: String, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> AuthenticationPolicy {
         let rounds = section.sections.filter { $0.name.hasPrefix(side) }
         guard let round = rounds.first else {
-            diagnostics.error(
+            diagnostics.missing(
                 at: section.position,
                 "the connection \(quoted(section.name)) has no section '\(side)': write \(side) { auth = psk  id = ... }")
             return AuthenticationPolicy()
@@ -115,7 +117,7 @@ struct ConnectionBuilder {
             }
         }
         guard let auth = reader.text("auth") else {
-            diagnostics.error(
+            diagnostics.missing(
                 at: round.position,
                 "\(quoted(round.name)) has no 'auth', which means pubkey, and certificates are not there yet: write auth = psk")
             return policy

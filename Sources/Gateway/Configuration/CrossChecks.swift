@@ -17,19 +17,37 @@ enum CrossChecks {
             section.sections.first { $0.name.hasPrefix(side) }?.value("id")?.text ?? identity.text
         }
         guard !secrets.mayHave(local: local, remote: remote) else { return }
-        diagnostics.error(
+        diagnostics.missing(
             at: section.position,
             "the connection \(quoted(section.name)) has no secret: write secrets { ike-\(section.name) { id-1 = \(written("local", local))  id-2 = \(written("remote", remote))  secret = \"...\" } }")
+    }
+
+    /// What a connection sends from must be what the gateway listens on.
+    static func checkSockets(of connection: Connection, _ section: ConfigurationSection, _ gateway: GatewaySettings, _ diagnostics: inout Diagnostics) {
+        let reader = SectionReader(section: section)
+        if connection.localPort != gateway.port, connection.localPort != gateway.natPort {
+            diagnostics.error(
+                at: reader.position("local_port"),
+                "the gateway listens on ports \(gateway.port) and \(gateway.natPort), not on \(connection.localPort)")
+        }
+        guard !gateway.listen.isEmpty else { return }
+        let isHeard = connection.localAddresses.contains { pattern in
+            if case .name = pattern { true } else { gateway.listen.contains { pattern.matches($0) } }
+        }
+        if !isHeard { diagnostics.error(at: reader.position("local_addrs"), "'listen' of 'gateway' has none of these addresses") }
     }
 
     /// A name that `martlet up NAME` could mean twice, and children that ask for the same traffic with the same peer.
     static func checkChildren(of configuration: GatewayConfiguration, _ diagnostics: inout Diagnostics) {
         var owners: [String: String] = [:]
+        var repeated: Set<String> = []
         for connection in configuration.connections {
             for child in connection.children {
                 let key = "connections.\(connection.name).children.\(child.name)"
                 guard let position = configuration.origins[key] else { continue }
                 if let owner = owners[child.name] {
+                    // Once a name: many configurations call every child "net".
+                    guard repeated.insert(child.name).inserted else { continue }
                     diagnostics.warning(at: position, "the child \(quoted(child.name)) is also one of \(quoted(owner)): commands must name the connection too")
                 } else {
                     owners[child.name] = connection.name

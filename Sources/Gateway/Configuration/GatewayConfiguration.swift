@@ -50,18 +50,6 @@ package struct PluginConfiguration: Hashable, Sendable {
     package init() {}
 
     package func plugin(_ name: String) -> Plugin? { plugins.first { $0.name == name } }
-
-    /// As the plugin loader takes it: every key as text, `priority` and `load` among them.
-    package var settings: PluginSettings {
-        var settings = PluginSettings()
-        for plugin in plugins {
-            var keys: [String: String] = ["load": plugin.isLoaded ? "yes" : "no"]
-            if let priority = plugin.priority { keys["priority"] = String(priority) }
-            for option in plugin.options { keys[option.name] = option.value }
-            settings.sections[plugin.name] = keys
-        }
-        return settings
-    }
 }
 
 /// One secret of the section `secrets.ike*`, for PSK authentication. Has no description of its own: it holds a key.

@@ -44,6 +44,9 @@ extension IdentityPattern {
         }
         if data.isEmpty { throw IdentityProblem(message: "the identity \(quoted(text)) is empty; a '#' must stand in quotation marks") }
         if data.count > 1024 { throw IdentityProblem(message: "an identity has at most 1024 bytes") }
+        if (kind == .fqdn || kind == .rfc822), data.contains(where: { $0 <= 0x20 || $0 == UInt8(ascii: ",") || $0 == 0x7f }) {
+            throw IdentityProblem(message: "the identity \(quoted(text)) has a space or a comma; it is one identity, not a list")
+        }
         if (kind == .fqdn || kind == .rfc822), let star = data.lastIndex(of: UInt8(ascii: "*")) {
             guard star == 0, data.count > 1 else {
                 throw IdentityProblem(message: "in the identity \(quoted(text)) a '*' may only stand at the beginning, before more text")

@@ -2,13 +2,13 @@
 
 /// The candidate that takes the fewest edits to reach from `word`, if they are few for its length.
 func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
-    let word = Array(word.lowercased().utf8.prefix(64))
     var best: (word: String, distance: Int)?
     for candidate in candidates {
-        let distance = editDistance(word, Array(candidate.lowercased().utf8.prefix(64)))
+        // The last part of a longer name is most of what was meant: `proposals` for `esp_proposals`.
+        let distance = candidate.hasSuffix("_" + word) ? 1 : editDistance(word, candidate)
         if distance < (best?.distance ?? Int.max) { best = (candidate, distance) }
     }
-    guard let best, best.distance <= max(1, min(word.count, best.word.utf8.count) / 3) else { return nil }
+    guard let best, best.distance <= max(1, min(word.utf8.count, best.word.utf8.count) / 3) else { return nil }
     return best.word
 }
 
@@ -16,7 +16,9 @@ func nearest(to word: String, among candidates: some Sequence<String>) -> String
 func suggestion(_ candidate: String?) -> String { candidate.map { "; did you mean '\($0)'?" } ?? "" }
 
 /// Insertions, deletions, replacements, and swaps of two neighbours.
-private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+func editDistance(_ a: String, _ b: String) -> Int {
+    let a = Array(a.lowercased().utf8.prefix(64))
+    let b = Array(b.lowercased().utf8.prefix(64))
     var beforeLast = [Int](repeating: 0, count: b.count + 1)
     var last = Array(0...b.count)
     var current = last

@@ -92,8 +92,7 @@ struct ProposalParser {
                 transforms.append(transform)
             }
         }
-        guard let complete = complete(transforms, element, &diagnostics) else { return nil }
-        return isRight ? complete : nil
+        return isRight ? complete(transforms, element, &diagnostics) : nil
     }
 
     /// Adds what is understood, takes out what goes without saying, and checks that nothing is missing.

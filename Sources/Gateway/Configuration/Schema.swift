@@ -39,6 +39,10 @@ struct SchemaKey: Sendable {
     }
 }
 
+extension SchemaKey {
+    var isImplemented: Bool { if case .implemented = status { true } else { false } }
+}
+
 struct SchemaSection: Sendable {
     enum Name: Sendable {
         case exactly(String)
@@ -129,9 +133,16 @@ extension SchemaSection {
 
     private func unknownKey(_ name: String) -> String {
         if sections.contains(where: { $0.name.spelling == name }) { return "\(quoted(name)) is a section: write \(name) { ... }" }
-        if let hint = nearest(to: name, among: keys.map(\.name)) { return "\(title) has no key \(quoted(name))" + suggestion(hint) }
-        if let place = SchemaTable.root.place(ofKey: name, path: []) { return "\(title) has no key \(quoted(name)); it belongs in \(place)" }
-        return "\(title) has no key \(quoted(name))"
+        let here = nearest(to: name, among: keys.filter(\.isImplemented).map(\.name)) ?? nearest(to: name, among: keys.map(\.name))
+        let elsewhere = nearest(to: name, among: SchemaTable.root.allKeys)
+        // A word that is right in another place, or nearly so, is misplaced rather than misspelt.
+        if let elsewhere, elsewhere != here, editDistance(name, elsewhere) < (here.map { editDistance(name, $0) } ?? Int.max),
+            !(here?.hasSuffix("_" + name) ?? false), let place = SchemaTable.root.place(ofKey: elsewhere, path: [])
+        {
+            let word = elsewhere == name ? "it" : quoted(elsewhere)
+            return "\(title) has no key \(quoted(name)); \(word) belongs in \(place)"
+        }
+        return "\(title) has no key \(quoted(name))" + suggestion(here)
     }
 
     private func unknownSection(_ name: String) -> String {
@@ -139,6 +150,9 @@ extension SchemaSection {
         if let hint = nearest(to: name, among: sections.compactMap(\.name.spelling)) { return "\(title) has no section \(quoted(name))" + suggestion(hint) }
         return "\(title) has no section \(quoted(name))"
     }
+
+    /// The names of the keys of this section and all inside it.
+    private var allKeys: [String] { keys.map(\.name) + sections.flatMap(\.allKeys) }
 
     /// Where a key of that name would be right: `connections.NAME.children.NAME`.
     private func place(ofKey key: String, path: [String]) -> String? {

@@ -86,12 +86,14 @@ enum SchemaTable {
     private static let marks = "packets are not matched by marks yet"
     private static let interfaces = "XFRM interfaces are not there yet"
 
+    static let modes = ["tunnel", "transport", "transport_proxy", "beet", "iptfs", "pass", "drop"]
+
     static let child = SchemaSection(
         .any, "a child",
         keys: [
             SchemaKey("local_ts", .list), SchemaKey("remote_ts", .list),
             SchemaKey("esp_proposals", .list),
-            SchemaKey("mode", .choice(["tunnel", "transport", "transport_proxy", "beet", "iptfs", "pass", "drop"])),
+            SchemaKey("mode", .choice(modes)),
             SchemaKey("start_action", .text), SchemaKey("close_action", .text), SchemaKey("dpd_action", .text),
             SchemaKey("rekey_time", .time), SchemaKey("life_time", .time), SchemaKey("rand_time", .time),
             SchemaKey("rekey_bytes", .bytes), SchemaKey("life_bytes", .bytes), SchemaKey("rand_bytes", .bytes),

@@ -17,7 +17,7 @@ struct SecretBuilder {
             }
         }
         guard let value = section.value("secret"), let given = value.secret else {
-            diagnostics.error(at: section.position, "the secret \(quoted(section.name)) has no value: write secret = \"...\"")
+            diagnostics.missing(at: section.position, "the secret \(quoted(section.name)) has no value: write secret = \"...\"")
             return nil
         }
         guard let decoded = given.withSecret({ decode($0) }) ?? nil else {

@@ -15,10 +15,11 @@ struct SettingsBuilder {
                 diagnostics.error(at: element.position, "'listen' takes addresses, and \(quoted(element.text)) is none")
             }
         }
-        settings.port = reader.integer("port").map { UInt16(clamping: $0) } ?? settings.port
-        settings.natPort = reader.integer("nat_port").map { UInt16(clamping: $0) } ?? settings.natPort
+        settings.port = reader.port("port") ?? settings.port
+        settings.natPort = reader.port("nat_port") ?? settings.natPort
         if settings.port == settings.natPort {
-            diagnostics.error(at: reader.position("nat_port"), "'port' and 'nat_port' are both \(settings.port): IKE needs two ports")
+            let key = section.value("nat_port") == nil ? "port" : "nat_port"
+            diagnostics.error(at: reader.position(key), "'port' and 'nat_port' are both \(settings.port): IKE needs two ports")
         }
         if let path = path("control", section) {
             // What sockaddr_un holds, with its final zero.
