@@ -29,5 +29,6 @@ let package = Package(
         .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
         .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
         .target(name: "ViciWire", swiftSettings: common),
+        .target(name: "Configuration", dependencies: ["IKECore", "IKECrypto", "IKEWire", "CSecret"], swiftSettings: common),
     ] + fuzzers
 )

@@ -1,6 +1,7 @@
 // Times, sizes, identities, addresses, selectors, proposals and secrets, one by one; the defaults beside swanctl.conf(5)'s.
 
 import IKECore
+import IKECrypto
 import IKEWire
 import Testing
 @testable import Gateway
@@ -329,5 +330,37 @@ import Testing
         #expect(unrelated.areSecretsChanged && unrelated.connectionsWithNewSecret == [])
         #expect(try old.difference(to: configuration(base + "\ngateway { shards = 2\n}")).isGatewayChanged)
         #expect(try old.difference(to: configuration(base + "\nplugins { tun { interface = m1 } }")).arePluginsChanged)
+    }
+}
+
+@Suite struct ConfigurationTreeTests {
+    /// What a vici client would load: no file, lists of its own, the secret apart.
+    @Test func aTreeWithoutAFileIsCheckedTheSameWay() throws {
+        let place = SourcePosition(file: "vici", line: 1, column: 1)
+        func section(_ name: String, _ settings: [(String, ConfigurationValue)], _ inner: [ConfigurationSection] = []) -> ConfigurationSection {
+            var section = ConfigurationSection(name: name, position: place)
+            for (name, value) in settings { section.set(ConfigurationSetting(name: name, position: place, value: value)) }
+            for one in inner { section.extend(with: one) }
+            return section
+        }
+        func text(_ text: String) -> ConfigurationValue { ConfigurationValue(text: text, position: place) }
+        func tree(action: String) -> ConfigurationSection {
+            let selectors = ConfigurationValue(elements: ["10.1.0.0/16", "fd01::/64"], position: place)
+            let child = section("net", [("local_ts", selectors), ("start_action", text(action))])
+            let psk = [("auth", text("psk"))]
+            let connection = section("c", [], [section("local", psk), section("remote", psk), section("children", [], [child])])
+            let secret = ConfigurationValue(secret: SecretBox(SecretBytes(copying: Array("0123456789abcdef".utf8).span)), position: place)
+            return section("", [], [section("connections", [], [connection]), section("secrets", [], [section("ike", [("secret", secret)])])])
+        }
+        func result(_ action: String) -> ConfigurationResult {
+            ConfigurationLoader.validate(
+                ConfigurationLoader.read(tree: tree(action: action), from: "vici"),
+                Capabilities(serves: servedTransforms.contains, providers: [], methods: ["psk"]))
+        }
+        let child = try #require(result("none").configuration?.connections.first?.children.first)
+        #expect(child.localTS.count == 2)
+        #expect(result("strat").diagnostics.map(\.description) == [
+            "vici:1:1: error: 'start_action' is one of none, start, trap, not 'strat'; did you mean 'start'?"
+        ])
     }
 }

@@ -41,7 +41,15 @@ package enum ConfigurationLoader {
     package static func read(
         path: String, reader: any FileReader = SystemFileReader(), limits: ConfigurationLimits = ConfigurationLimits()
     ) -> ReadConfiguration {
-        let parsed = ConfigurationParser.parse(path, reader: reader, limits: limits)
+        check(ConfigurationParser.parse(path, reader: reader, limits: limits), path: path, limits: limits)
+    }
+
+    /// Checks a tree that did not come from a file: vici's. Its secrets are `ConfigurationValue(secret:)`.
+    package static func read(tree: ConfigurationSection, from source: String, limits: ConfigurationLimits = ConfigurationLimits()) -> ReadConfiguration {
+        check(ParsedFiles(root: tree), path: source, limits: limits)
+    }
+
+    private static func check(_ parsed: ParsedFiles, path: String, limits: ConfigurationLimits) -> ReadConfiguration {
         var diagnostics = parsed.diagnostics
         let (tree, referenced) = ReferenceResolver.resolve(parsed.root, names: SchemaTable.rootNames, limits: limits, diagnostics: &diagnostics)
         let isIncomplete = diagnostics.hasErrors

@@ -86,6 +86,12 @@ struct ConfigurationParser {
         defer { open.removeLast() }
         parsed.files.append(ParsedFiles.File(path: path, isReadableByOthers: content.isReadableByOthers))
         if content.bytes.contains(0) { return complain(at: position, "\(quoted(path)) is not a text file") }
+        readContent(content, path, into: &section, names: names)
+    }
+
+    /// Apart, so that the cursor's hold on the bytes ends before `content` wipes them.
+    @inline(never)
+    private mutating func readContent(_ content: FileContent, _ path: String, into section: inout ConfigurationSection, names: [String]) {
         var cursor = ConfigurationCursor(bytes: content.bytes, file: path)
         readBody(&cursor, into: &section, names: names, opened: nil)
     }
