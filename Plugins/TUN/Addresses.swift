@@ -72,39 +72,12 @@ extension TrafficSelector {
     }
 }
 
-/// A network prefix.
-struct Prefix: Hashable {
-    let family: IPAddress.Family
-    let value: UInt128
-    let length: Int
-
+extension Prefix {
     var contract: martlet_prefix {
         var result = martlet_prefix()
         result.family = family.rawValue
         result.length = UInt8(length)
         result.bytes = IPAddress(family: family, value: value).bytes
         return result
-    }
-
-    /// The fewest prefixes that cover exactly the addresses from `start` to `end`, at most `limit` of them; beyond it, nil.
-    static func covering(from start: IPAddress, to end: IPAddress, limit: Int) -> [Prefix]? {
-        guard start.family == end.family, start.value <= end.value else { return [] }
-        let bits = start.bitCount
-        var prefixes: [Prefix] = []
-        var next = start.value
-        while true {
-            // The largest block that begins at `next` and does not pass `end`.
-            var size = min(next == 0 ? bits : next.trailingZeroBitCount, bits)
-            while size > 0 {
-                let last = next | (size >= 128 ? .max : (1 << UInt128(size)) - 1)
-                if last <= end.value { break }
-                size -= 1
-            }
-            guard prefixes.count < limit else { return nil }
-            prefixes.append(Prefix(family: start.family, value: next, length: bits - size))
-            let last = next | (size >= 128 ? .max : (1 << UInt128(size)) - 1)
-            if last >= end.value { return prefixes }
-            next = last + 1
-        }
     }
 }

@@ -170,3 +170,40 @@ private func tcpChecksum(_ packet: [UInt8], _ inner: InnerPacket) -> UInt16 {
         #expect(try InnerPacket(six.span).trafficClass == 0xbb)
     }
 }
+
+@Suite struct PrefixTests {
+    private func text(_ prefixes: [Prefix]?) -> [String] {
+        (prefixes ?? []).map { "\($0.value >> 24).\($0.value >> 16 & 255).\($0.value >> 8 & 255).\($0.value & 255)/\($0.length)" }
+    }
+
+    @Test func namesRangesAsPrefixes() {
+        func cover(_ a: UInt32, _ b: UInt32) -> [String] { text(Prefix.covering(from: IPAddress(v4: a), to: IPAddress(v4: b), limit: 64)) }
+        #expect(cover(0, .max) == ["0.0.0.0/0"])
+        #expect(cover(v4(10, 0, 0, 0), v4(10, 255, 255, 255)) == ["10.0.0.0/8"])
+        #expect(cover(v4(10, 0, 0, 5), v4(10, 0, 0, 5)) == ["10.0.0.5/32"])
+        #expect(cover(v4(10, 0, 0, 1), v4(10, 0, 0, 6)) == ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"])
+        #expect(cover(.max, .max) == ["255.255.255.255/32"])
+        #expect(cover(5, 4).isEmpty)
+        // The worst range there is.
+        #expect(cover(1, .max - 1).count == 62)
+        #expect(Prefix.covering(from: IPAddress(v4: 1), to: IPAddress(v4: .max - 1), limit: 61) == nil)
+        let all = Prefix.covering(from: IPAddress(family: .v6, value: 0), to: IPAddress(family: .v6, value: .max), limit: 1)
+        #expect(all == [Prefix(family: .v6, value: 0, length: 0)])
+        #expect(Prefix.covering(from: IPAddress(family: .v6, value: 1), to: IPAddress(family: .v6, value: .max - 1), limit: 256)?.count == 254)
+        #expect(Prefix.covering(from: IPAddress(v4: 0), to: IPAddress(family: .v6, value: 1), limit: 9)?.isEmpty == true)
+    }
+
+    @Test func coversExactly() {
+        var generator = SeededGenerator(seed: 5)
+        for _ in 0..<500 {
+            let start = UInt32(truncatingIfNeeded: generator.next() % 5000)
+            let end = start + UInt32(generator.next() % 5000)
+            var next = UInt128(start)
+            for prefix in Prefix.covering(from: IPAddress(v4: start), to: IPAddress(v4: end), limit: 64) ?? [] {
+                #expect(prefix.value == next && prefix.value % (1 << UInt128(32 - prefix.length)) == 0)
+                next += 1 << UInt128(32 - prefix.length)
+            }
+            #expect(next == UInt128(end) + 1)
+        }
+    }
+}
