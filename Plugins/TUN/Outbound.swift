@@ -7,18 +7,22 @@ import Glibc
 import PluginABI
 
 extension Worker {
-    /// One batch. Allocates nothing.
-    func forwardOutbound() {
+    /// One batch. Allocates nothing. False when the device is gone.
+    func forwardOutbound() -> Bool {
+        var works = true
         for slot in 0..<Self.batch {
             let buffer = buffers + slot * stride
             let length = martlet_packet_read(tun, buffer + Self.headroom, stride - Self.headroom - Self.tailroom)
+            if length < 0 { works = length == -Int(EIO) }
             guard length > 0 else { break }
             protect(slot, buffer, length)
         }
+        // What the marked batch could not send whole goes to the other one.
         for place in sockets.indices {
-            flush(place, marked: false)
             flush(place, marked: true)
+            flush(place, marked: false)
         }
+        return works
     }
 
     private func protect(_ slot: Int, _ buffer: UnsafeMutablePointer<UInt8>, _ length: Int) {
@@ -67,10 +71,17 @@ extension Worker {
 
         // A packet that does not fit goes out in fragments, and then without the bit whatever the inner one has.
         let marked = flags & MARTLET_SA_COPY_DF.rawValue != 0 && inner.dontFragment && !inner.isIPv6
-        var from = path.from
-        var to = path.to
-        let sends = sockets[path.socket].sends
-        _ = martlet_send_add(marked ? sends.1 : sends.0, buffer + sealed.lowerBound, sealed.count, &from, &to, tos, UInt32(slot))
+        self.sealed[slot] = SealedPacket(range: sealed, path: path, tos: tos)
+        enqueue(slot, marked: marked)
+    }
+
+    private func enqueue(_ slot: Int, marked: Bool) {
+        guard let packet = sealed[slot] else { return }
+        var from = packet.path.from
+        var to = packet.path.to
+        let sends = sockets[packet.path.socket].sends
+        _ = martlet_send_add(
+            marked ? sends.1 : sends.0, buffers + slot * stride + packet.range.lowerBound, packet.range.count, &from, &to, packet.tos, UInt32(slot))
     }
 
     private func flush(_ place: Int, marked: Bool) {
@@ -82,10 +93,20 @@ extension Worker {
         }
         _ = martlet_send_flush(
             batch, sockets[place].fd,
-            { context, _, error in
+            { context, slot, error in
                 guard let context else { return }
-                Unmanaged<Worker>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.drops.add(error == EMSGSIZE ? .tooBig : .sendFailed) }
+                Unmanaged<Worker>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.refused(Int(slot), error) }
             }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    /// The kernel would not send a packet. One that is too large for the path, which only a set Don't Fragment bit makes it say, goes out
+    /// in fragments, and the next ones of its size are refused to their senders: RFC 4301 section 8.2.
+    private func refused(_ slot: Int, _ error: Int32) {
+        guard error == EMSGSIZE, let packet = sealed[slot], sockets[packet.path.socket].dontFragment else { return drops.add(.sendFailed) }
+        var to = packet.path.to
+        let mtu = martlet_path_mtu(&to, mark)
+        if mtu > 0 { packet.path.learn(pathMTU: Int(mtu)) }
+        enqueue(slot, marked: false)
     }
 
     /// Tells the inner sender how much fits.

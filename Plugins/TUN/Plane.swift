@@ -101,17 +101,27 @@ final class Plane {
         routing = Routing(netlink: netlink, link: link, settings: settings, mark: mark, host: host)
 
         var made: [Worker] = []
+        var started = 0
         do throws(Worker.StartError) {
             for index in 0..<count {
                 let own = sockets.filter { $0.worker == index }
                 made.append(
                     try Worker(
                         index: index, workers: count, tun: tun, sockets: own, bufferSize: Settings.mtuRange.upperBound,
-                        events: EventSink(events: events), clamps: settings.clampsSegmentSize, acknowledge: acknowledge))
+                        events: EventSink(events: events), clamps: settings.clampsSegmentSize, mark: mark, acknowledge: acknowledge))
             }
             workers = made
-            for worker in made { try worker.start() }
-        } catch { throw giveUp("cannot start the workers: \(error.description)") }
+            for worker in made {
+                try worker.start()
+                started += 1
+            }
+        } catch {
+            for worker in made.prefix(started) {
+                worker.post(.stop)
+                worker.join()
+            }
+            throw giveUp("cannot start the workers: \(error.description)")
+        }
         routing.clean()
         host.log(.info, "\(settings.interface) is up: \(count) workers, MTU \(interfaceMTU), routing table \(settings.table)")
     }
@@ -145,11 +155,8 @@ final class Plane {
             throw .invalid("SA \(Self.hex(description.spi)): its child belongs to another policy")
         }
         let encapsulation: Encapsulation = description.encapsulation == MARTLET_ESP_IN_UDP.rawValue ? .udp : .bare
-        let counters = SACounters(
-            .init(
-                softBytes: description.soft_bytes, hardBytes: description.hard_bytes, softPackets: description.soft_packets,
-                hardPackets: description.hard_packets))
         let flags = UInt32(description.flags)
+        let counters = SACounters(Self.limits(description))
         let suite = try suite(description)
 
         if UInt32(description.direction) == MARTLET_INBOUND.rawValue {
@@ -307,6 +314,19 @@ final class Plane {
         policies[sa.policy, default: Policy()].children.insert(sa.child)
     }
 
+    /// The configured limits, and for 32-bit sequence numbers the end of the sequence with room left to rekey. RFC 4303 section 3.3.3.
+    private static func limits(_ sa: martlet_sa) -> SACounters.Limits {
+        var limits = SACounters.Limits(
+            softBytes: sa.soft_bytes, hardBytes: sa.hard_bytes, softPackets: sa.soft_packets, hardPackets: sa.hard_packets)
+        if UInt32(sa.direction) == MARTLET_OUTBOUND.rawValue && UInt32(sa.flags) & MARTLET_SA_ESN.rawValue == 0 {
+            let last = UInt64(UInt32.max)
+            limits.hardPackets = limits.hardPackets == 0 ? last : min(limits.hardPackets, last)
+            let early = last / 8 * 7
+            limits.softPackets = limits.softPackets == 0 ? early : min(limits.softPackets, early)
+        }
+        return limits
+    }
+
     private func suite(_ sa: martlet_sa) throws(PlaneError) -> Host.Suite {
         let provider = sa.provider.map { String(cString: $0) }
         do throws(Host.Missing) {
@@ -358,7 +378,7 @@ final class Plane {
         }
         return OutboundPath(
             encapsulation: encapsulation, from: local.outer(withPort: false), to: remote.outer(withPort: encapsulation == .udp), socket: socket,
-            innerMTU: innerMTU(layout, encapsulation, remote))
+            layout: layout, pathMTU: settings.pathMTU, smallest: Settings.mtuRange.lowerBound)
     }
 
     private func innerMTU(_ layout: PacketLayout, _ encapsulation: Encapsulation, _ remote: SocketAddress) -> Int {

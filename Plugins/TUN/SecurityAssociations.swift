@@ -2,19 +2,45 @@
 
 import CLinux
 import ESPCore
+import Glibc
 import IKEWire
 import PluginABI
 import Synchronization
 
 /// Where the packets of an outbound SA go. Replaced as a whole when the peer moves.
-struct OutboundPath: Sendable {
+final class OutboundPath: @unchecked Sendable {
     let encapsulation: Encapsulation
     let from: martlet_outer_address
     let to: martlet_outer_address
     /// The place in the worker's sockets.
     let socket: Int
+    private let layout: PacketLayout
+    private let smallest: Int
+    private let fitting: Atomic<Int>
+
+    /// `smallest` is what inner packets are never told to go below.
+    init(
+        encapsulation: Encapsulation, from: martlet_outer_address, to: martlet_outer_address, socket: Int, layout: PacketLayout, pathMTU: Int,
+        smallest: Int
+    ) {
+        self.encapsulation = encapsulation
+        self.from = from
+        self.to = to
+        self.socket = socket
+        self.layout = layout
+        self.smallest = smallest
+        fitting = Atomic(max(smallest, layout.innerMTU(pathMTU: pathMTU, encapsulation, to.family == UInt16(AF_INET) ? .v4 : .v6)))
+    }
+
     /// The largest inner packet that needs no outer fragment.
-    let innerMTU: Int
+    @inline(__always)
+    var innerMTU: Int { fitting.load(ordering: .relaxed) }
+
+    /// The path turned out to carry less. It stays so until the SA is rekeyed or the peer moves.
+    func learn(pathMTU: Int) {
+        let mtu = max(smallest, layout.innerMTU(pathMTU: pathMTU, encapsulation, to.family == UInt16(AF_INET) ? .v4 : .v6))
+        if mtu < innerMTU { fitting.store(mtu, ordering: .relaxed) }
+    }
 }
 
 /// An outbound SA. Its sealer belongs to the worker that sends; the rest is shared.

@@ -17,6 +17,13 @@ struct DataSocket {
     var dontFragment = false
 }
 
+/// A packet ready to be sent.
+struct SealedPacket {
+    let range: Range<Int>
+    let path: OutboundPath
+    let tos: UInt8
+}
+
 /// A change that the plane thread asks for. The worker applies it between two batches.
 enum WorkerChange {
     case addInbound(InboundSA)
@@ -57,6 +64,7 @@ final class Worker: @unchecked Sendable {
     let drops = DropCounters()
     let events: EventSink
     let clamps: Bool
+    let mark: UInt32
 
     // The worker's thread alone, once it runs.
     var sockets: [DataSocket]
@@ -68,6 +76,8 @@ final class Worker: @unchecked Sendable {
     let buffers: UnsafeMutablePointer<UInt8>
     let stride: Int
     let errorBuffer: UnsafeMutablePointer<UInt8>
+    /// What lies in each buffer while it waits to be sent.
+    var sealed: [SealedPacket?]
     var errorTokens = RateLimit(perSecond: 100, burst: 50)
     var lastAcquire: [UInt64: UInt64] = [:]
 
@@ -80,7 +90,8 @@ final class Worker: @unchecked Sendable {
 
     /// `acknowledge` is signalled once for each `post`.
     init(
-        index: UInt32, workers: UInt32, tun: Int32, sockets: [martlet_socket], bufferSize: Int, events: EventSink, clamps: Bool, acknowledge: Int32
+        index: UInt32, workers: UInt32, tun: Int32, sockets: [martlet_socket], bufferSize: Int, events: EventSink, clamps: Bool, mark: UInt32,
+        acknowledge: Int32
     ) throws(StartError) {
         self.index = index
         self.workers = workers
@@ -88,6 +99,7 @@ final class Worker: @unchecked Sendable {
         sends = index == 0
         self.events = events
         self.clamps = clamps
+        self.mark = mark
         self.acknowledge = acknowledge
         wake = martlet_eventfd_create(false)
         guard wake >= 0 else { throw StartError(description: "no eventfd: error \(-wake)") }
@@ -97,6 +109,7 @@ final class Worker: @unchecked Sendable {
         stride = ((Self.headroom + bufferSize + Self.tailroom + 63) / 64 | 1) * 64
         buffers = .allocate(capacity: stride * Self.batch)
         errorBuffer = .allocate(capacity: PacketTooBig.maximumLength)
+        sealed = Array(repeating: nil, count: Self.batch)
         self.sockets = []
         for socket in sockets {
             martlet_data_socket_prepare(socket.fd, socket.family)
@@ -150,13 +163,15 @@ final class Worker: @unchecked Sendable {
             if poll(&descriptors, nfds_t(descriptors.count), -1) < 0 { continue }
             now = martlet_monotonic_ns()
             if descriptors[0].revents != 0 && !applyChanges() { return }
-            if descriptors[1].revents & Int16(POLLIN) != 0 {
-                forwardOutbound()
-            } else if descriptors[1].revents != 0 {
-                // The device is gone from under us: nothing to read any more.
-                descriptors[1].fd = -1
+            // A descriptor that fails is left alone from then on: it would be ready for ever.
+            if descriptors[1].revents != 0 && !(descriptors[1].revents & Int16(POLLIN) != 0 && forwardOutbound()) { descriptors[1].fd = -1 }
+            for place in sockets.indices where descriptors[2 + place].revents != 0 {
+                if descriptors[2 + place].revents & Int16(POLLNVAL) != 0 {
+                    descriptors[2 + place].fd = -1
+                } else {
+                    forwardInbound(place)
+                }
             }
-            for place in sockets.indices where descriptors[2 + place].revents != 0 { forwardInbound(place) }
         }
     }
 

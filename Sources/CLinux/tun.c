@@ -302,6 +302,33 @@ void martlet_data_socket_prepare(int fd, uint16_t family) {
     martlet_socket_dont_fragment(fd, family, false);
 }
 
+int martlet_path_mtu(const struct martlet_outer_address *to, uint32_t mark) {
+    int fd = socket(to->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (mark) setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+    struct sockaddr_storage address;
+    memset(&address, 0, sizeof address);
+    address.ss_family = to->family;
+    if (to->family == AF_INET) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+        v4->sin_port = htons(9);
+        memcpy(&v4->sin_addr, to->bytes, 4);
+    } else {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
+        v6->sin6_port = htons(9);
+        memcpy(&v6->sin6_addr, to->bytes, 16);
+    }
+    int mtu = 0, result;
+    socklen_t size = sizeof mtu;
+    if (connect(fd, (struct sockaddr *)&address, to->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)) < 0 ||
+        getsockopt(fd, to->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, to->family == AF_INET ? IP_MTU : IPV6_MTU, &mtu, &size) < 0)
+        result = -errno;
+    else
+        result = mtu;
+    close(fd);
+    return result;
+}
+
 int martlet_eventfd_create(bool blocking) {
     int fd = eventfd(0, EFD_CLOEXEC | (blocking ? 0 : EFD_NONBLOCK));
     return fd < 0 ? -errno : fd;

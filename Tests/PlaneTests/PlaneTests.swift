@@ -259,6 +259,25 @@ import Testing
         #expect(hosts.a.run("ping -c 1 -W 2 -M do -s 1410 10.2.0.1").status == 0)
     }
 
+    /// The link carries less than the configuration says. With Don't Fragment copied, the first packet that is too large goes out in
+    /// fragments and teaches the size; without it, fragments are all there is.
+    @Test func learnsWhatThePathCarries() throws {
+        let hosts = try TwoHosts()
+        for plane in [hosts.a, hosts.b] { plane.run("ip link set veth0 mtu 1400") }
+        hosts.add(TwoHosts.Tunnel(suite: "flags=2"))
+        let marked = hosts.a.run("ping -c 3 -i 0.1 -W 2 -M do -s 1380 10.2.0.1").output
+        #expect(marked.contains("mtu = 1338") || marked.contains("mtu=1338"), "\(marked)")
+        #expect(marked.contains(" 1 received"), "\(marked)")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 -M dont -s 1380 10.2.0.1").status == 0)
+        #expect(hosts.a.drops == ["too_big": 1])
+
+        let plain = try TwoHosts()
+        for plane in [plain.a, plain.b] { plane.run("ip link set veth0 mtu 1400") }
+        plain.add(TwoHosts.Tunnel())
+        #expect(plain.a.run("ping -c 3 -i 0.1 -W 2 -M do -s 1380 10.2.0.1").output.contains(" 3 received"))
+        #expect(plain.a.drops.isEmpty)
+    }
+
     @Test(.enabled(if: Laboratory.hasIperf)) func transfersWithClampedSegments() throws {
         let hosts = try TwoHosts(workers: 2, settings: ["mtu=1500"])
         hosts.add(TwoHosts.Tunnel())

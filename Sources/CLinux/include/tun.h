@@ -53,6 +53,9 @@ unsigned martlet_send_flush(
 void martlet_data_socket_prepare(int fd, uint16_t family);
 // Sets the outer Don't Fragment bit of what a socket sends from now on.
 void martlet_socket_dont_fragment(int fd, uint16_t family, bool on);
+// What the kernel believes the path to an address carries, for packets with a mark; or -errno.
+int martlet_path_mtu(const struct martlet_outer_address *to, uint32_t mark);
+
 // A descriptor that other threads signal. A blocking one is for `martlet_eventfd_wait` alone. Or -errno.
 int martlet_eventfd_create(bool blocking);
 void martlet_eventfd_signal(int fd);

@@ -104,8 +104,8 @@ struct martlet_plane_events {
     void (*expired)(void *opaque, uint64_t child, uint32_t spi, uint8_t direction, int32_t hard);
     /* Traffic for a policy that has no SA; at most once a second for each policy. */
     void (*acquire)(void *opaque, uint64_t policy);
-    /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA. Reported
-     * once for each address until `update`; the plane goes on sending to the old one. */
+    /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA. Not
+     * repeated while the address stays the same; the plane goes on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
 };
 
