@@ -233,7 +233,7 @@ package final class Endpoint {
         guard let child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
         }
-        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) }.min { $0.id.rawValue < $1.id.rawValue }
+        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) && $0.established?.predecessor?.peerSuccessor == nil }.min { $0.id.rawValue < $1.id.rawValue }
         if let existing { return touch(existing) { existing.enqueue(child, request) } }
         guard sas.count < limits.ikeSAs else { return answer(request, .failure(Failure(.limit, "There are \(sas.count) IKE SAs, which is the limit"))) }
         let sa = IKESA(
@@ -249,7 +249,8 @@ package final class Endpoint {
 
     /// The children meant, with their SAs; whole SAs where `selection` names those.
     private func selected(_ selection: SASelection) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
-        let all = sas.values.sorted { $0.id.rawValue < $1.id.rawValue }
+        // An SA whose rekey collision is not decided is not an operator's business yet.
+        let all = sas.values.filter { $0.established?.predecessor?.peerSuccessor == nil }.sorted { $0.id.rawValue < $1.id.rawValue }
         switch selection {
         case .connection(let name): return (all.filter { $0.connection.name == name }, [])
         case .ikeSA(let id): return (all.filter { $0.id == id }, [])
