@@ -11,6 +11,8 @@ final class ScriptedBackend: ControlBackend {
     var sas: [IKESASnapshot] = []
     var connections: [ConnectionSnapshot] = []
     var initiations: [(request: InitiateRequest, progress: ControlProgress, completion: @Sendable (Result<InitiateOutcome, FailureSnapshot>) -> Void)] = []
+    /// What the command line tests let an initiation end with.
+    var initiationResult: Result<InitiateOutcome, FailureSnapshot> = .success(InitiateOutcome(wasUp: false))
     var terminations: [TerminateRequest] = []
     var terminationOutcome = SelectionOutcome(matches: 0, completed: 0)
     var rekeys: [RekeyRequest] = []
@@ -155,7 +157,7 @@ final class ScratchFolder {
         path = template.withUnsafeMutableBufferPointer { buffer in mkdtemp(buffer.baseAddress!).map { String(cString: $0) } ?? "/nonexistent" }
     }
     deinit {
-        for name in ["vici.sock", "vici.sock.lock", "file"] { unlink(path + "/" + name) }
+        for name in ["vici.sock", "vici.sock.lock", "file", "martlet", "martletd"] { unlink(path + "/" + name) }
         rmdir(path)
     }
 }

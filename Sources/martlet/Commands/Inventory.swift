@@ -1,0 +1,104 @@
+// `martlet plugins`, `algorithms` and `version`: what the daemon is made of.
+import ArgumentParser
+import ViciWire
+
+struct Plugins: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List the plugins, those that were refused too, and why.",
+        discussion: "Example: martlet plugins")
+
+    @OptionGroup var options: GlobalOptions
+
+    func run() throws {
+        try options.run {
+            let daemon = try ViciConnection(path: options.socket)
+            let response = try daemon.call("martlet-plugins")
+            try daemon.check(response)
+            let plugins = response.sections.map(\.body)
+            guard !options.json else {
+                print(
+                    JSON.array(
+                        plugins.map { plugin in
+                            .object(
+                                ["name", "state", "version", "vendor", "licence", "abi", "path", "reason"].map { ($0, .text(plugin[$0])) }
+                                    + [("provides", .strings(plugin.list("provides")))])
+                        }
+                    ).text)
+                return
+            }
+            for plugin in plugins {
+                let name = printable(plugin["name"] ?? "?")
+                let isLoaded = plugin["state"] == "loaded"
+                let facts = [plugin["version"], plugin["vendor"], plugin["licence"]].compactMap(\.self).filter { !$0.isEmpty }.map(printable)
+                print(
+                    styled(name, .bold) + ": " + styled(plugin["state"] ?? "?", isLoaded ? .green : .red)
+                        + (facts.isEmpty ? "" : ", " + facts.joined(separator: ", ")))
+                print("  " + printable(plugin["path"] ?? ""))
+                if let reason = plugin["reason"] {
+                    print("  " + styled("reason ", .red) + paragraph(printable(reason), firstColumn: 9, indent: 4))
+                }
+                let provides = plugin.list("provides") ?? []
+                if !provides.isEmpty { print("  provides " + wrapped(provides.map(printable), firstColumn: 11, indent: 4)) }
+            }
+            if plugins.isEmpty { print("No plugin was found.") }
+        }
+    }
+}
+
+struct Algorithms: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List the algorithms, who provides them, and which provider is used.",
+        discussion: "Example: martlet algorithms")
+
+    @OptionGroup var options: GlobalOptions
+
+    func run() throws {
+        try options.run {
+            let daemon = try ViciConnection(path: options.socket)
+            let response = try daemon.call("martlet-algorithms")
+            try daemon.check(response)
+            let algorithms = response.sections.map(\.body)
+            if options.json {
+                print(
+                    JSON.array(
+                        algorithms.map { one in .object(["kind", "name", "provider", "state", "note"].map { ($0, .text(one[$0])) }) }
+                    ).text)
+            } else {
+                let rows = algorithms.map { one in
+                    ["kind", "name", "provider", "state", "note"].map { printable(one[$0] ?? "") }
+                }
+                print(table([["KIND", "ALGORITHM", "PROVIDER", "STATE", "NOTE"]] + rows))
+            }
+        }
+    }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the versions of this client and of the daemon.",
+        discussion: "Example: martlet version\nThe client's alone, without asking a daemon: martlet --version")
+
+    @OptionGroup var options: GlobalOptions
+
+    func run() throws {
+        try options.run {
+            if !options.json { print("martlet \(clientVersion)") }
+            let daemon = try ViciConnection(path: options.socket)
+            let response = try daemon.call("version")
+            try daemon.check(response)
+            if options.json {
+                print(
+                    JSON.object(
+                        [("client_version", .string(clientVersion))]
+                            + [
+                                ("daemon", "daemon"), ("daemon_version", "version"), ("system", "sysname"), ("release", "release"),
+                                ("machine", "machine"),
+                            ].map { ($0.0, .text(response[$0.1])) }
+                    ).text)
+            } else {
+                let system = ["sysname", "release", "machine"].compactMap { response[$0] }.map(printable).joined(separator: " ")
+                print("\(printable(response["daemon"] ?? "?")) \(printable(response["version"] ?? "?")) on \(system)")
+            }
+        }
+    }
+}
