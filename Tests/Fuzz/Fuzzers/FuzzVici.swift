@@ -1,0 +1,32 @@
+// Whatever bytes a control client sends: they are refused, or they are packets that are written and read again unchanged.
+
+import ViciWire
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzVici(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    let bytes = Array(UnsafeBufferPointer(start: start, count: count))
+    // As a message, as a packet, and as a stream that arrives in two pieces.
+    if let message = try? ViciMessage(decoding: bytes[...]) {
+        precondition((try? message.encoded()) == bytes, "wrote another message than it read: \(message)")
+    }
+    if let packet = try? ViciPacket(decoding: bytes[...]) {
+        guard let framed = try? packet.framed() else { fatalError("read a packet that it cannot write: \(packet)") }
+        precondition(framed[4...].elementsEqual(bytes), "wrote another packet than it read: \(packet)")
+    }
+    var framer = ViciFramer()
+    var taken = 0
+    let cut = bytes.first.map { Int($0) % (count + 1) } ?? 0
+    for piece in [bytes[..<cut], bytes[cut...]] {
+        framer.append(piece)
+        do {
+            while let frame = try framer.next() {
+                taken += 4 + frame.count
+                _ = try? ViciPacket(decoding: frame)
+            }
+        } catch {
+            return 0
+        }
+    }
+    precondition(taken + framer.pendingBytes == count, "bytes were lost or made up")
+    return 0
+}
