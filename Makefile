@@ -1,0 +1,59 @@
+# Martlet's entry points. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Where `make install` puts things, below DESTDIR.
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DESTDIR ?=
+
+# debug or release. `make demo` and `make check` share one debug build: cold on two cores it takes a fraction of a release build.
+CONFIG ?= debug
+# For `make fuzz`: seconds for each fuzzer, and one fuzzer's name to run it alone.
+SECONDS_EACH ?= 60
+FUZZER ?=
+
+.PHONY: help deps build install clean lint fuzz bench demo check check-full
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## Install the Debian packages that are missing, for building, testing and the demonstration
+	@packaging/deps.sh build demo test
+
+build: ## Build the daemon, the command line client and the plugins (CONFIG=release for an optimised build)
+	@packaging/deps.sh build
+	swift build -c $(CONFIG)
+
+demo: ## Two gateways, one tunnel, real traffic; leaves nothing behind
+	@packaging/deps.sh build demo
+	@CONFIG=$(CONFIG) Tests/Demo/demo.sh
+
+check: ## Run every test; at most 20 minutes on two cores
+	@packaging/deps.sh build demo test
+	@Tests/check.sh
+
+check-full: ## The same with more seeds, sanitizers and fuzzers; takes hours
+	@packaging/deps.sh build demo test
+	@Tests/check-full.sh
+
+lint: ## Check layers, style and what must not be in what ships
+	@Tests/Lint/lint.sh
+
+fuzz: ## Run the fuzzers (SECONDS_EACH=60 FUZZER=FuzzMessage)
+	@packaging/deps.sh build
+	Tests/Fuzz/run.sh $(SECONDS_EACH) $(FUZZER)
+
+bench: ## Print the idle daemon's memory and time to ready, and the cost of a packet
+	@packaging/deps.sh build
+	@Tests/Benchmarks/run.sh
+
+install: ## Build for release and install below DESTDIR, with the Swift runtime it needs
+	@packaging/deps.sh build
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' packaging/install.sh
+
+clean: ## Remove what was built
+	rm -rf .build build Tests/Fuzz/.build

@@ -1,0 +1,84 @@
+#!/bin/bash
+# Installs the Debian packages that are missing: deps.sh GROUP ... with the groups build, demo and test.
+# Installs nothing where nothing is missing, starts no service and leaves none enabled.
+set -euo pipefail
+
+packages=()
+for group in "$@"; do
+    case $group in
+    build) packages+=(libssl-dev libgcrypt20-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
+    demo) packages+=(iproute2 iputils-ping tcpdump python3) ;;
+    test) packages+=(iproute2 iputils-ping tcpdump python3 nftables tshark procps util-linux) ;;
+    *) echo "deps.sh: there is no group $group" >&2; exit 2 ;;
+    esac
+done
+
+if ! command -v swift >/dev/null; then
+    echo "There is no swift in PATH. Martlet needs the Swift 6.3 toolchain: https://www.swift.org/install/linux/" >&2
+    exit 1
+fi
+if ! command -v dpkg-query >/dev/null; then
+    echo "This is not Debian: see to it that you have what these Debian packages hold: ${packages[*]}" >&2
+    exit 0
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    [[ " ${missing[*]-} " == *" $package "* ]] && continue
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+    echo "These Debian packages are missing: ${missing[*]}" >&2
+    echo "Install them as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+fi
+
+# No service of these packages or of what they depend on is started, and none stays enabled.
+policy=/usr/sbin/policy-rc.d
+own_policy=
+work=$(mktemp -d)
+links() { find /etc/systemd/system -type l 2>/dev/null | sort; }
+finish() {
+    if [ -n "$own_policy" ]; then rm -f "$policy"; fi
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+if [ ! -e "$policy" ]; then
+    own_policy=yes
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+links >"$work/before"
+
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+install() { "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$work/log" 2>&1; }
+if [[ " ${missing[*]} " == *" tshark "* ]] && command -v debconf-set-selections >/dev/null; then
+    # Only root captures here.
+    echo 'wireshark-common wireshark-common/install-setuid boolean false' | debconf-set-selections
+fi
+echo "installing ${missing[*]}"
+# The package lists may be absent or old: fetch them once when the first attempt fails.
+if ! install; then
+    "${apt[@]}" update >"$work/update" 2>&1 || cat "$work/update" >&2
+    if ! install; then
+        cat "$work/log" >&2
+        echo "These Debian packages could not be installed: ${missing[*]}" >&2
+        exit 1
+    fi
+fi
+
+links >"$work/after"
+comm -13 "$work/before" "$work/after" | while read -r link; do
+    case $link in
+    *.wants/*.service | *.wants/*.socket | *.wants/*.timer)
+        unit=$(basename "$link")
+        systemctl disable --quiet "$unit" 2>/dev/null || rm -f "$link"
+        echo "left $unit disabled"
+        ;;
+    esac
+done
