@@ -67,7 +67,12 @@ private final class X25519Key: PrivateKey {
 
     override func agree(peer: UnsafeBufferPointer<UInt8>, shared: UnsafeMutablePointer<UInt8>) -> martlet_status {
         guard let peerKey = EVP_PKEY_new_raw_public_key_ex(nil, "X25519", properties, peer.baseAddress, peer.count) else { return failed(MARTLET_E_INVALID) }
-        return derive(key, PKey(peerKey), properties, shared, 32)
+        let status = derive(key, PKey(peerKey), properties, shared, 32)
+        guard status == MARTLET_OK else { return status }
+        //= RFC 8031 §2: the all-zero secret is refused, without telling how far the comparison went.
+        var bits: UInt8 = 0
+        for index in 0..<32 { bits |= shared[index] }
+        return bits == 0 ? MARTLET_E_INVALID : MARTLET_OK
     }
 }
 

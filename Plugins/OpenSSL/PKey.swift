@@ -46,7 +46,7 @@ func imported(_ type: String, _ selection: Int32, _ parameters: Parameters, _ pr
     return PKey(key)
 }
 
-/// Writes exactly `size` bytes of shared secret. `MARTLET_E_INVALID` where the library refuses the peer's value or the secret is zero.
+/// Writes exactly `size` bytes of shared secret. `MARTLET_E_INVALID` where the library refuses the peer's value.
 func derive(_ key: PKey, _ peer: PKey, _ properties: String?, _ shared: UnsafeMutablePointer<UInt8>, _ size: Int, padded: Bool = false) -> martlet_status {
     guard let context = EVP_PKEY_CTX_new_from_pkey(nil, key.pointer, properties) else { return failed(MARTLET_E_MEMORY) }
     defer { EVP_PKEY_CTX_free(context) }
@@ -58,8 +58,5 @@ func derive(_ key: PKey, _ peer: PKey, _ properties: String?, _ shared: UnsafeMu
         wipe(shared, size)
         return failed(MARTLET_E_INVALID)
     }
-    //= RFC 8031 §2: the all-zero secret is refused, without telling how far the comparison went.
-    var bits: UInt8 = 0
-    for index in 0..<size { bits |= shared[index] }
-    return bits == 0 ? MARTLET_E_INVALID : MARTLET_OK
+    return MARTLET_OK
 }
