@@ -102,8 +102,8 @@ let package = Package(
         // Loads the plugins as the daemon does: linked in, their entry symbols would collide.
         .testTarget(
             name: "PluginContractTests",
-            dependencies: ["Gateway", "PluginCrypto", "TestSupport"],
-            swiftSettings: common),
+            dependencies: ["Gateway", "PluginCrypto", "PluginABI", "CSwiftVersion", "TestSupport"],
+            exclude: ["CPlugin"], swiftSettings: common),
         // A host for one plane alone, and the planes in namespaces that it starts them in.
         .executableTarget(
             name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
