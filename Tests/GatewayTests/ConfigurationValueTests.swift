@@ -275,6 +275,28 @@ import Testing
         #expect(all.best(local: identity("keyid:a"), remote: identity("keyid:b")) == nil)
     }
 
+    @Test(arguments: [
+        ("@EAST.example", "%any", true), ("*.example", "@x", true), ("@x", "@y", false), ("%any", "@y", true), ("keyid:east.example", "@y", false),
+        ("@y", "a.branch.example", true), ("*.other", "@y", false),
+    ]) func theIndexKnowsWhoMayHaveASecret(local: String, remote: String, expected: Bool) throws {
+        let index = SecretIndex(try secrets("ike { id-1 = @east.example\nid-2 = *.branch.example\nsecret = \"0123456789abcdef\" }"))
+        #expect(try index.mayServe(local: IdentityPattern(configured: local), remote: IdentityPattern(configured: remote)) == expected)
+        #expect(try !SecretIndex(SharedSecrets()).mayServe(local: IdentityPattern(configured: local), remote: IdentityPattern(configured: remote)))
+    }
+
+    @Test func manyConnectionsWithASecretEach() {
+        let count = 500
+        var text = "connections {\n"
+        for number in 0..<count {
+            text += "c\(number) { remote_addrs = 192.0.2.1\nlocal { auth = psk\nid = @hq }\nremote { auth = psk\nid = @b\(number) }\nchildren { k\(number) { local_ts = 10.0.0.0/8\n} } }\n"
+        }
+        text += "}\nsecrets {\n"
+        for number in 0..<count { text += "ike-\(number) { id = @b\(number)\nsecret = \"0123456789abcdef\" }\n" }
+        let result = load(text + "}\n")
+        #expect(result.diagnostics == [])
+        #expect(result.configuration?.connections.count == count)
+    }
+
     @Test func aBrokenIdentityMakesNoSecretForEverybody() {
         let result = load("secrets { ike { id = \"@#1\"\nsecret = \"0123456789abcdef\" } }")
         #expect(result.configuration == nil)

@@ -81,6 +81,7 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
+        let index = SecretIndex(configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
             let connection = builder.build(section, &diagnostics)
@@ -91,7 +92,7 @@ package enum ConfigurationLoader {
             CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }
-            CrossChecks.checkSecret(of: connection, section, configuration.secrets, &diagnostics)
+            CrossChecks.checkSecret(of: connection, section, index, &diagnostics)
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
 

@@ -23,11 +23,34 @@ package struct SharedSecrets: Sendable {
         }
         return best?.secret
     }
+}
 
-    /// Whether a secret could be found for identities that fit these patterns.
-    func mayHave(local: IdentityPattern, remote: IdentityPattern) -> Bool {
-        all.contains { secret in
-            secret.identities.isEmpty || secret.identities.contains { $0.overlaps(local) || $0.overlaps(remote) }
-        }
+/// Whether a secret could be found for a connection: asked once for each, so that many connections and many secrets stay quick.
+struct SecretIndex {
+    private let servesEverybody: Bool
+    private let identities: [IdentityPattern]
+    private let exact: Set<Identification>
+    private let patterns: [IdentityPattern]
+
+    init(_ secrets: SharedSecrets) {
+        servesEverybody = secrets.all.contains(where: \.identities.isEmpty)
+        identities = secrets.all.flatMap(\.identities)
+        exact = Set(identities.compactMap { if case .exactly(let identity) = $0 { identity.lowercased } else { nil } })
+        patterns = identities.filter { if case .exactly = $0 { false } else { true } }
+    }
+
+    func mayServe(local: IdentityPattern, remote: IdentityPattern) -> Bool { servesEverybody || names(local) || names(remote) }
+
+    private func names(_ pattern: IdentityPattern) -> Bool {
+        guard case .exactly(let identity) = pattern else { return identities.contains { $0.overlaps(pattern) } }
+        return exact.contains(identity.lowercased) || patterns.contains { $0.matches(identity) }
+    }
+}
+
+extension Identification {
+    /// The same for all identities that `matches` holds equal.
+    fileprivate var lowercased: Identification {
+        guard kind == .fqdn || kind == .rfc822 else { return self }
+        return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })
     }
 }
