@@ -8,5 +8,6 @@
 #include <sys/timerfd.h>
 #include <sys/signalfd.h>
 #include <sys/prctl.h>
+#include "io.h"
 #include "tun.h"
 #endif

@@ -1,0 +1,108 @@
+// Event loops and the process around them.
+#define _GNU_SOURCE
+#include "io.h"
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+static int result(int value) { return value < 0 ? -errno : value; }
+
+int martlet_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
+
+int martlet_epoll_set(int epoll, int fd, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
+    if (errno != ENOENT) return -errno;
+    return result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+}
+
+int martlet_epoll_remove(int epoll, int fd) { return result(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL)); }
+
+int martlet_epoll_wait(int epoll, struct martlet_ready *ready, int capacity) {
+    struct epoll_event events[64];
+    if (capacity > 64) capacity = 64;
+    int count = epoll_wait(epoll, events, capacity, -1);
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < count; i++) {
+        ready[i].fd = events[i].data.fd;
+        ready[i].events = events[i].events;
+    }
+    return count;
+}
+
+int martlet_wake_create(void) { return result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
+
+void martlet_wake_signal(int fd) {
+    uint64_t one = 1;
+    // A full counter is as good as a signal.
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {}
+}
+
+void martlet_wake_clear(int fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {}
+}
+
+int martlet_timer_create(void) { return result(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)); }
+
+void martlet_timer_set(int fd, uint64_t nanoseconds) {
+    struct itimerspec at = {0};
+    at.it_value.tv_sec = (time_t)(nanoseconds / 1000000000u);
+    at.it_value.tv_nsec = (long)(nanoseconds % 1000000000u);
+    timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+void martlet_timer_clear(int fd) { martlet_wake_clear(fd); }
+
+int martlet_signals_create(const int *signals, size_t count) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < count; i++) sigaddset(&set, signals[i]);
+    int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (error) return -error;
+    return result(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+}
+
+int martlet_signals_read(int fd) {
+    struct signalfd_siginfo info;
+    return read(fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+void martlet_thread_block_signals(void) {
+    sigset_t set;
+    sigfillset(&set);
+    // A fault must still end the process on the spot.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+void martlet_thread_name(const char *name) {
+    char shortened[16] = {0};
+    strncpy(shortened, name, sizeof shortened - 1);
+    pthread_setname_np(pthread_self(), shortened);
+}
+
+void martlet_process_harden(void) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+void martlet_process_small_heaps(void) { mallopt(M_ARENA_MAX, 2); }
+
+uint32_t martlet_machine_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (uint32_t)CPU_COUNT(&set);
+    return 1;
+}
