@@ -1,0 +1,77 @@
+// The one interpreter of the core's actions. Performs them in order and feeds back what comes of them as events.
+
+import IKECore
+import IKECrypto
+import IKEWire
+
+/// What the driver hands to the gateway's own thread.
+protocol DriverDelegate: AnyObject, Sendable {
+    /// On a shard's thread.
+    func reported(_ report: Report, shard: Int)
+    func answered(_ request: RequestID, _ result: Result<String, Failure>)
+    func shouldInitiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
+    func exported(_ keys: ExportedKeys)
+}
+
+final class Driver: @unchecked Sendable {
+    private let jobs: JobPool
+    private let runner: JobRunner
+    private let plane: PlaneDriver?
+    private let log: Log
+    private let jobTime: Duration
+    /// The gateway, which owns the driver and outlives every shard.
+    private unowned let delegate: any DriverDelegate
+
+    init(jobs: JobPool, runner: JobRunner, plane: PlaneDriver?, log: Log, limits: Limits, delegate: any DriverDelegate) {
+        self.jobs = jobs
+        self.runner = runner
+        self.plane = plane
+        self.log = log
+        self.delegate = delegate
+        jobTime = limits.jobTime
+    }
+
+    /// On the shard's thread.
+    func perform(_ action: Action, for shard: Shard) {
+        switch action {
+        case .transmit(let datagram):
+            shard.transmit(
+                OutgoingDatagram(
+                    local: datagram.local, remote: datagram.remote, isShared: datagram.marked,
+                    bytes: datagram.marked ? UDPEncapsulation.marked(datagram.bytes) : datagram.bytes))
+        case .transmitKeepalive(let local, let remote):
+            shard.transmit(OutgoingDatagram(local: local, remote: remote, isShared: true, bytes: UDPEncapsulation.keepalive))
+        case .run(let id, let job):
+            run(id, job, shard)
+        case .installChildSA(let parameters):
+            guard let plane else { return shard.post(.childSAInstalled(parameters.id, failure: "no data plane is loaded")) }
+            plane.install(parameters, shard: shard.number)
+        case .activateChildSA(let id): plane?.activate(id)
+        case .removeChildSA(let id, let keepInbound): plane?.remove(id, keepInbound: keepInbound)
+        case .moveChildSA(let id, let local, let remote, let encapsulated): plane?.move(id, local: local, remote: remote, encapsulated: encapsulated)
+        case .queryUse(let id):
+            guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
+            plane.queryUse(id, shard: shard.number)
+        case .report(let report):
+            ReportLines.write(report, to: log)
+            delegate.reported(report, shard: shard.number)
+        case .answer(let request, let result): delegate.answered(request, result)
+        case .initiateAgain(let connection, let child, let delay, let request):
+            delegate.shouldInitiateAgain(connection: connection, child: child, after: delay, request: request)
+        case .exportKeys(let keys): delegate.exported(keys)
+        }
+    }
+
+    private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
+        let deadline = Instant.now() + jobTime
+        let runner = runner
+        jobs.submit(deadline: deadline, lane: runner.lane(job)) {
+            runner.run(job, deadline: deadline)
+        } _: { [weak shard] (outcome: JobPool.Outcome<JobResult>) in
+            switch outcome {
+            case .done(let result): shard?.post(.jobFinished(id, result))
+            case .late, .refused: shard?.post(.jobFinished(id, .failed(.deadline)))
+            }
+        }
+    }
+}

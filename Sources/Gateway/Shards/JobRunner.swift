@@ -1,0 +1,68 @@
+// What a job of the core comes to: key exchange by the crypto that the job brings, AUTH by the plugin of its method.
+// RFC 7296 sections 2.14 and 2.15.
+
+import IKECore
+import IKECrypto
+import IKEWire
+import Synchronization
+
+package final class JobRunner: Sendable {
+    private let methods: @Sendable (String) -> AuthMethod?
+    private let secrets: Mutex<SharedSecrets>
+
+    package init(methods: @escaping @Sendable (String) -> AuthMethod?, secrets: SharedSecrets) {
+        self.methods = methods
+        self.secrets = Mutex(secrets)
+    }
+
+    /// After a reload.
+    package func replaceSecrets(_ new: SharedSecrets) { secrets.withLock { $0 = new } }
+
+    /// Where so many calls of a plugin may run at once.
+    func lane(_ job: Job) -> JobPool.Lane? {
+        switch job {
+        case .sign(let request), .verify(let request, _):
+            methods(request.method)?.maximumConcurrency.map { JobPool.Lane(name: request.method, limit: $0) }
+        case .generateKey, .agree, .generateAndAgree: nil
+        }
+    }
+
+    /// Takes as long as it takes, or until `deadline` where a plugin answers later.
+    func run(_ job: Job, deadline: Instant) -> JobResult {
+        switch job {
+        case .generateKey(let algorithm):
+            return crypto { () throws(CryptoError) in .keyGenerated(try algorithm.generate()) }
+        case .agree(let key, let peerValue):
+            return crypto { () throws(CryptoError) in .agreed(SecretBox(try key.agree(peerValue.span))) }
+        case .generateAndAgree(let algorithm, let peerValue):
+            return crypto { () throws(CryptoError) in
+                let key = try algorithm.generate()
+                return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peerValue.span)))
+            }
+        case .sign(let request):
+            return authenticate(request) { (method) throws(JobFailure) in .signed(try method.sign(request, deadline: deadline.nanoseconds, secret: self.lend)) }
+        case .verify(let request, let authentication):
+            return authenticate(request) { (method) throws(JobFailure) in
+                try method.verify(request, authentication, deadline: deadline.nanoseconds, secret: self.lend)
+                return .verified
+            }
+        }
+    }
+
+    private func crypto(_ body: () throws(CryptoError) -> JobResult) -> JobResult {
+        do throws(CryptoError) { return try body() } catch { return .failed(.crypto(error)) }
+    }
+
+    private func authenticate(_ request: AuthenticationRequest, _ body: (AuthMethod) throws(JobFailure) -> JobResult) -> JobResult {
+        guard let method = methods(request.method) else { return .failed(.noMethod(request.method)) }
+        do throws(JobFailure) { return try body(method) } catch { return .failed(error) }
+    }
+
+    private func lend(_ request: AuthenticationRequest, _ use: (Span<UInt8>) -> Void) -> Bool {
+        guard let secret = secrets.withLock({ $0 }).best(local: request.local, remote: request.remote) else { return false }
+        return secret.secret.withSecret { (bytes: borrowing SecretBytes) -> Bool in
+            use(bytes.span)
+            return true
+        } ?? false
+    }
+}

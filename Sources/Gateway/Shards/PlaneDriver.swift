@@ -1,0 +1,260 @@
+// The one thread that calls the data plane, and the way back of what the plane reports.
+// The contract is martlet/plane.h.
+
+import Glibc
+import IKECore
+import IKECrypto
+import IKEWire
+import PluginABI
+import Synchronization
+
+/// Counters of both SAs of a child.
+struct ChildTraffic: Sendable {
+    var inbound: martlet_sa_counters?
+    var outbound: martlet_sa_counters?
+}
+
+package final class PlaneDriver: @unchecked Sendable {
+    package let name: String
+    let loop: EventLoop
+    /// Immortal and constant.
+    private let table: UnsafePointer<martlet_plane>
+    private let log: Log
+    private let events: UnsafeMutablePointer<martlet_plane_events>
+    /// Where events of a child go. Set before the plane starts.
+    private var deliver: (@Sendable (_ shard: Int, Event) -> Void)?
+
+    /// One child that the plane holds SAs of.
+    private struct Child {
+        var shard: Int
+        var inboundSPI: UInt32
+        var outboundSPI: UInt32
+        var hasInbound = false
+        var hasOutbound = false
+        var lastUse: Instant?
+    }
+    // The plane's thread alone.
+    private var children: [ChildSAID: Child] = [:]
+    private var isRunning = false
+
+    init(name: String, table: UnsafePointer<martlet_plane>, log: Log) throws(SystemError) {
+        self.name = name
+        self.table = table
+        self.log = log
+        loop = try EventLoop("plane")
+        events = .allocate(capacity: 1)
+    }
+
+    /// Starts the plane with the host's sockets; why it did not start, or nil.
+    func start(sockets: [martlet_socket], workers: Int, mark: UInt32, deliver: @escaping @Sendable (Int, Event) -> Void) throws(SystemError) -> String? {
+        self.deliver = deliver
+        // Never released: the plane may report until the process ends.
+        events.initialize(
+            to: martlet_plane_events(
+                struct_size: UInt32(MemoryLayout<martlet_plane_events>.size), reserved: 0, opaque: Unmanaged.passRetained(self).toOpaque(), expired: planeExpired,
+                acquire: planeAcquired, moved: planeMoved))
+        try loop.start()
+        let shared = Sockets(all: sockets)
+        let status = loop.sync { [self] in
+            let status = shared.all.withUnsafeBufferPointer { buffer -> martlet_status in
+                // An empty array still has to have an address.
+                var none = martlet_socket()
+                return withUnsafePointer(to: &none) { table.pointee.start(events, buffer.baseAddress ?? $0, buffer.count, UInt32(workers), mark) }
+            }
+            isRunning = status == MARTLET_OK
+            return status
+        }
+        return status == MARTLET_OK ? nil : words(status ?? MARTLET_E_FAILED)
+    }
+
+    /// Removes every SA, route and address, and ends the plane's threads.
+    func stop() {
+        _ = loop.sync { [self] in
+            if isRunning { table.pointee.stop() }
+            isRunning = false
+            children = [:]
+            return true
+        }
+        loop.end()
+        loop.join()
+    }
+
+    private struct Sockets: @unchecked Sendable { let all: [martlet_socket] }
+
+    // MARK: Actions, from a shard's thread
+
+    func install(_ parameters: ChildSAParameters, shard: Int) {
+        loop.post { [self] in
+            let failure = add(parameters, shard: shard)
+            if let failure { log.write(.error, "ESP", "the data plane refuses \(parameters.name): \(failure)", ikeSA: parameters.ikeSA.rawValue) }
+            deliver?(shard, .childSAInstalled(parameters.id, failure: failure))
+        }
+    }
+
+    func activate(_ id: ChildSAID) {
+        loop.post { [self] in
+            guard children[id] != nil else { return }
+            let status = table.pointee.activate(id.rawValue)
+            if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
+        }
+    }
+
+    func remove(_ id: ChildSAID, keepInbound: Bool) {
+        loop.post { [self] in
+            guard var child = children[id] else { return }
+            if child.hasOutbound { report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id) }
+            child.hasOutbound = false
+            if !keepInbound {
+                if child.hasInbound { report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id) }
+                child.hasInbound = false
+            }
+            children[id] = child.hasInbound ? child : nil
+        }
+    }
+
+    func move(_ id: ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool) {
+        loop.post { [self] in
+            guard children[id] != nil else { return }
+            var local = martlet_address(local), remote = martlet_address(remote)
+            report(table.pointee.update(id.rawValue, &local, &remote, UInt8((encapsulated ? MARTLET_ESP_IN_UDP : MARTLET_ESP_BARE).rawValue)), "move", id)
+        }
+    }
+
+    func queryUse(_ id: ChildSAID, shard: Int) {
+        loop.post { [self] in
+            let use = children[id].flatMap { counters($0.inboundSPI, MARTLET_INBOUND, id) }?.last_use_ns ?? 0
+            deliver?(shard, .useReported(id, lastInbound: use == 0 ? nil : Instant(nanoseconds: use)))
+        }
+    }
+
+    // MARK: Counters, from the control loop
+
+    func traffic(_ completion: @escaping @Sendable ([ChildSAID: ChildTraffic], [(reason: String, packets: UInt64)]) -> Void) {
+        let posted = loop.post { [self] in
+            var traffic: [ChildSAID: ChildTraffic] = [:]
+            for (id, child) in children {
+                traffic[id] = ChildTraffic(
+                    inbound: child.hasInbound ? counters(child.inboundSPI, MARTLET_INBOUND, id) : nil, outbound: child.hasOutbound ? counters(child.outboundSPI, MARTLET_OUTBOUND, id) : nil)
+            }
+            completion(traffic, drops())
+        }
+        if !posted { completion([:], []) }
+    }
+
+    private func drops() -> [(reason: String, packets: UInt64)] {
+        guard isRunning else { return [] }
+        // Left uninitialised: only what the plane has filled is read.
+        let buffer = UnsafeMutableBufferPointer<martlet_drop_counter>.allocate(capacity: 64)
+        defer { buffer.deallocate() }
+        let count = table.pointee.drops(buffer.baseAddress, buffer.count)
+        return buffer.prefix(min(count, buffer.count)).map { (String(cString: $0.reason), $0.packets) }
+    }
+
+    private func counters(_ spi: UInt32, _ direction: martlet_direction, _ id: ChildSAID) -> martlet_sa_counters? {
+        var counters = martlet_sa_counters()
+        counters.struct_size = UInt32(MemoryLayout<martlet_sa_counters>.size)
+        return table.pointee.counters(spi, UInt8(direction.rawValue), id.rawValue, &counters) == MARTLET_OK ? counters : nil
+    }
+
+    // MARK: Installing
+
+    /// Inbound, then outbound; takes the keys, which are wiped when it returns. Why the plane refused, or nil.
+    private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
+        guard isRunning else { return "it is not running" }
+        var child = Child(shard: shard, inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI)
+        let inbound = add(parameters, MARTLET_INBOUND, parameters.inboundKey, parameters.inboundIntegrityKey)
+        guard inbound == MARTLET_OK else { return words(inbound) }
+        child.hasInbound = true
+        let outbound = add(parameters, MARTLET_OUTBOUND, parameters.outboundKey, parameters.outboundIntegrityKey)
+        guard outbound == MARTLET_OK else {
+            report(table.pointee.remove_sa(parameters.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), parameters.id.rawValue), "remove", parameters.id)
+            return words(outbound)
+        }
+        child.hasOutbound = true
+        children[parameters.id] = child
+        return nil
+    }
+
+    private func add(_ parameters: ChildSAParameters, _ direction: martlet_direction, _ keyBox: SecretBox, _ integrityBox: SecretBox) -> martlet_status {
+        guard let key = keyBox.take(), let integrityKey = integrityBox.take() else { return MARTLET_E_INVALID }
+        let isInbound = direction == MARTLET_INBOUND
+        let encapsulation = parameters.encapsulated ? MARTLET_ESP_IN_UDP : MARTLET_ESP_BARE
+        let flags = (parameters.extendedSequenceNumbers ? MARTLET_SA_ESN.rawValue : 0) | MARTLET_SA_COPY_DF.rawValue | MARTLET_SA_COPY_DSCP.rawValue
+        let localTS = parameters.localTS.map(martlet_selector.init), remoteTS = parameters.remoteTS.map(martlet_selector.init)
+        // Everything lent here outlives the call; the plane copies.
+        return localTS.withUnsafeBufferPointer { local in
+            remoteTS.withUnsafeBufferPointer { remote in
+                parameters.name.withCString { name in
+                    withOptionalCString(parameters.provider) { provider in
+                        key.span.withUnsafeBufferPointer { keyBytes in
+                            integrityKey.span.withUnsafeBufferPointer { integrityBytes in
+                                guard let localBase = local.baseAddress, let remoteBase = remote.baseAddress else { return MARTLET_E_INVALID }
+                                var sa = martlet_sa(
+                                    struct_size: UInt32(MemoryLayout<martlet_sa>.size), spi: isInbound ? parameters.inboundSPI : parameters.outboundSPI, child: parameters.id.rawValue,
+                                    policy: UInt64(parameters.reqid), direction: UInt8(direction.rawValue), encapsulation: UInt8(encapsulation.rawValue), flags: UInt16(flags),
+                                    replay_window: isInbound ? UInt32(clamping: parameters.replayWindow) : 0, local: martlet_address(parameters.local), remote: martlet_address(parameters.remote),
+                                    encryption_id: parameters.encryption.id, encryption_bits: parameters.encryption.keyLength ?? 0, integrity_id: parameters.integrity?.id ?? 0, reserved: 0,
+                                    key: martlet_bytes(data: keyBytes.baseAddress, size: keyBytes.count),
+                                    integrity_key: martlet_bytes(data: integrityBytes.baseAddress, size: integrityBytes.count), local_ts: localBase, local_ts_count: local.count,
+                                    remote_ts: remoteBase, remote_ts_count: remote.count, soft_bytes: parameters.softBytes, hard_bytes: parameters.hardBytes, soft_packets: parameters.softPackets,
+                                    hard_packets: parameters.hardPackets, name: name, provider: provider)
+                                return table.pointee.add_sa(&sa)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private func withOptionalCString<Result>(_ text: String?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {
+        guard let text else { return body(nil) }
+        return text.withCString { body($0) }
+    }
+
+    private func report(_ status: martlet_status, _ verb: String, _ id: ChildSAID) {
+        guard status != MARTLET_OK, status != MARTLET_E_NOT_FOUND else { return }
+        log.write(.error, "ESP", "the data plane cannot \(verb) child SA \(id.rawValue): \(words(status))")
+    }
+
+    private func words(_ status: martlet_status) -> String {
+        switch status {
+        case MARTLET_E_UNSUPPORTED: "the data plane \(name) does not do that"
+        case MARTLET_E_INVALID: "the data plane \(name) finds a value wrong"
+        case MARTLET_E_MEMORY: "the data plane \(name) has no memory left"
+        case MARTLET_E_NOT_FOUND: "the data plane \(name) does not know it"
+        case MARTLET_E_LIMIT: "a limit of the data plane \(name) is reached"
+        case MARTLET_E_SYSTEM: "the operating system refused it to the data plane \(name); its own line in the log says why"
+        case MARTLET_E_TIMEOUT: "the data plane \(name) took too long"
+        default: "the data plane \(name) failed (\(status))"
+        }
+    }
+
+    // MARK: Events, from the plane's threads
+
+    fileprivate func expired(_ id: ChildSAID, hard: Bool) {
+        loop.post { [self] in
+            if let child = children[id] { deliver?(child.shard, .childSAExpired(id, hard: hard)) }
+        }
+    }
+
+    fileprivate func moved(_ id: ChildSAID, _ remote: SocketAddress) {
+        loop.post { [self] in
+            if let child = children[id] { deliver?(child.shard, .peerMoved(id, remote: remote)) }
+        }
+    }
+}
+
+// `opaque` is the driver, retained for ever by `start`.
+
+private func planeExpired(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ spi: UInt32, _ direction: UInt8, _ hard: Int32) {
+    Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().expired(ChildSAID(rawValue: child), hard: hard != 0)
+}
+
+/// Traps are not installed yet; nothing waits for this.
+private func planeAcquired(_ opaque: UnsafeMutableRawPointer, _ policy: UInt64) {}
+
+private func planeMoved(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ spi: UInt32, _ remote: UnsafePointer<martlet_address>) {
+    guard let address = remote.pointee.socketAddress else { return }
+    Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().moved(ChildSAID(rawValue: child), address)
+}

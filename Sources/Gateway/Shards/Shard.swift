@@ -1,0 +1,109 @@
+// One endpoint of the core with the loop that drives it: the only thread that touches its IKE SAs.
+
+import CLinux
+import IKECore
+import IKEWire
+import Synchronization
+
+package final class Shard: @unchecked Sendable {
+    package let number: Int
+    let loop: EventLoop
+    private let endpoint: Endpoint
+    private let transport: Transport
+    /// Performs what the endpoint asks for, but for datagrams. Set before the loop starts.
+    private var driver: Driver?
+
+    /// Datagrams that wait, at most `queueLimit`.
+    private let queue = Mutex<[Datagram]>([])
+    private let queueLimit: Int
+
+    // The loop's thread alone.
+    private var outgoing: [OutgoingDatagram] = []
+    private var timer: (id: EventLoop.TimerID, at: Instant)?
+
+    init(number: Int, crypto: Crypto, connections: [Connection], limits: Limits, transport: Transport, queueLimit: Int = 4096) throws(SystemError) {
+        self.number = number
+        self.transport = transport
+        self.queueLimit = queueLimit
+        loop = try EventLoop("shard \(number)")
+        endpoint = Endpoint(shard: UInt8(truncatingIfNeeded: number), crypto: crypto, connections: connections, limits: limits)
+    }
+
+    func start(driver: Driver) throws(SystemError) {
+        self.driver = driver
+        loop.afterBatch = { [unowned self] in settle() }
+        try loop.start()
+    }
+
+    func stop() {
+        loop.end()
+        loop.join()
+        driver = nil
+    }
+
+    // MARK: From any thread
+
+    /// Queues datagrams; returns how many there was no room for.
+    func deliver(_ datagrams: [Datagram]) -> Int {
+        let (taken, wasEmpty) = queue.withLock { queue in
+            let room = max(0, min(queueLimit - queue.count, datagrams.count))
+            let wasEmpty = queue.isEmpty
+            queue.append(contentsOf: datagrams.prefix(room))
+            return (room, wasEmpty)
+        }
+        if wasEmpty, taken > 0 { loop.post { [unowned self] in takeDatagrams() } }
+        return datagrams.count - taken
+    }
+
+    func post(_ event: Event) { loop.post { [unowned self] in handle(event) } }
+
+    /// Reads the SAs as they stand, on the shard's thread, without holding it up.
+    func status(_ completion: @escaping @Sendable (ShardStatus) -> Void) {
+        let posted = loop.post { [unowned self] in
+            completion(ShardStatus(shard: number, ikeSAs: endpoint.status(), halfOpen: endpoint.halfOpenCount, counters: endpoint.counters))
+        }
+        if !posted { completion(ShardStatus(shard: number, ikeSAs: [], halfOpen: 0, counters: nil)) }
+    }
+
+    // MARK: On the loop
+
+    func transmit(_ datagram: OutgoingDatagram) { outgoing.append(datagram) }
+
+    private func takeDatagrams() {
+        let datagrams = queue.withLock { queue in
+            let taken = queue
+            queue = []
+            return taken
+        }
+        for datagram in datagrams { handle(.datagramReceived(datagram)) }
+    }
+
+    private func handle(_ event: Event) {
+        for action in endpoint.handle(event, now: Instant.now()) { driver?.perform(action, for: self) }
+    }
+
+    /// Sends what came together, and sets the timer to the endpoint's deadline.
+    private func settle() {
+        if !outgoing.isEmpty {
+            transport.send(outgoing)
+            outgoing = []
+        }
+        let deadline = endpoint.nextDeadline
+        guard deadline != timer?.at else { return }
+        if let timer { loop.cancel(timer.id) }
+        timer = deadline.map { at in
+            (loop.arm(at: at) { [unowned self] in
+                timer = nil
+                handle(.deadlineReached)
+            }, at)
+        }
+    }
+}
+
+/// What a shard says of itself at one moment.
+package struct ShardStatus: Sendable {
+    package var shard: Int
+    package var ikeSAs: [IKESAStatus]
+    package var halfOpen: Int
+    package var counters: EndpointCounters?
+}
