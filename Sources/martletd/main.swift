@@ -1,1 +1,6 @@
-print("martletd")
+// The gateway's daemon: wiring alone.
+
+import Gateway
+import Glibc
+
+exit(Daemon.main(Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,245 @@
+// What the control socket's commands do: the gateway as a backend of the control server.
+
+import Glibc
+import IKECore
+import IKEWire
+import PluginABI
+
+extension RunningGateway: ControlBackend {
+    package var daemonVersion: String { Martlet.version }
+
+    package func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void) {
+        collect { [unowned self] view in
+            var stats = StatsSnapshot()
+            stats.uptimeSeconds = UInt64(clamping: Instant.now().since(started).wholeSeconds)
+            stats.startedUnixSeconds = startedUnixSeconds
+            let load = jobs.load
+            stats.workers = jobs.threadCount
+            stats.idleWorkers = max(0, jobs.threadCount - load.running)
+            stats.queuedJobs = load.waiting
+            stats.armedTimers = loop.timerCount
+            stats.ikeSAs = view.shards.reduce(0) { $0 + $1.ikeSAs.count }
+            stats.halfOpenIKESAs = view.shards.reduce(0) { $0 + $1.halfOpen }
+            stats.plugins = plugins.loaded.map(\.name)
+            stats.shards = shards.count
+            let transport = transport.counters
+            stats.drops =
+                view.drops.map { CounterSnapshot(name: $0.reason, value: $0.packets) } + [
+                    CounterSnapshot(name: "ike_malformed", value: transport.malformed + view.sum(\.malformed)),
+                    CounterSnapshot(name: "ike_unknown_spi", value: transport.noShard + view.sum(\.unknownSPI)),
+                    CounterSnapshot(name: "ike_over_limit", value: view.sum(\.overLimit)),
+                    CounterSnapshot(name: "ike_queue_full", value: transport.queueFull),
+                    CounterSnapshot(name: "ike_send_refused", value: transport.refused),
+                    CounterSnapshot(name: "esp_stray", value: transport.strayESP),
+                    CounterSnapshot(name: "job_refused", value: load.refused),
+                    CounterSnapshot(name: "job_late", value: load.late),
+                    CounterSnapshot(name: "log_lost", value: log.lost),
+                ]
+            stats.counters = [
+                CounterSnapshot(name: "ike_received", value: transport.received), CounterSnapshot(name: "ike_sent", value: transport.sent),
+                CounterSnapshot(name: "nat_keepalives", value: transport.keepalives), CounterSnapshot(name: "cookies_demanded", value: view.sum(\.cookiesDemanded)),
+            ]
+            completion(stats)
+        }
+    }
+
+    package func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable ([IKESASnapshot]) -> Void) {
+        collect { view in
+            let now = Instant.now()
+            completion(view.snapshots(now: now))
+        }
+    }
+
+    package func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void) {
+        let now = Instant.now()
+        completion(
+            configuration.connections.map { connection in
+                var snapshot = ConnectionSnapshot(connection)
+                snapshot.origin = configuration.origin(ofConnection: connection.name)?.description
+                snapshot.lastFailure = failures[connection.name].map { FailureSnapshot($0.failure, ageSeconds: UInt64(clamping: now.since($0.at).wholeSeconds)) }
+                return snapshot
+            })
+    }
+
+    package func initiate(
+        _ request: InitiateRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (Result<InitiateOutcome, FailureSnapshot>) -> Void
+    ) {
+        let named = configuration.connections.filter { connection in
+            (request.ike == nil || request.ike == connection.name) && (request.child.map { connection.child(named: $0) != nil } ?? true)
+        }
+        guard let connection = named.first else { return completion(.failure(FailureSnapshot(notConfigured(request)))) }
+        guard named.count == 1 else {
+            return completion(
+                .failure(
+                    FailureSnapshot(
+                        code: Failure.Code.notConfigured.rawValue, summary: "The child \(request.child ?? "") is there more than once",
+                        evidence: ["connections: \(named.map(\.name).joined(separator: ", "))"], advice: ["name the connection as well"])))
+        }
+        guard let child = request.child ?? connection.children.first?.name else {
+            return completion(.failure(FailureSnapshot(Failure(.notConfigured, "The connection \(connection.name) has no children"))))
+        }
+        progress.follow(connection.name)
+        collect { [unowned self] view in
+            let isUp = view.shards.contains { shard in
+                shard.ikeSAs.contains { sa in
+                    sa.connection == connection.name && sa.state != .deleting
+                        && sa.children.contains { $0.name == child && ($0.state == .installed || $0.state == .rekeying) }
+                }
+            }
+            guard !isUp else { return completion(.success(InitiateOutcome(wasUp: true))) }
+            let id = expect { result in
+                completion(result.map { _ in InitiateOutcome(wasUp: false) }.mapError { FailureSnapshot($0) })
+            }
+            initiate(connection: connection.name, child: child, request: id)
+        }
+    }
+
+    private func notConfigured(_ request: InitiateRequest) -> Failure {
+        let names = configuration.connections.map(\.name), children = configuration.connections.flatMap { $0.children.map(\.name) }
+        var advice = ["`martlet check FILE` shows what a file configures; SIGHUP reads it again"]
+        if let wanted = request.child, let near = nearest(to: wanted, among: children) { advice.insert("did you mean the child \(near)?", at: 0) }
+        if let wanted = request.ike, let near = nearest(to: wanted, among: names) { advice.insert("did you mean the connection \(near)?", at: 0) }
+        let what = [request.ike.map { "connection \($0)" }, request.child.map { "child \($0)" }].compactMap(\.self).joined(separator: " with a ")
+        return Failure(.notConfigured, "There is no \(what)", evidence: ["children configured: \(children.isEmpty ? "none" : children.joined(separator: ", "))"], advice: advice)
+    }
+
+    package func terminate(_ request: TerminateRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
+        change(request.filter, progress, isDone: request.force, { .terminate($0, request: $1) }, completion)
+    }
+
+    package func rekey(_ request: RekeyRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
+        change(request.filter, progress, isDone: false, { .rekey($0, request: $1) }, completion)
+    }
+
+    /// Sends one event for each SA that the filter means, and counts the answers. `isDone`: begun is done.
+    private func change(
+        _ filter: SAFilter, _ progress: ControlProgress, isDone: Bool, _ event: @escaping (SASelection, RequestID?) -> Event,
+        _ completion: @escaping @Sendable (SelectionOutcome) -> Void
+    ) {
+        collect { [unowned self] view in
+            var targets: [(shard: Int, selection: SASelection)] = []
+            for shard in view.shards {
+                for sa in shard.ikeSAs where (filter.ike == nil || filter.ike == sa.connection) && (filter.ikeID == nil || filter.ikeID == sa.id.rawValue) {
+                    progress.follow(sa.connection)
+                    guard filter.selectsChildren else {
+                        if sa.state != .rekeyed { targets.append((shard.shard, .ikeSA(sa.id))) }
+                        continue
+                    }
+                    for child in sa.children where (filter.child == nil || filter.child == child.name) && (filter.childID == nil || filter.childID == child.id.rawValue) {
+                        if child.state != .rekeyed, child.state != .deleting { targets.append((shard.shard, .childSA(child.id))) }
+                    }
+                }
+            }
+            guard !targets.isEmpty else { return completion(SelectionOutcome(matches: 0, completed: 0)) }
+            let tally = Tally(targets.count, completion)
+            for target in targets {
+                let request = isDone ? nil : expect { tally.add($0) }
+                self.event(event(target.selection, request), to: target.shard)
+            }
+            if isDone { completion(SelectionOutcome(matches: targets.count, completed: targets.count)) }
+        }
+    }
+
+    /// Answers of one command, on the control loop.
+    private final class Tally {
+        private let matches: Int
+        private var completed = 0
+        private var failed = 0
+        private var failure: FailureSnapshot?
+        private let completion: @Sendable (SelectionOutcome) -> Void
+
+        init(_ matches: Int, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
+            self.matches = matches
+            self.completion = completion
+        }
+
+        func add(_ result: Result<String, Failure>) {
+            switch result {
+            case .success: completed += 1
+            case .failure(let reason):
+                failed += 1
+                failure = failure ?? FailureSnapshot(reason)
+            }
+            if completed + failed == matches { completion(SelectionOutcome(matches: matches, completed: completed, failure: failure)) }
+        }
+    }
+
+    package func algorithms(_ completion: @escaping @Sendable ([AlgorithmSnapshot]) -> Void) {
+        let order = configuration.gateway.crypto.filter { plugins.providers.contains($0) } + plugins.providers.filter { !configuration.gateway.crypto.contains($0) }
+        var served: Set<String> = []
+        completion(
+            plugins.algorithms.sorted { (order.firstIndex(of: $0.provider) ?? .max) < (order.firstIndex(of: $1.provider) ?? .max) }.map { status in
+                let isFirst = status.disabledBecause == nil && served.insert(status.kind + ":" + status.name).inserted
+                return AlgorithmSnapshot(
+                    kind: AlgorithmSnapshot.Kind(pluginKind: status.kind), name: status.transform.map { $0.keyLength == nil ? $0.name : "\($0.name)_\($0.keyLength ?? 0)" } ?? status.name,
+                    provider: status.provider, state: status.disabledBecause != nil ? .failed : isFirst ? .active : .standby, note: status.disabledBecause)
+            })
+    }
+
+    package func plugins(_ completion: @escaping @Sendable ([PluginSnapshot]) -> Void) {
+        completion(
+            plugins.loaded.map { plugin in
+                var snapshot = PluginSnapshot(name: plugin.name, path: plugin.file, isLoaded: true)
+                snapshot.version = plugin.version
+                snapshot.vendor = plugin.vendor
+                snapshot.licence = plugin.licence
+                snapshot.abi = String(MARTLET_ABI_MAJOR)
+                snapshot.provides = plugin.provides
+                return snapshot
+            }
+                + plugins.refused.map { error in
+                    let file = error.file.split(separator: "/").last.map(String.init) ?? error.file
+                    var snapshot = PluginSnapshot(name: file, path: error.file, isLoaded: false)
+                    snapshot.reason = error.description
+                    return snapshot
+                })
+    }
+}
+
+extension AlgorithmSnapshot.Kind {
+    init(pluginKind: String) {
+        switch pluginKind {
+        case "aead": self = .aead
+        case "cipher", "encryption": self = .encryption
+        case "mac", "integrity": self = .integrity
+        case "prf": self = .prf
+        case "random": self = .random
+        default: self = .keyExchange
+        }
+    }
+}
+
+extension GatewayView {
+    func sum(_ counter: KeyPath<EndpointCounters, UInt64>) -> UInt64 { shards.reduce(0) { $0 + ($1.counters?[keyPath: counter] ?? 0) } }
+
+    func snapshots(now: Instant) -> [IKESASnapshot] {
+        shards.flatMap { shard in
+            shard.ikeSAs.map { status in
+                var snapshot = IKESASnapshot(status, now: now, shard: shard.shard)
+                for index in snapshot.children.indices {
+                    guard let traffic = traffic[ChildSAID(rawValue: snapshot.children[index].uniqueID)] else { continue }
+                    snapshot.children[index].add(traffic, now: now)
+                }
+                return snapshot
+            }
+        }
+    }
+}
+
+extension ChildSASnapshot {
+    mutating func add(_ traffic: ChildTraffic, now: Instant) {
+        func snapshot(_ counters: martlet_sa_counters) -> TrafficSnapshot {
+            TrafficSnapshot(
+                bytes: counters.bytes, packets: counters.packets,
+                idleSeconds: counters.last_use_ns == 0 ? nil : UInt64(clamping: now.since(Instant(nanoseconds: counters.last_use_ns)).wholeSeconds))
+        }
+        if let counters = traffic.inbound {
+            inbound = snapshot(counters)
+            replayed = counters.replayed
+            failedIntegrity = counters.rejected_icv
+            outsideSelectors = counters.rejected_selector
+            malformed = counters.malformed
+        }
+        if let counters = traffic.outbound { outbound = snapshot(counters) }
+    }
+}

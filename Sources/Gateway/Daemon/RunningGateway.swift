@@ -1,0 +1,381 @@
+// The gateway as a whole, on the control loop: starts and ends it, and knows what no single shard knows.
+
+import CLinux
+import Glibc
+import IKECore
+import IKECrypto
+import IKEWire
+import Synchronization
+
+/// Everything that runs, after it was started. Its state belongs to the control loop.
+package final class RunningGateway: @unchecked Sendable {
+    let loop: EventLoop
+    let log: Log
+    let plugins: PluginSet
+    let shards: [Shard]
+    let router: ShardRouter
+    let transport: Transport
+    let jobs: JobPool
+    let runner: JobRunner
+    let plane: PlaneDriver?
+    let started = Instant.now()
+    let startedUnixSeconds = unixMilliseconds() / 1000
+    private let keyExport: KeyExport?
+    private var driver: Driver?
+
+    // The control loop alone.
+    var configuration: GatewayConfiguration
+    var server: ControlServer?
+    private var serverTimer: (id: EventLoop.TimerID, at: Instant)?
+    private var identities = IdentityIndex()
+    /// What waits for an `Action.answer`.
+    private var requests: [RequestID: (Result<String, Failure>) -> Void] = [:]
+    private var lastRequest: UInt64 = 0
+    /// Why a connection last failed.
+    private(set) var failures: [String: (failure: Failure, at: Instant)] = [:]
+    /// Look-ups that failed in a row, by connection.
+    private var failedLookUps: [String: Int] = [:]
+    private(set) var isEnding = false
+    private var whenEnded: (() -> Void)?
+
+    init(
+        configuration: GatewayConfiguration, plugins: PluginSet, crypto: Crypto, transport: Transport, shardCount: Int, plane: PlaneDriver?, loop: EventLoop, log: Log
+    ) throws(SystemError) {
+        self.configuration = configuration
+        self.plugins = plugins
+        self.transport = transport
+        self.plane = plane
+        self.loop = loop
+        self.log = log
+        router = ShardRouter(count: shardCount, seed: UInt64.random(in: .min ... .max))
+        // Two at least: one may be waiting in a look-up.
+        jobs = try JobPool(threads: max(2, shardCount))
+        runner = JobRunner(methods: { plugins.authMethod(named: $0) }, secrets: configuration.secrets)
+        keyExport = try configuration.gateway.exportKeysFolder.map { folder throws(SystemError) in try KeyExport(folder: folder, log: log) }
+        var limits = configuration.gateway.limits
+        limits.shards = shardCount
+        limits.natPort = configuration.gateway.natPort
+        var shards: [Shard] = []
+        for number in 0..<shardCount {
+            shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, transport: transport))
+        }
+        self.shards = shards
+        driver = Driver(jobs: jobs, runner: runner, plane: plane, log: log, limits: limits, delegate: self)
+    }
+
+    /// Starts shards and readers. After this datagrams are answered.
+    func start() throws(SystemError) {
+        guard let driver else { return }
+        for shard in shards { try shard.start(driver: driver) }
+        let shards = shards
+        try transport.start(router: router) { index, datagrams in shards[index].deliver(datagrams) }
+    }
+
+    func event(_ event: Event, to shard: Int) {
+        if shards.indices.contains(shard) { shards[shard].post(event) }
+    }
+
+    // MARK: The control socket
+
+    func serve(_ server: ControlServer) throws(SystemError) {
+        self.server = server
+        for (descriptor, interest) in server.fds { try loop.watch(descriptor, Self.bits(interest)) { [unowned self] in ready(descriptor, $0) } }
+        server.interestChanged = { [unowned self] descriptor, interest in
+            guard interest != [] || server.fds[descriptor] != nil else { return loop.unwatch(descriptor) }
+            // A descriptor that cannot be watched is a client that gets no answers; its own time-out ends it.
+            try? loop.watch(descriptor, Self.bits(interest)) { [unowned self] in ready(descriptor, $0) }
+        }
+        loop.afterBatch = { [unowned self] in armServerTimer() }
+        log.subscribe { [weak self] line in
+            guard let self else { return }
+            loop.offer { [weak self] in self?.server?.publish(.logged(line.snapshot)) }
+        }
+    }
+
+    private static func bits(_ interest: ControlInterest) -> UInt32 {
+        (interest.contains(.read) ? MARTLET_READABLE : 0) | (interest.contains(.write) ? MARTLET_WRITABLE : 0)
+    }
+
+    private func ready(_ descriptor: Int32, _ events: UInt32) {
+        if events & (MARTLET_READABLE | MARTLET_BROKEN) != 0 { server?.handleReadable(descriptor) }
+        if events & MARTLET_WRITABLE != 0 { server?.handleWritable(descriptor) }
+    }
+
+    private func armServerTimer() {
+        let deadline = server?.nextDeadline
+        guard deadline != serverTimer?.at else { return }
+        if let serverTimer { loop.cancel(serverTimer.id) }
+        serverTimer = deadline.map { at in
+            (loop.arm(at: at) { [unowned self] in
+                serverTimer = nil
+                server?.expire()
+            }, at)
+        }
+    }
+
+    // MARK: Initiating
+
+    /// A number for a request, with what its answer means.
+    func expect(_ answer: @escaping (Result<String, Failure>) -> Void) -> RequestID {
+        lastRequest += 1
+        let request = RequestID(rawValue: lastRequest)
+        requests[request] = answer
+        return request
+    }
+
+    /// Brings up every child with `start_action = start` of the connections named, or of all.
+    func initiateStarting(only names: Set<String>? = nil) {
+        for connection in configuration.connections where names?.contains(connection.name) ?? true {
+            for child in connection.children where child.startAction == .start {
+                initiate(connection: connection.name, child: child.name, request: nil)
+            }
+        }
+    }
+
+    /// Looks addresses up, then tells the connection's shard.
+    func initiate(connection name: String, child: String?, request: RequestID?) {
+        guard !isEnding else { return settle(request, .failure(Failure(.closed, "The daemon is ending"))) }
+        guard let connection = configuration.connection(named: name) else {
+            return settle(request, .failure(Failure(.notConfigured, "There is no connection \(name)")))
+        }
+        let settings = configuration.gateway
+        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+            Resolution.resolve(connection, gateway: settings)
+        } _: { [weak self] outcome in
+            self?.loop.post { [weak self] in
+                switch outcome {
+                case .done(.success(let path)): self?.begin(connection, child, path, request)
+                case .done(.failure(let failure)): self?.lookUpFailed(connection, child, failure, request)
+                case .late, .refused:
+                    self?.lookUpFailed(
+                        connection, child,
+                        Failure(.noAnswer, "Looking up the peer of \(connection.name) took too long", advice: ["check this host's name resolution, or write addresses in remote_addrs"]), request)
+                }
+            }
+        }
+    }
+
+    private func begin(_ connection: Connection, _ child: String?, _ path: Resolution.Path, _ request: RequestID?) {
+        failedLookUps[connection.name] = nil
+        // Children of one connection share an IKE SA, whichever side began it.
+        let shard = identities.shard(ofConnection: connection.name) ?? router.shard(forConnection: connection.name)
+        event(.initiate(connection: connection.name, child: child, local: path.local, remote: path.remote, request: request), to: shard)
+    }
+
+    private func lookUpFailed(_ connection: Connection, _ child: String?, _ failure: Failure, _ request: RequestID?) {
+        for line in failure.lines { log.write(.error, "IKE", line, connection: connection.name) }
+        failures[connection.name] = (failure, Instant.now())
+        settle(request, .failure(failure))
+        let count = failedLookUps[connection.name, default: 0] + 1
+        failedLookUps[connection.name] = count
+        // Nobody waits: as often as the connection says. An operator tries again himself.
+        guard request == nil, failure.code != .notConfigured, connection.keyingTries == 0 || count < connection.keyingTries else { return }
+        loop.arm(after: .seconds(min(5 * count, 60))) { [unowned self] in initiate(connection: connection.name, child: child, request: nil) }
+    }
+
+    private func settle(_ request: RequestID?, _ result: Result<String, Failure>) {
+        if let request { requests.removeValue(forKey: request)?(result) }
+    }
+
+    // MARK: Reports
+
+    private func noted(_ report: Report, shard: Int) {
+        let now = Instant.now()
+        func snapshot(_ status: IKESAStatus) -> IKESASnapshot { IKESASnapshot(status, now: now, shard: shard) }
+        switch report {
+        case .initiating, .note: break
+        case .ikeSAEstablished(let sa):
+            failures[sa.connection] = nil
+            for verdict in identities.established(sa, shard: shard) {
+                switch verdict {
+                case .terminate(let member):
+                    log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) ends: unique = \(sa.unique.rawValue) leaves one for each peer", connection: sa.connection, ikeSA: member.sa.rawValue)
+                    event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard)
+                case .forget(let member):
+                    log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) is dropped: the peer has begun anew", connection: sa.connection, ikeSA: member.sa.rawValue)
+                    event(.forget(member.sa), to: member.shard)
+                }
+            }
+            server?.publish(.ikeSAChanged(isUp: true, snapshot(sa)))
+        case .ikeSARekeyed(let previous, let current):
+            identities.rekeyed(previous.id, current, shard: shard)
+            server?.publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
+        case .ikeSAClosed(let sa, _):
+            identities.closed(sa.id)
+            server?.publish(.ikeSAChanged(isUp: false, snapshot(sa)))
+        case .childSAUp(let sa, let child):
+            failures[sa.connection] = nil
+            server?.publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
+        case .childSARekeyed(let sa, let previous, let current):
+            server?.publish(.childSARekeyed(ike: snapshot(sa), old: ChildSASnapshot(previous, now: now), new: ChildSASnapshot(current, now: now)))
+        case .childSADown(let sa, let child):
+            server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
+        case .failed(let failure, let connection, _):
+            if let connection { failures[connection] = (failure, now) }
+        }
+    }
+
+    // MARK: Reload
+
+    /// Reads the configuration again. A wrong one changes nothing.
+    func reload() {
+        let path = configuration.path
+        let plugins = plugins
+        log.write(.info, "CFG", "reading \(path) again")
+        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+            ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins))
+        } _: { [weak self] outcome in
+            self?.loop.post { [weak self] in
+                guard let self else { return }
+                guard case .done(let result) = outcome else { return log.write(.error, "CFG", "the configuration could not be read in time; the running one stays") }
+                for diagnostic in result.diagnostics { log.write(.error, "CFG", diagnostic.description) }
+                guard let new = result.configuration else {
+                    return log.write(.error, "CFG", "the configuration has \(result.errors.count) errors; the running one stays")
+                }
+                replace(with: new)
+            }
+        }
+    }
+
+    private func replace(with new: GatewayConfiguration) {
+        let difference = configuration.difference(to: new)
+        func list(_ names: [String]) -> String { names.joined(separator: ", ") }
+        for name in difference.removedConnections {
+            log.write(.info, "CFG", "the connection is gone from the configuration: its SAs end", connection: name)
+            for shard in shards { shard.post(.terminate(.connection(name), request: nil)) }
+            failures[name] = nil
+        }
+        if !difference.addedConnections.isEmpty { log.write(.info, "CFG", "new connections: \(list(difference.addedConnections))") }
+        if !difference.changedConnections.isEmpty { log.write(.info, "CFG", "changed connections, from their next negotiation on: \(list(difference.changedConnections))") }
+        if !difference.connectionsWithNewSecret.isEmpty { log.write(.info, "CFG", "connections with a new secret: \(list(difference.connectionsWithNewSecret))") }
+        if difference.isGatewayChanged || difference.arePluginsChanged {
+            log.write(.error, "CFG", "of the sections gateway and plugins only the log takes effect now; restart the daemon for the rest")
+        }
+        var applied = new
+        // What a restart alone changes stays as it runs, so that the next difference is true.
+        applied.gateway = configuration.gateway
+        applied.gateway.logLevel = new.gateway.logLevel
+        applied.gateway.logFile = new.gateway.logFile
+        applied.plugins = configuration.plugins
+        configuration = applied
+        log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
+        runner.replaceSecrets(new.secrets)
+        for shard in shards { shard.post(.configurationReplaced(new.connections)) }
+        log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
+        initiateStarting(only: Set(difference.addedConnections + difference.changedConnections))
+    }
+
+    // MARK: The end
+
+    /// Tells every peer, waits a moment for their answers, and calls `ended`.
+    func shutDown(_ ended: @escaping () -> Void) {
+        guard !isEnding else { return }
+        isEnding = true
+        whenEnded = ended
+        for shard in shards { shard.post(.shutDown) }
+        let deadline = Instant.now() + .seconds(2)
+        waitForPeers(until: deadline)
+    }
+
+    private func waitForPeers(until deadline: Instant) {
+        collect { [weak self] view in
+            guard let self else { return }
+            let rest = view.shards.reduce(0) { $0 + $1.ikeSAs.count }
+            if rest == 0 || Instant.now() >= deadline {
+                if rest > 0 { log.write(.info, "IKE", "\(rest) peers have not answered the Delete") }
+                whenEnded?()
+                whenEnded = nil
+            } else {
+                loop.arm(after: .milliseconds(20)) { [unowned self] in waitForPeers(until: deadline) }
+            }
+        }
+    }
+
+    /// Ends every thread, the plane first among those that change the host. After the control loop has ended.
+    func stop() {
+        log.subscribe(nil)
+        transport.stop()
+        for shard in shards { shard.stop() }
+        plane?.stop()
+        jobs.stop()
+        keyExport?.stop()
+        server = nil
+    }
+}
+
+extension RunningGateway: DriverDelegate {
+    func reported(_ report: Report, shard: Int) {
+        loop.post { [weak self] in self?.noted(report, shard: shard) }
+    }
+
+    func answered(_ request: RequestID, _ result: Result<String, Failure>) {
+        loop.post { [weak self] in self?.settle(request, result) }
+    }
+
+    func shouldInitiateAgain(connection: String, child: String?, after: Duration, request: RequestID?) {
+        loop.post { [weak self] in
+            self?.loop.arm(after: after) { [weak self] in self?.initiate(connection: connection, child: child, request: request) }
+        }
+    }
+
+    func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }
+}
+
+// MARK: A view of all shards
+
+/// All shards and the plane at about one moment.
+struct GatewayView: Sendable {
+    var shards: [ShardStatus] = []
+    var traffic: [ChildSAID: ChildTraffic] = [:]
+    var drops: [(reason: String, packets: UInt64)] = []
+}
+
+extension RunningGateway {
+    /// Asks every shard and the plane, stops none, and waits for none longer than a second.
+    func collect(_ completion: @escaping (GatewayView) -> Void) {
+        let collection = Collection(open: shards.count + (plane == nil ? 0 : 1), completion: completion)
+        for shard in shards {
+            shard.status { [weak self] status in
+                self?.loop.post { collection.add { $0.shards.append(status) } }
+            }
+        }
+        plane?.traffic { [weak self] traffic, drops in
+            self?.loop.post {
+                collection.add {
+                    $0.traffic = traffic
+                    $0.drops = drops
+                }
+            }
+        }
+        collection.timer = loop.arm(after: .seconds(1)) { collection.end() }
+        collection.cancel = { [weak self] in self?.loop.cancel($0) }
+    }
+
+    /// On the control loop alone.
+    private final class Collection: @unchecked Sendable {
+        private var view = GatewayView()
+        private var open: Int
+        private var completion: ((GatewayView) -> Void)?
+        var timer: EventLoop.TimerID = 0
+        var cancel: ((EventLoop.TimerID) -> Void)?
+
+        init(open: Int, completion: @escaping (GatewayView) -> Void) {
+            self.open = open
+            self.completion = completion
+        }
+
+        func add(_ change: (inout GatewayView) -> Void) {
+            change(&view)
+            open -= 1
+            if open == 0 { end() }
+        }
+
+        func end() {
+            guard let completion else { return }
+            self.completion = nil
+            cancel?(timer)
+            view.shards.sort { $0.shard < $1.shard }
+            completion(view)
+        }
+    }
+}
