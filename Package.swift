@@ -12,9 +12,19 @@ let common: [SwiftSetting] = [
 /// The pure targets, and everything a peer's bytes reach, also spell out each unsafe use.
 let strict = common + [.strictMemorySafety()]
 
+/// For what is installed, the Swift runtime is looked for in a folder of Martlet's own, relative to the file that wants it, instead of in
+/// the toolchain. Such a build does not run from its own folder: `make install` asks for it.
+func runtime(_ folder: String) -> [String] {
+    guard Context.environment["MARTLET_PACKAGING"] == "1" else { return [] }
+    return ["-no-toolchain-stdlib-rpath", "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/\(folder)"]
+}
+
+/// A program, in bin or sbin beside lib.
+let programLinker: [LinkerSetting] = runtime("../lib/martlet/runtime").isEmpty ? [] : [.unsafeFlags(runtime("../lib/martlet/runtime"))]
+
 /// A plugin: a shared library that shows one C symbol and is never unloaded.
 func pluginLinker() -> [LinkerSetting] {
-    [.unsafeFlags(["-Xlinker", "--version-script=Plugins/plugin.map", "-Xlinker", "-z", "-Xlinker", "nodelete"])]
+    [.unsafeFlags(["-Xlinker", "--version-script=Plugins/plugin.map", "-Xlinker", "-z", "-Xlinker", "nodelete"] + runtime("../runtime"))]
 }
 
 /// The compiler's release, for the note that the plugin loader compares. A snapshot's commit is added by the C compiler.
@@ -70,11 +80,11 @@ let package = Package(
             name: "Gateway",
             dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "CSwiftVersion", "ViciWire", "CLinux"],
             swiftSettings: common),
-        .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common),
+        .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common, linkerSettings: programLinker),
         .executableTarget(
             name: "martlet",
             dependencies: ["ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-            swiftSettings: common),
+            swiftSettings: common, linkerSettings: programLinker),
 
         // The plugins.
         .systemLibrary(name: "COpenSSL", path: "Plugins/OpenSSL/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
