@@ -6,9 +6,12 @@ import Glibc
 import IKEWire
 import PluginABI
 
+/// An address as the C structs hold it: network order, zeros after an IPv4 address.
+typealias AddressBytes = (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8)
+
 extension IPAddress {
     /// Nil for a family that is neither 4 nor 6.
-    init?(family: UInt8, bytes: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8)) {
+    init?(family: UInt8, bytes: AddressBytes) {
         guard let family = Family(rawValue: family) else { return nil }
         var value: UInt128 = 0
         withUnsafeBytes(of: bytes) { raw in
@@ -17,20 +20,13 @@ extension IPAddress {
         self.init(family: family, value: value)
     }
 
-    /// Network order, zeros after an IPv4 address.
-    var bytes: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) {
-        var result: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) =
-            (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        let count = family == .v4 ? 4 : 16
+    var addressBytes: AddressBytes {
+        var result: AddressBytes = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        let count = bitCount / 8
         withUnsafeMutableBytes(of: &result) { raw in
             for index in 0..<count { raw[index] = UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - index))) }
         }
         return result
-    }
-
-    var text: String {
-        if family == .v4 { return (0..<4).map { String(UInt8(truncatingIfNeeded: value >> (24 - 8 * $0))) }.joined(separator: ".") }
-        return (0..<8).map { String(UInt16(truncatingIfNeeded: value >> (112 - 16 * $0)), radix: 16) }.joined(separator: ":")
     }
 }
 
@@ -50,7 +46,7 @@ extension SocketAddress {
         var result = martlet_address()
         result.family = address.family.rawValue
         result.port = port
-        result.bytes = address.bytes
+        result.bytes = address.addressBytes
         return result
     }
 
@@ -59,7 +55,7 @@ extension SocketAddress {
         var result = martlet_outer_address()
         result.family = UInt16(address.family == .v4 ? AF_INET : AF_INET6)
         result.port = withPort ? port : 0
-        result.bytes = address.bytes
+        result.bytes = address.addressBytes
         return result
     }
 }
@@ -77,7 +73,7 @@ extension Prefix {
         var result = martlet_prefix()
         result.family = family.rawValue
         result.length = UInt8(length)
-        result.bytes = IPAddress(family: family, value: value).bytes
+        result.bytes = IPAddress(family: family, value: value).addressBytes
         return result
     }
 }

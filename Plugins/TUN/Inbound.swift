@@ -12,29 +12,29 @@ extension Worker {
         let count = martlet_receive(received, sockets[place].fd)
         guard count > 0 else { return }
         let kind = sockets[place].kind
-        for slot in 0..<UInt32(count) {
-            if martlet_received_truncated(received, slot) {
-                drops.add(.truncated)
-                continue
-            }
-            accept(slot, kind)
+        var slot: UInt32 = 0
+        while slot < UInt32(count) {
+            if martlet_received_truncated(received, slot) { drops.add(.truncated) } else { accept(slot, kind) }
+            slot += 1
         }
     }
 
     private func accept(_ slot: UInt32, _ kind: martlet_socket_kind) {
-        var bytes: UnsafeMutablePointer<UInt8> = martlet_received_bytes(received, slot)
-        var length = martlet_received_length(received, slot)
+        // Constants, not variables: a variable behind a span would be boxed on the heap.
+        let datagram: UnsafeMutablePointer<UInt8> = martlet_received_bytes(received, slot)
+        let length = martlet_received_length(received, slot)
+        let start: Int
         if kind == MARTLET_SOCKET_ESP4 {
-            // A raw IPv4 socket hands over the IP header as well, and its total length in host order.
+            // A raw IPv4 socket hands over the IP header as well.
             guard length >= 20 else { return drops.add(.malformed) }
-            let header = Int(bytes[0] & 15) * 4
-            guard header >= 20, length >= header else { return drops.add(.malformed) }
-            bytes += header
-            length -= header
-        } else if kind == MARTLET_SOCKET_UDP_ENCAP && length == 1 && bytes[0] == 0xff {
-            return  // a NAT keepalive
+            start = Int(datagram[0] & 15) * 4
+            guard start >= 20, length >= start else { return drops.add(.malformed) }
+        } else {
+            start = 0
+            if kind == MARTLET_SOCKET_UDP_ENCAP && length == 1 && datagram[0] == 0xff { return }  // a NAT keepalive
         }
-        var packet = MutableSpan(_unsafeStart: bytes, count: length)
+        let bytes = datagram + start
+        var packet = MutableSpan(_unsafeStart: bytes, count: length - start)
         guard let header = PacketHeader(packet.span) else { return drops.add(.malformed) }
         // Every raw socket sees every packet; a UDP socket gets its own share.
         if kind != MARTLET_SOCKET_UDP_ENCAP && header.spi % workers != index { return }

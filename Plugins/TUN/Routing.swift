@@ -54,7 +54,7 @@ final class Routing {
         guard settings.installRoutes else { return wanted }
         for selector in remote {
             guard let prefixes = Prefix.covering(from: selector.start, to: selector.end, limit: Self.maximumPrefixes) else {
-                host.log(.warning, "\(selector.start.text)-\(selector.end.text) is too ragged a range to route; no route made")
+                host.log(.warning, "\(selector.start)-\(selector.end) is too ragged a range to route; no route made")
                 continue
             }
             wanted.unicast.formUnion(prefixes)
@@ -190,5 +190,5 @@ final class Routing {
         return search.found
     }
 
-    private static func text(_ prefix: Prefix) -> String { "\(IPAddress(family: prefix.family, value: prefix.value).text)/\(prefix.length)" }
+    private static func text(_ prefix: Prefix) -> String { "\(IPAddress(family: prefix.family, value: prefix.value))/\(prefix.length)" }
 }

@@ -5,7 +5,7 @@
 //   start WORKERS PORT MARK        opens the sockets and starts the plane
 //   sa KEY=VALUE ...               adds an SA; see `add_sa`
 //   activate CHILD | remove SPI DIRECTION CHILD | update CHILD LOCAL REMOTE ENCAPSULATION
-//   counters SPI DIRECTION CHILD | drops | events | stop | quit
+//   counters SPI DIRECTION CHILD | drops | events | allocations | stop | quit
 //   record INTERFACE udp|esp       the next ESP packet (from the SPI on) that arrives on an interface, in hex
 //   inject udp|esp FROM TO HEX     sends one; addresses with port for udp
 #define _GNU_SOURCE
@@ -30,9 +30,24 @@
 #include <time.h>
 #include <unistd.h>
 
-// ---- algorithms
+// ---- allocations: every one of this process that goes through malloc is counted
 
-struct aead_context { EVP_CIPHER_CTX *cipher; };
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+static _Atomic unsigned long allocations;
+void *malloc(size_t size) { return atomic_fetch_add(&allocations, 1), __libc_malloc(size); }
+void *calloc(size_t count, size_t size) { return atomic_fetch_add(&allocations, 1), __libc_calloc(count, size); }
+void *realloc(void *memory, size_t size) { return atomic_fetch_add(&allocations, 1), __libc_realloc(memory, size); }
+void *aligned_alloc(size_t alignment, size_t size) { return atomic_fetch_add(&allocations, 1), __libc_memalign(alignment, size); }
+int posix_memalign(void **memory, size_t alignment, size_t size) {
+    atomic_fetch_add(&allocations, 1);
+    *memory = __libc_memalign(alignment, size);
+    return *memory ? 0 : ENOMEM;
+}
+
+// ---- algorithms
 
 static martlet_status aead_create(const struct martlet_aead *self, const uint8_t *key, int32_t sealing, void **context) {
     const EVP_CIPHER *cipher = self->head.transform_id == 28 ? EVP_chacha20_poly1305()
@@ -474,6 +489,7 @@ int main(int argc, char **argv) {
             answer(plane->update(child, &local, &remote, (uint8_t)x));
         } else if (sscanf(line, "counters %x %u %llu", &spi, &x, &child) == 3) command_counters(spi, (uint8_t)x, child);
         else if (!strcmp(line, "drops")) command_drops();
+        else if (!strcmp(line, "allocations")) printf("ok allocations=%lu\n", atomic_load(&allocations));
         else if (!strcmp(line, "events")) {
             pthread_mutex_lock(&event_lock);
             printf("ok %s\n", event_text);

@@ -116,6 +116,8 @@ final class PlaneProcess {
 
     /// The drop counters that are not zero.
     var drops: [String: UInt64] { numbers(command("drops")).filter { $0.value != 0 } }
+    /// Calls of malloc in the process so far.
+    var allocations: UInt64 { numbers(command("allocations"))["allocations"] ?? .max }
     var events: String { command("events") }
 
     func counters(_ spi: UInt32, inbound: Bool, child: UInt64) -> [String: UInt64] {

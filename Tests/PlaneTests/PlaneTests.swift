@@ -194,6 +194,22 @@ import Testing
         #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
     }
 
+    /// Once everything has been used, packets go through in memory that is there already.
+    @Test(arguments: ["", "encryption=28 bits=0 flags=1"]) func allocatesNothingForAPacket(suite: String) throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel(suite: suite))
+        func traffic(_ count: Int) {
+            #expect(hosts.a.run("ping -q -c \(count) -i 0.002 -s 1000 -W 2 10.2.0.1").status == 0)
+            #expect(hosts.a.run("ping -q -c \(count) -i 0.002 -W 2 fd00:2::1").status == 0)
+        }
+        traffic(50)
+        let before = (hosts.a.allocations, hosts.b.allocations)
+        traffic(250)
+        #expect(hosts.a.allocations == before.0)
+        #expect(hosts.b.allocations == before.1)
+        #expect(hosts.a.counters(0xc000_0001, inbound: true, child: 1)["packets"] == 600)
+    }
+
     @Test func limitsAreToldAndKept() throws {
         let hosts = try TwoHosts()
         hosts.add(TwoHosts.Tunnel(extraOfA: "soft_packets=5 hard_packets=8"))
