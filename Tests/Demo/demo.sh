@@ -119,7 +119,7 @@ within east tcpdump -i outer -n -s 0 -B 16384 -Z root -U -w "$work/wire.pcap" 2>
 capture=$!
 pids+=("$capture")
 for _ in $(seq 100); do
-    grep -q 'listening on' "$work/tcpdump.log" && break
+    grep -qs 'listening on' "$work/tcpdump.log" && break
     alive "$capture" || break
     sleep 0.1
 done
