@@ -29,7 +29,7 @@ enum Built {
 
     /// OpenSSL before Gcrypt. The TUN plane has its own tests, where interfaces are.
     static let plugins = PluginSet.load(
-        paths: [folder], settings: PluginSettings(sections: ["openssl": ["priority": "10"], "gcrypt": ["priority": "5"], "tun": ["load": "no"]]), services: services,
+        paths: [folder], settings: PluginSettings(sections: ["openssl": ["priority": "5"], "gcrypt": ["priority": "10"], "tun": ["load": "no"]]), services: services,
         log: { log.add($0, $1) })
 
     /// Every provider of algorithms that Martlet ships.

@@ -55,7 +55,7 @@ package final class PluginSet: Sendable {
 
     /// Loads every `libmartlet-*.so` and `martlet-*.so` in `paths`, in the order of the folders and then of the names, and tests
     /// their algorithms. A plugin that cannot be loaded is one line in the log and one element of `refused`. A section with
-    /// `load = no` leaves a plugin out; `priority` puts a provider before those with a lower one (0 unless set).
+    /// `load = no` leaves a plugin out; the provider with the lowest `priority` goes first, one without any after them.
     package static func load(paths: [String], settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) -> PluginSet {
         var loading = Loading(settings: settings, services: services, log: log)
         for path in paths { loading.addFolder(path) }
@@ -161,10 +161,10 @@ private struct Loading {
             refuse(PluginLoadError(file: candidate.file.path, reason: .missingDependency(missing?.description ?? "itself")))
         }
         waiting = []
-        let priorities = settings.sections.mapValues { Int($0["priority"] ?? "") ?? 0 }
+        let priorities = settings.sections.mapValues { Int($0["priority"] ?? "") ?? .max }
         let ranked = providers.enumerated().sorted { a, b in
-            let (x, y) = (priorities[a.element.name] ?? 0, priorities[b.element.name] ?? 0)
-            return x == y ? a.offset < b.offset : x > y
+            let (x, y) = (priorities[a.element.name] ?? .max, priorities[b.element.name] ?? .max)
+            return x == y ? a.offset < b.offset : x < y
         }
         providers = ranked.map(\.element)
         directory.setAlgorithms(providers.flatMap { provider in provider.tables.map { (provider.name, $0) } })
