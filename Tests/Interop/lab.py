@@ -104,7 +104,7 @@ class Lab:
             self.ip("east", "route", "add", "default", "via", "172.16.0.254")
             self.ip("west", "route", "add", "default", "dev", "to-nat")
             self.inside("nat", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-            rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "to-west" masquerade random; } }'
+            rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "to-west" masquerade random; }; }'
             self.inside("nat", "nft", rules)
         else:
             self._link("east", "west")

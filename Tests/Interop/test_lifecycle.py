@@ -167,7 +167,7 @@ def test_initiation_is_idempotent():
     with pair() as (lab, a, b):
         a.cli("up", "site")
         again = a.cli("up", "site")
-        expect("already up" in again.stdout, lambda: f"up of what is up: {again.stdout}")
+        expect("up already" in again.stdout, lambda: f"up of what is up: {again.stdout}")
         expect(len(a.children()) == 1 and len(a.sas()) == 1, "a second tunnel was made")
 
 

@@ -51,7 +51,7 @@ package enum Daemon {
             log.flush()
             for diagnostic in result.diagnostics { put(diagnostic.description, to: 2) }
             guard let configuration = result.configuration else {
-                put("martletd: \(options.configuration) has \(result.errors.count) error\(result.errors.count == 1 ? "" : "s")", to: 2)
+                put("martletd: \(options.configuration) has \(count(result.errors.count, "error"))", to: 2)
                 return 1
             }
             let planeName = plugins.planeNames.first
@@ -59,7 +59,7 @@ package enum Daemon {
                 throw Refusal("the connection \(connection.name) needs a data plane, and no plugin that is loaded provides one (\(plugins.loaded.map(\.name).joined(separator: ", ")))")
             }
             if options.isCheck {
-                put("\(options.configuration) is right: \(configuration.connections.count) connections", to: 1)
+                put("\(options.configuration) is right: \(count(configuration.connections.count, "connection"))", to: 1)
                 return 0
             }
             try check("watch signals", signals)
@@ -68,8 +68,8 @@ package enum Daemon {
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
-                log.write(.info, "DMN", "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(gateway.shards.count) shards, \(configuration.connections.count) connections, control socket \(configuration.gateway.control)")
-                notify("READY=1\nSTATUS=\(configuration.connections.count) connections")
+                log.write(.info, "DMN", "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)")
+                notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
                 gateway.loop.post { gateway.initiateStarting() }
                 gateway.loop.run()
             } catch {
@@ -137,16 +137,15 @@ package enum Daemon {
         try gateway.serve(server)
     }
 
-    /// Where plugins are: as the command line says, beside the executable, and where the configuration says; else where they are installed.
+    /// Where plugins are: as the command line and the configuration say; else beside the executable; else where they are installed.
     private static func folders(_ options: DaemonOptions, _ plugins: PluginConfiguration) -> [String] {
-        var folders = options.plugins
+        var folders = options.plugins + plugins.path
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
         let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        if length > 0 {
+        if folders.isEmpty, length > 0 {
             let path = String(decoding: buffer[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
             if let slash = path.lastIndex(of: "/"), hasPlugins(String(path[..<slash])) { folders.append(String(path[..<slash])) }
         }
-        folders += plugins.path
         if folders.isEmpty { folders = ["/usr/lib/martlet/plugins"] }
         var seen: Set<String> = []
         return folders.filter { folder in
@@ -188,6 +187,8 @@ package enum Daemon {
     private static func notify(_ message: String) {
         if let path = getenv("NOTIFY_SOCKET") { martlet_notify(path, message) }
     }
+
+    private static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 
     private static func put(_ text: String, to descriptor: Int32) {
         var text = text + "\n"

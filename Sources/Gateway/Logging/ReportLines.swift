@@ -34,9 +34,11 @@ enum ReportLines {
 
     private static func name(_ identity: Identification?) -> String { identity.map { "[\($0)]" } ?? "[no identity]" }
 
-    private static func algorithms(_ transforms: [Transform]) -> String { transforms.isEmpty ? "no algorithms yet" : transforms.map { transform in
-        transform.keyLength.map { "\(transform.name)-\($0)" } ?? transform.name
-    }.joined(separator: "/") }
+    private static func algorithms(_ transforms: [Transform]) -> String {
+        // Sequence numbers of 32 bits are what nobody needs to be told of.
+        let named = transforms.filter { !($0.type == .extendedSequenceNumbers && $0.id == 0) && !($0.type == .integrity && $0.id == 0) }
+        return named.isEmpty ? "no algorithms yet" : named.map { transform in transform.keyLength.map { "\(transform.name)-\($0)" } ?? transform.name }.joined(separator: "/")
+    }
 
     private static func selectors(_ child: ChildSAStatus) -> String {
         child.localTS.map(\.description).joined(separator: ", ") + " === " + child.remoteTS.map(\.description).joined(separator: ", ")
