@@ -33,8 +33,9 @@ final class Plane {
 
     private struct Policy {
         var children: Set<UInt64> = []
-        /// The child that carries the traffic, its selectors in the table and its routes.
-        var active: UInt64?
+        /// Children that were activated, the last of which carries the traffic: its selectors are in the table, its routes installed.
+        var activated: [UInt64] = []
+        var active: UInt64? { activated.last }
         var routes: Routing.Wanted?
         var selectors: Selectors?
     }
@@ -187,19 +188,26 @@ final class Plane {
 
     func activate(_ number: UInt64) throws(PlaneError) {
         guard let child = children[number], let spi = child.outboundSPI, outbound[OutboundKey(child: number, spi: spi)] != nil else { throw .notFound }
-        var policy = policies[child.policy] ?? Policy()
-        let before = policy.routes
-        let routes = routing.wanted(local: child.local, remote: child.remote)
-        policy.active = number
-        policy.selectors = Selectors(local: child.local, remote: child.remote)
-        policy.routes = routes
-        policies[child.policy] = policy
+        policies[child.policy, default: Policy()].activated.removeAll { $0 == number }
+        policies[child.policy, default: Policy()].activated.append(number)
         if !order.contains(child.policy) { order.append(child.policy) }
+        carry(child.policy)
+    }
+
+    /// Brings table, MTU and routes in line with the active child of a policy.
+    private func carry(_ number: UInt64) {
+        guard var policy = policies[number] else { return }
+        let before = policy.routes
+        if let child = policy.active.flatMap({ children[$0] }) {
+            policy.selectors = Selectors(local: child.local, remote: child.remote)
+            policy.routes = routing.wanted(local: child.local, remote: child.remote)
+        }
+        policies[number] = policy
         adjustMTU()
         publish()
         // The new routes are there before the old ones go, so that a rekey leaves no gap.
-        if before != routes {
-            routing.add(routes)
+        if before != policy.routes {
+            if let routes = policy.routes { routing.add(routes) }
             if let before { routing.remove(before) }
         }
     }
@@ -216,21 +224,23 @@ final class Plane {
         }
         children[number] = child
         guard var policy = policies[child.policy] else { return }
-        let isActive = policy.active == number
-        if isActive && child.outboundSPI == nil { policy.active = nil }
+        let wasActive = policy.active == number
+        // An older child that is still there takes the traffic over: its peer has not deleted it.
+        if child.outboundSPI == nil { policy.activated.removeAll { $0 == number } }
         if child.inboundSPI == nil && child.outboundSPI == nil {
             children[number] = nil
             policy.children.remove(number)
         }
-        let routes = policy.routes
-        let isGone = policy.children.isEmpty
-        policies[child.policy] = isGone ? nil : policy
-        if isGone { order.removeAll { $0 == child.policy } }
-        if isActive && child.outboundSPI == nil || isGone {
-            publish()
-            adjustMTU()
+        guard policy.children.isEmpty else {
+            policies[child.policy] = policy
+            if wasActive && policy.active != number { carry(child.policy) }
+            return
         }
-        if isGone, let routes { routing.remove(routes) }
+        policies[child.policy] = nil
+        order.removeAll { $0 == child.policy }
+        publish()
+        adjustMTU()
+        if let routes = policy.routes { routing.remove(routes) }
     }
 
     func update(_ number: UInt64, local: martlet_address, remote: martlet_address, encapsulation raw: UInt8) throws(PlaneError) {

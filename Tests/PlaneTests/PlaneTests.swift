@@ -238,6 +238,23 @@ import Testing
         #expect(hosts.a.counters(0xc000_0001, inbound: true, child: 1)["packets"] == 1)
     }
 
+    /// Two children of one policy, as after both ends connected at once: when the newer one goes, the older one carries on.
+    @Test func anOlderChildTakesOver() throws {
+        let hosts = try TwoHosts()
+        let first = TwoHosts.Tunnel()
+        hosts.add(first)
+        var second = first
+        second.child = 2
+        second.spi += 16
+        hosts.add(second)
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.counters(second.spi + 1, inbound: true, child: 2)["packets"] == 1)
+        hosts.remove(second)
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.counters(first.spi + 1, inbound: true, child: 1)["packets"] == 1)
+        #expect(hosts.a.events == "ok " && hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
     @Test func followsAPeerThatMoves() throws {
         let hosts = try TwoHosts()
         hosts.a.run("ip addr add 192.0.2.11/24 dev veth0")
