@@ -15,20 +15,33 @@ package struct Identification: Hashable, Sendable {
     }
     package var kind: Kind
     package var data: [UInt8]
+    /// The three reserved bytes as received: they say nothing, but AUTH covers them. Zero in what we send.
+    private var reserved: [UInt8] = [0, 0, 0]
     package init(kind: Kind, data: [UInt8]) {
         self.kind = kind
         self.data = data
     }
 
+    package static func == (a: Identification, b: Identification) -> Bool { a.kind == b.kind && a.data == b.data }
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(kind)
+        hasher.combine(data)
+    }
+
     init(from reader: inout WireReader) throws(WireError) {
         kind = Kind(rawValue: try reader.u8())
-        try reader.skip(3)
+        reserved = try reader.copy(3)
         data = try reader.rest()
     }
 
-    func write(to writer: inout WireWriter) { writer.copy(body) }
+    func write(to writer: inout WireWriter) {
+        writer.u8(kind.rawValue)
+        writer.zeros(3)
+        writer.copy(data)
+    }
 
-    /// The body of an Identification payload (type, three reserved bytes, data): what the AUTH calculation signs.
+    /// The body of an Identification payload (type, three reserved bytes, data), as it was received or will be sent: what the AUTH
+    /// calculation signs.
     /// RFC 7296 section 2.15.
-    package var body: [UInt8] { [kind.rawValue, 0, 0, 0] + data }
+    package var body: [UInt8] { [kind.rawValue] + reserved + data }
 }
