@@ -19,7 +19,7 @@ struct CookieJar {
         renewed = now
     }
 
-    /// The cookie for an IKE_SA_INIT request: version | prf(secret, Ni | address | port | SPIi).
+    /// The cookie for an IKE_SA_INIT request: version | prf(secret, length of the address | address | port | SPIi | Ni).
     func cookie(prf: any PRFAlgorithm, nonce: [UInt8], remote: SocketAddress, initiatorSPI: IKESPI) -> [UInt8]? {
         make(prf, version, secret, nonce, remote, initiatorSPI)
     }
@@ -34,15 +34,17 @@ struct CookieJar {
     func isStale(_ now: Instant) -> Bool { now.since(renewed) > CookieJar.secretTime }
 
     mutating func renew(secret new: [UInt8], now: Instant) {
-        previous = secret
+        // A secret that has not been renewed for long serves no more, not even as the previous one.
+        previous = now.since(renewed) > CookieJar.secretTime + CookieJar.secretTime ? new : secret
         secret = new
         version &+= 1
         renewed = now
     }
 
     private func make(_ prf: any PRFAlgorithm, _ version: UInt8, _ key: [UInt8], _ nonce: [UInt8], _ remote: SocketAddress, _ spi: IKESPI) -> [UInt8]? {
-        var input = nonce + remote.address.bytes + [UInt8(remote.port >> 8), UInt8(remote.port & 0xff)]
-        for shift in stride(from: 56, through: 0, by: -8) { input.append(UInt8(truncatingIfNeeded: spi.rawValue >> UInt64(shift))) }
+        // The nonce, whose length the sender chooses, comes last, so that it cannot pass for a part of an address.
+        let address = remote.address.bytes
+        let input = [UInt8(address.count)] + address + [UInt8(remote.port >> 8), UInt8(remote.port & 0xff)] + spi.bytes + nonce
         guard let mac = try? KeySchedule.prf(prf, key: key.span, data: input.span) else { return nil }
         let bytes = mac.span
         return [version] + bytes.indices.map { bytes[$0] }
