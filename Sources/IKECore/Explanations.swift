@@ -11,9 +11,11 @@ extension Failure {
         return lines
     }
 
-    private static func text(_ proposal: Proposal) -> String { proposal.transforms.map(\.description).joined(separator: "/") }
+    private static func text(_ proposal: Proposal) -> String { proposal.transforms.prefix(shown).map(\.description).joined(separator: "/") + (proposal.transforms.count > shown ? "/..." : "") }
+    /// How many of a peer's proposals, transforms or selectors are looked at: it may send hundreds.
+    private static let shown = 32
     private static func text(_ identity: Identification) -> String { identity.description }
-    private static func text(_ selectors: [TrafficSelector]) -> String { selectors.map(\.description).joined(separator: " ") }
+    private static func text(_ selectors: [TrafficSelector]) -> String { selectors.prefix(shown).map(\.description).joined(separator: " ") + (selectors.count > shown ? " ..." : "") }
     private static func text(_ pattern: IdentityPattern) -> String {
         switch pattern {
         case .any: "%any"
@@ -119,8 +121,8 @@ extension Failure {
     /// The nearest miss: in which kind of transform the closest pair of proposals differs.
     private static func difference(_ offered: [Proposal], _ ours: [Proposal]) -> String {
         var best: (score: Int, text: String) = (-1, "The peer offers nothing that can be read.")
-        for theirs in offered {
-            for mine in ours {
+        for theirs in offered.prefix(shown) where theirs.transforms.count <= 2 * shown {
+            for mine in ours.prefix(shown) {
                 let types = Set((theirs.transforms + mine.transforms).map(\.type)).sorted()
                 let missing = types.filter { type in
                     let a = theirs.transforms.filter { $0.type == type }, b = mine.transforms.filter { $0.type == type }

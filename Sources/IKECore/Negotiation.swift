@@ -21,7 +21,16 @@ package enum Negotiation {
     private static func match(_ ours: Proposal, _ theirs: Proposal, keyExchangeSent: UInt16?, withoutKeyExchange: Bool) -> [Transform]? {
         func skipped(_ type: TransformType) -> Bool { withoutKeyExchange && type == .keyExchange }
         var chosen: [Transform] = []
-        for type in Set((ours.transforms + theirs.transforms).map(\.type)).sorted() where !skipped(type) {
+        //= RFC 7296 §3.3.3: a type that one side leaves out counts as offering "none".
+        // In one pass: a stranger may offer hundreds of types.
+        let types = Set(ours.transforms.map(\.type))
+        var foreign: Set<TransformType> = [], dispensable: Set<TransformType> = []
+        for transform in theirs.transforms where !types.contains(transform.type) && !skipped(transform.type) {
+            foreign.insert(transform.type)
+            if transform.id == 0, !transform.hasUnknownAttribute { dispensable.insert(transform.type) }
+        }
+        guard foreign.count == dispensable.count else { return nil }
+        for type in types.sorted() where !skipped(type) {
             let mine = ours.transforms.filter { $0.type == type }
             let offer = theirs.transforms.filter { $0.type == type && !$0.hasUnknownAttribute }
             let offersType = theirs.transforms.contains { $0.type == type }
@@ -30,9 +39,6 @@ package enum Negotiation {
                 chosen.append(transform)
             } else if let transform = common.first {
                 chosen.append(transform)
-            } else if mine.isEmpty {
-                //= RFC 7296 §3.3.3: a type that one side leaves out counts as offering "none".
-                guard offer.contains(where: { $0.id == 0 }) else { return nil }
             } else if !offersType {
                 guard mine.contains(where: { $0.id == 0 }) else { return nil }
             } else {
