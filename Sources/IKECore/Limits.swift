@@ -16,7 +16,7 @@ package struct Limits: Hashable, Sendable {
     package var retransmitGrowth = 1.6
     /// How often a request is sent again before the peer counts as dead.
     package var retransmitTries = 6
-    /// Between NAT keepalives. RFC 3948 section 4.
+    /// Between NAT keepalives; zero sends none. RFC 3948 section 4.
     package var keepalive: Duration = .seconds(20)
     /// How long a rekeyed or deleted inbound SA still takes packets that are on the way.
     package var inboundGrace: Duration = .seconds(5)

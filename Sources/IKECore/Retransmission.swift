@@ -9,15 +9,17 @@ struct Retransmission {
     private(set) var deadline: Instant
     private var wait: Duration
     private let growth: Double
+    private static let longestWait = Duration.seconds(3600)
     /// How often the request was sent so far.
     private(set) var sent = 1
 
     init(_ bytes: [UInt8], limits: Limits, now: Instant) {
         self.bytes = bytes
         triesLeft = limits.retransmitTries
-        wait = limits.retransmitInitial
-        growth = limits.retransmitGrowth
-        deadline = now + limits.retransmitInitial
+        wait = min(limits.retransmitInitial, Self.longestWait)
+        // Whatever was configured, a wait stays a time and never shrinks.
+        growth = limits.retransmitGrowth.isFinite ? min(max(limits.retransmitGrowth, 1), 10) : 1
+        deadline = now + wait
     }
 
     enum Outcome { case sendAgain, giveUp }
@@ -27,7 +29,7 @@ struct Retransmission {
         guard triesLeft > 0 else { return .giveUp }
         triesLeft -= 1
         sent += 1
-        wait = wait * growth
+        wait = min(wait * growth, Self.longestWait)
         deadline = now + wait
         return .sendAgain
     }
