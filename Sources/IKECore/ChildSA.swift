@@ -24,6 +24,9 @@ final class ChildSA {
     /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
 
+    /// Whether the peer's rekey replaced this pair, so that the peer's Delete is awaited.
+    var isSuperseded = false
+
     struct PeerRekey {
         let lowestNonce: [UInt8]
         let replacement: ChildSAID

@@ -13,6 +13,7 @@ final class Context {
     /// Inbound ESP SPIs in use.
     private var inboundSPIs: Set<UInt32> = []
     private var jobOwners: [JobID: IKESPI] = [:]
+    private var jobs: [IKESPI: Set<JobID>] = [:]
     private var childOwners: [ChildSAID: IKESPI] = [:]
     private var serial: UInt64 = 0
 
@@ -108,11 +109,23 @@ final class Context {
     func run(_ job: Job, for owner: IKESPI) -> JobID {
         let id = JobID(rawValue: nextNumber())
         jobOwners[id] = owner
+        jobs[owner, default: []].insert(id)
         emit(.run(id, job))
         return id
     }
 
-    func takeJobOwner(_ id: JobID) -> IKESPI? { jobOwners.removeValue(forKey: id) }
+    func takeJobOwner(_ id: JobID) -> IKESPI? {
+        guard let owner = jobOwners.removeValue(forKey: id) else { return nil }
+        jobs[owner]?.remove(id)
+        if jobs[owner]?.isEmpty == true { jobs[owner] = nil }
+        return owner
+    }
+
+    /// The SA is gone: results that come, or never come, are nobody's.
+    func forgetJobs(of owner: IKESPI) { for id in jobs.removeValue(forKey: owner) ?? [] { jobOwners[id] = nil } }
+
+    /// How many jobs have an owner, inbound SPIs a child, and children an SA: for tests that look for leaks.
+    var held: (jobs: Int, inboundSPIs: Int, children: Int, reqids: Int) { (jobOwners.count, inboundSPIs.count, childOwners.count, reqids.count) }
 
     func newChildID(for owner: IKESPI) -> ChildSAID {
         let id = ChildSAID(rawValue: nextNumber())
@@ -150,10 +163,51 @@ final class Context {
     /// The connections as configured now.
     var connections: [Connection] = []
 
+    // MARK: Strangers
+
+    /// A bucket of reports: this many at once, then one each `strangerInterval`.
+    private static let strangerBurst: UInt64 = 20
+    private static let strangerInterval: UInt64 = 1_000_000_000
+    private var strangerReports = strangerBurst
+    private var strangerSince = Instant(nanoseconds: 0)
+    private var strangersUnreported = 0
+
+    func mayReportUnproven() -> Bool {
+        let earned = now.since(strangerSince).wholeNanoseconds / Self.strangerInterval
+        if earned > 0 {
+            strangerReports = min(strangerReports + min(earned, Self.strangerBurst), Self.strangerBurst)
+            strangerSince = now
+        }
+        guard strangerReports > 0 else {
+            strangersUnreported += 1
+            return false
+        }
+        strangerReports -= 1
+        if strangersUnreported > 0 {
+            note(.notice, "\(strangersUnreported) failures of peers that did not prove who they are were not reported", nil)
+            strangersUnreported = 0
+        }
+        return true
+    }
+
     // MARK: Words
 
     func note(_ level: NoteLevel, _ text: String, _ sa: IKESA?) {
         emit(.report(.note(level, text, connection: sa?.connection.name, ikeSA: sa?.id)))
+    }
+}
+
+extension Context {
+    /// Reports the failure of a peer that has not proven who it is. Anybody can make these, so only so many are told of.
+    func reportUnproven(_ connection: String?, _ sa: IKESA?, _ failure: () -> Failure) {
+        guard mayReportUnproven() else { return }
+        emit(.report(.failed(failure(), connection: connection, ikeSA: sa?.status)))
+    }
+
+    /// `note` about a peer that has not proven who it is.
+    func noteUnproven(_ level: NoteLevel, _ sa: IKESA, _ text: () -> String) {
+        guard mayReportUnproven() else { return }
+        note(level, text(), sa)
     }
 }
 

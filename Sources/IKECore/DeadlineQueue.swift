@@ -6,6 +6,14 @@ struct DeadlineQueue {
     private var heap: [(at: Instant, spi: IKESPI)] = []
 
     var next: Instant? { heap.first?.at }
+    var count: Int { heap.count }
+
+    /// Drops the entries that do not hold any more.
+    mutating func keep(_ holds: (Instant, IKESPI) -> Bool) {
+        let all = heap
+        heap = []
+        for entry in all where holds(entry.at, entry.spi) { push(entry.at, entry.spi) }
+    }
 
     mutating func push(_ at: Instant, _ spi: IKESPI) {
         heap.append((at, spi))

@@ -22,6 +22,7 @@ package final class Endpoint {
     private var sas: [IKESPI: IKESA] = [:]
     /// Half-open SAs by what a retransmitted IKE_SA_INIT request has in common with the first.
     private var initiations: [InitiationKey: IKESPI] = [:]
+    private var initiationKeys: [IKESPI: InitiationKey] = [:]
     private var deadlines = DeadlineQueue()
     private var cookies: CookieJar?
     private var shuttingDown = false
@@ -111,9 +112,12 @@ package final class Endpoint {
     private func settle(_ sa: IKESA, wasHalfOpen: Bool) {
         let isHalfOpen = sa.isHalfOpen
         if wasHalfOpen != isHalfOpen { halfOpenCount += isHalfOpen ? 1 : -1 }
-        if wasHalfOpen, !isHalfOpen { initiations = initiations.filter { $0.value != sa.localSPI } }
+        if wasHalfOpen, !isHalfOpen, let key = initiationKeys.removeValue(forKey: sa.localSPI) { initiations[key] = nil }
         guard !sa.isDead else {
             sas[sa.localSPI] = nil
+            context.forgetJobs(of: sa.localSPI)
+            // The dead leave their deadlines behind.
+            if deadlines.count > 1024 + 4 * sas.count { deadlines.keep { sas[$1]?.scheduled == $0 } }
             return
         }
         if let deadline = sa.nextDeadline, sa.scheduled.map({ deadline < $0 }) ?? true {
@@ -157,7 +161,10 @@ package final class Endpoint {
     /// An answer to a request for which nothing is kept.
     private func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload]) {
         let answer = Header(initiatorSPI: header.initiatorSPI, responderSPI: .none, exchangeType: header.exchangeType, flags: .response, messageID: header.messageID)
-        context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: Message(header: answer, payloads: payloads).serialized())))
+        let bytes = Message(header: answer, payloads: payloads).serialized()
+        // The address may be anybody's: never more bytes to it than came from it.
+        guard bytes.count <= datagram.bytes.count else { return }
+        context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes)))
     }
 
     // MARK: IKE_SA_INIT as the responder
@@ -178,7 +185,7 @@ package final class Endpoint {
             default: break
             }
         }
-        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
+        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
         if halfOpenCount >= limits.cookieThreshold, !provesAddress(header, datagram, nonce, cookie) { return }
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
@@ -187,7 +194,7 @@ package final class Endpoint {
             context: context, connection: probe, isInitiator: false, localSPI: context.newIKESPI(), remoteSPI: header.initiatorSPI, local: datagram.local, remote: datagram.remote,
             marked: datagram.marked)
         guard !candidates.isEmpty else {
-            context.emit(.report(.failed(.noConnection(sa), connection: nil, ikeSA: nil)))
+            context.reportUnproven(nil, nil) { .noConnection(sa) }
             return reply(header, datagram, [.notify(Notify(.noProposalChosen))])
         }
         for candidate in candidates {
@@ -196,18 +203,22 @@ package final class Endpoint {
             else { continue }
             //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
             guard method.id == value.method else { return reply(header, datagram, [.notify(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))]) }
+            // Nothing is kept, and nothing computed, for a value that cannot be one.
+            guard value.data.count == suite.keyExchange.publicLength else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
             sa.connection = candidate
             sa.transforms = chosen.transforms
-            sa.nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote) ?? NATDetection.Verdict()
+            let nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote)
+            sa.nat = nat ?? NATDetection.Verdict()
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
             sas[sa.localSPI] = sa
             initiations[key] = sa.localSPI
+            initiationKeys[sa.localSPI] = key
             touch(sa) {
-                sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, deadline: context.now + limits.jobTime))
+                sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, detectsNAT: nat != nil, deadline: context.now + limits.jobTime))
             }
             return
         }
-        context.emit(.report(.failed(.noCommonIKEProposal(offered: proposals, connections: candidates, sa), connection: candidates.count == 1 ? probe.name : nil, ikeSA: nil)))
+        context.reportUnproven(candidates.count == 1 ? probe.name : nil, nil) { .noCommonIKEProposal(offered: proposals, connections: candidates, sa) }
         reply(header, datagram, [.notify(Notify(.noProposalChosen))])
     }
 

@@ -22,6 +22,8 @@ final class IKESA {
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false
+    /// The inbound SPI offered in IKE_AUTH, until a child has it.
+    var offeredSPI: UInt32?
     var state: State = .dead
     /// When this SA is next in the endpoint's queue.
     var scheduled: Instant?
@@ -146,10 +148,11 @@ final class IKESA {
 
     var isDead: Bool { if case .dead = state { true } else { false } }
 
-    /// Answered an IKE_SA_INIT request, and the peer has not proven itself.
+    /// Answers an IKE_SA_INIT request, and the peer has not proven itself.
     var isHalfOpen: Bool {
         switch state {
         case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer: true
+        case .closed(let closed): !closed.isProven
         default: false
         }
     }
@@ -195,12 +198,12 @@ final class IKESA {
     func abandon(_ failure: Failure) {
         defer { state = .dead }
         switch state {
-        case .generatingKey(let current): current.work.fail(failure, self, retry: false)
-        case .initSent(let current): current.work.fail(failure, self, retry: false)
-        case .agreeing(let current): current.work.fail(failure, self, retry: false)
-        case .signing(let current): current.work.fail(failure, self, retry: false)
-        case .authSent(let current): current.work.fail(failure, self, retry: false)
-        case .verifyingResponder(let current): current.work.fail(failure, self, retry: false)
+        case .generatingKey(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .initSent(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .agreeing(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .signing(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .authSent(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .verifyingResponder(let current): current.work.fail(failure, self, retry: false, final: true)
         case .established(let current): current.dismantle(failure)
         case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer, .closed, .dead: break
         }

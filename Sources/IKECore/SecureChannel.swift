@@ -41,7 +41,10 @@ final class SecureChannel {
     func open(_ bytes: [UInt8]) -> Opened {
         guard let inner = try? opener.open(bytes.span) else { return .forged }
         do throws(WireError) {
-            return .payloads(try Payload.parseChain(first: inner.first, inner.chain.span))
+            let payloads = try Payload.parseChain(first: inner.first, inner.chain.span)
+            // Encrypted inside encrypted has no meaning, and two of what must be one are two readings of one message.
+            if let wrong = payloads.misplacedType { throw .forbidden(wrong) }
+            return .payloads(payloads)
         } catch {
             return .malformed(error)
         }
@@ -68,6 +71,23 @@ final class SecureChannel {
         return .ike(
             initiatorSPI: initiatorSPI, responderSPI: responderSPI, encryption: encryption, integrity: suite.integrity?.transform,
             ei: SecretBox(keys.ei.copy()), er: SecretBox(keys.er.copy()), ai: SecretBox(keys.ai.copy()), ar: SecretBox(keys.ar.copy()))
+    }
+}
+
+extension [Payload] {
+    /// The first type that has no place here: encrypted where the message is clear or open already, or the second of a type of which
+    /// no exchange has two. RFC 7296 section 1.
+    var misplacedType: PayloadType? {
+        var seen: Set<UInt8> = []
+        for payload in self {
+            switch payload.type {
+            case .encrypted, .encryptedFragment: return payload.type
+            case .securityAssociation, .keyExchange, .nonce, .identificationInitiator, .identificationResponder, .authentication, .trafficSelectorInitiator, .trafficSelectorResponder:
+                guard seen.insert(payload.type.rawValue).inserted else { return payload.type }
+            default: break
+            }
+        }
+        return nil
     }
 }
 

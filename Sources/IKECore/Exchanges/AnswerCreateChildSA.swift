@@ -49,7 +49,7 @@ extension Established {
             guard child.isCurrent, child.peerRekey == nil else { return refuse(.temporaryFailure) }
             old = child
         }
-        guard old != nil || children.count < context.limits.childSAs else { return refuse(.noAdditionalSAs) }
+        guard children.count < (old == nil ? context.limits.childSAs : 2 * context.limits.childSAs) else { return refuse(.noAdditionalSAs) }
         do throws(ChildRefusal) {
             let (offer, agreement) = try negotiate(payloads, association.proposals, policies: old.map { [$0.policy] } ?? sa.connection.children, withoutKeyExchange: false)
             if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
@@ -141,7 +141,7 @@ extension Established {
         child.state = .installed
         if let old {
             // Our own packets stay on the old SA until the peer deletes it: it may not have the new one yet. RFC 7296 section 2.8.
-            if old.state == .installed { old.state = .rekeyed }
+            if old.state == .installed { supersede(old) }
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
         } else {
             context.emit(.activateChildSA(id))
@@ -156,16 +156,17 @@ extension Established {
 
     /// The child of ours that fits the peer's selectors and proposals best: one that takes all of the selectors, else the first.
     private func negotiate(_ payloads: [Payload], _ proposals: [Proposal], policies: [ChildPolicy], withoutKeyExchange: Bool) throws(ChildRefusal) -> (ChildOffer, ChildOffer.Agreement) {
-        var theirs: [TrafficSelector] = [], ours: [TrafficSelector] = [], sent: UInt16?
+        var offeredTheirs: [TrafficSelector]?, offeredOurs: [TrafficSelector]?, sent: UInt16?
         for payload in payloads {
             switch payload {
-            case .trafficSelectorInitiator(let value): theirs = value
-            case .trafficSelectorResponder(let value): ours = value
+            case .trafficSelectorInitiator(let value): offeredTheirs = value
+            case .trafficSelectorResponder(let value): offeredOurs = value
             case .keyExchange(let value): sent = value.method
             default: break
             }
         }
-        guard !theirs.isEmpty, !ours.isEmpty, !proposals.isEmpty else { throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa)) }
+        // A list may be empty because none of its selectors is of a kind that we know: then nothing below fits.
+        guard let theirs = offeredTheirs, let ours = offeredOurs, !proposals.isEmpty else { throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa)) }
         struct Fit {
             let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], complete: Bool
         }

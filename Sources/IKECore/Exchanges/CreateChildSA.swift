@@ -83,7 +83,7 @@ extension Established {
     func childAnswered(_ creation: ChildCreation, _ payloads: [Payload]) {
         for case .notify(let notify) in payloads {
             switch notify.type {
-            case .temporaryFailure: return childPostponed(creation)
+            case .temporaryFailure: return isPutOff ? childFailed(creation, .refusedChild(notify, creation.offer, sa)) : childPostponed(creation)
             case .childSANotFound: return childNotFound(creation)
             case .invalidKEPayload:
                 //= RFC 7296 §1.3: again, with the method that the responder names, if we offered it.
@@ -98,6 +98,7 @@ extension Established {
             default: break
             }
         }
+        postponements = 0
         var creation = creation
         var peerValue: KeyExchange?
         for payload in payloads {
@@ -173,7 +174,15 @@ extension Established {
     func stopRekeying(_ old: ChildSA) {
         guard old.state == .rekeying else { return }
         let replaced = children.contains { $0.id == old.peerRekey?.replacement && $0.state != .installing }
-        old.state = replaced ? .rekeyed : .installed
+        if replaced { supersede(old) } else { old.state = .installed }
+    }
+
+    /// The peer has replaced `old`. Whoever rekeys deletes; a peer that does not must not make us keep pair after pair.
+    func supersede(_ old: ChildSA) {
+        old.state = .rekeyed
+        old.isSuperseded = true
+        let end = now + context.limits.rekeyedTime
+        old.expiresAt = min(old.expiresAt ?? end, end)
     }
 
     private func childPostponed(_ creation: ChildCreation) {
@@ -203,8 +212,11 @@ extension Established {
         guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
         stopRekeying(old)
         // Tried once more half way to the end of the old one's life.
-        if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + .nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)) }
+        if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + halfWay(to: end) }
     }
+
+    /// Half of the time to `end`, and never so little that failures follow one another.
+    func halfWay(to end: Instant) -> Duration { max(.nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)), context.limits.retryDelay) }
 
     /// The other end has made a child that we cannot use: tell it so.
     private func childRefused(_ creation: ChildCreation, _ payloads: [Payload], _ failure: Failure) {

@@ -10,6 +10,8 @@ extension Established {
         guard let child = children.first(where: { $0.id == id }), child.removeAt == nil, child.state != .deleting else { return answer(requests, .success("it is gone already")) }
         if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
         child.state = .deleting
+        // The peer rekeyed it and never deleted it: our packets go through the replacement from now on.
+        if child.isSuperseded, let replacement = children.first(where: { $0.id == child.peerRekey?.replacement && $0.isCurrent }) { context.emit(.activateChildSA(replacement.id)) }
         //= RFC 7296 §1.4.1: the SPI that we expect in inbound packets.
         send(.deleteChild(id, requests), [.delete(Delete(protocolID: .esp, spis: [child.inboundSPI]))])
     }
@@ -90,7 +92,7 @@ extension Established {
         }
         guard let closing else {
             respond(.informational, messageID, answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))])
-            for name in restart { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .zero, request: nil)) }
+            for name in restart { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .seconds(1), request: nil)) }
             return
         }
         //= RFC 7296 §1.4.1: closing an IKE SA is answered with an empty message.

@@ -65,10 +65,11 @@ extension Established {
             if notify.type == .temporaryFailure {
                 if let successor = peerSuccessor { return resolve(rekey, lost: successor) }
                 guard phase == .active else { return self.answer(rekey.requests, .success("the peer rekeyed it at the same time")) }
-                return postpone(.rekeyIKE(rekey.requests))
+                return isPutOff ? rekeyFailed(rekey, .refusedRekey(notify, sa)) : postpone(.rekeyIKE(rekey.requests))
             }
             return rekeyFailed(rekey, .refusedRekey(notify, sa))
         }
+        postponements = 0
         var answer: [Proposal] = [], value: KeyExchange?
         for payload in payloads {
             if case .securityAssociation(let association) = payload { answer = association.proposals }
@@ -122,7 +123,7 @@ extension Established {
         if let peer = peerSuccessor { return resolve(rekey, lost: peer) }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         answer(rekey.requests, .failure(failure))
-        if let end = expiresAt { rekeyAt = now + .nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)) }
+        if let end = expiresAt { rekeyAt = now + halfWay(to: end) }
     }
 
     // MARK: The peer's

@@ -11,12 +11,14 @@ struct Answering {
     let initiatorNonce: [UInt8]
     /// The bytes of the request, which the initiator's AUTH covers.
     let request: [UInt8]
+    /// Whether the peer sent NAT_DETECTION notifications.
+    let detectsNAT: Bool
     let deadline: Instant
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
         guard case .generatedAndAgreed(let publicValue, let box) = result, let secret = box.take(), let method = chosen.transform(.keyExchange) else {
             let failure = Failure.job(result, "agreeing on a key", sa)
-            sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+            sa.context.reportUnproven(sa.connection.name, sa) { failure }
             if case .failed(.crypto(.invalid)) = result { sa.transmit(Message(header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: [.notify(Notify(.invalidSyntax))]).serialized()) }
             return .dead
         }
@@ -26,7 +28,8 @@ struct Answering {
             .keyExchange(KeyExchange(method: method.id, data: publicValue)),
             .nonce(nonce),
         ]
-        payloads += NATDetection.notifications(initiatorSPI: sa.remoteSPI, responderSPI: sa.localSPI, local: sa.local, remote: sa.remote, hidden: sa.connection.encap)
+        // A peer that sent none has no use for them, and the answer should not be longer than the request.
+        if detectsNAT { payloads += NATDetection.notifications(initiatorSPI: sa.remoteSPI, responderSPI: sa.localSPI, local: sa.local, remote: sa.remote, hidden: sa.connection.encap) }
         let response = Message(header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: payloads).serialized()
         do throws(CryptoError) {
             let keys = try KeySchedule.initial(
@@ -36,7 +39,7 @@ struct Answering {
             sa.transmit(response)
             return .awaitingAuth(AwaitingAuth(channel: channel, request: request, response: response, initiatorNonce: initiatorNonce, nonce: nonce, deadline: sa.now + sa.context.limits.halfOpenTime))
         } catch {
-            sa.context.emit(.report(.failed(.crypto(error, "deriving the keys of the IKE SA", sa), connection: sa.connection.name, ikeSA: sa.status)))
+            sa.context.reportUnproven(sa.connection.name, sa) { .crypto(error, "deriving the keys of the IKE SA", sa) }
             return .dead
         }
     }

@@ -33,11 +33,8 @@ struct AuthSent {
             }
         }
         guard let identity, let authentication else {
-            if let error {
-                work.fail(.refusedAuth(error, sa), sa, retry: false)
-            } else {
-                work.fail(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa, retry: false)
-            }
+            guard let error else { return refuse(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa) }
+            work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }
         sa.remoteIdentity = identity

@@ -85,16 +85,16 @@ struct AwaitingAuth {
 
     /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
     static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
-        sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        sa.context.reportUnproven(sa.connection.name, sa) { failure }
         guard let bytes = try? channel.seal(sa.header(.ikeAuth, messageID: 1, response: true), [.notify(notify)]) else { return .dead }
         window.store(response: bytes)
         sa.transmit(bytes)
-        return Closed.answering(sa, window)
+        return Closed.answering(sa, window, proven: false)
     }
 
     func deadlineReached(_ sa: IKESA) -> State {
         guard deadline <= sa.now else { return .awaitingAuth(self) }
-        sa.context.note(.info, "\(sa.remote) did not go on with IKE_AUTH within \(sa.context.limits.halfOpenTime)", sa)
+        sa.context.noteUnproven(.info, sa) { "\(sa.remote) did not go on with IKE_AUTH within \(sa.context.limits.halfOpenTime)" }
         return .dead
     }
 }

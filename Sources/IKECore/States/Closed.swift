@@ -11,10 +11,13 @@ struct Closed {
     private var retransmission: Retransmission?
     private let channel: SecureChannel?
 
-    /// The peer closed the SA; `window` holds our answer.
-    static func answering(_ sa: IKESA, _ window: MessageWindow) -> State {
+    /// Whether the peer had shown who it is. One that had not still counts against the limit of half-open SAs.
+    let isProven: Bool
+
+    /// The peer closed the SA, or was refused; `window` holds our answer.
+    static func answering(_ sa: IKESA, _ window: MessageWindow, proven: Bool = true) -> State {
         guard window.storedResponse != nil else { return .dead }
-        return .closed(Closed(window: window, until: sa.now + sa.context.limits.closedTime, retransmission: nil, channel: nil))
+        return .closed(Closed(window: window, until: sa.now + sa.context.limits.closedTime, retransmission: nil, channel: nil, isProven: proven))
     }
 
     /// The responder believes in an SA that we refuse: tells it so, and is done.
@@ -22,7 +25,7 @@ struct Closed {
         let payloads: [Payload] = [.notify(Notify(.authenticationFailed)), .delete(Delete(protocolID: .ike))]
         guard let bytes = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
         sa.transmit(bytes)
-        return .closed(Closed(window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel))
+        return .closed(Closed(window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
     }
 
     var nextDeadline: Instant { min(until, retransmission?.deadline ?? until) }

@@ -10,8 +10,11 @@ final class Established {
     let channel: SecureChannel
     var window: MessageWindow
     var children: [ChildSA] = []
-    var outgoing = Outgoing.idle
-    var incoming = Incoming.idle
+    var outgoing = Outgoing.idle { didSet { outgoingUntil = outgoing.waitsForUs ? now + context.limits.jobTime : nil } }
+    var incoming = Incoming.idle { didSet { incomingUntil = incoming.isIdle ? nil : now + context.limits.jobTime } }
+    /// When the job or the data plane that an exchange waits for has taken too long.
+    private var outgoingUntil: Instant?
+    private var incomingUntil: Instant?
     /// What waits for the outgoing slot.
     private(set) var queue: [Task] = []
     /// What waits for its time: after TEMPORARY_FAILURE.
@@ -68,6 +71,14 @@ final class Established {
         case agreeing(JobID, Exchange, payloads: [Payload])
         /// The data plane installs the child.
         case installing(ChildSAID, ChildCreation?)
+
+        /// A job or the data plane is at work, not the peer.
+        var waitsForUs: Bool {
+            switch self {
+            case .preparing, .agreeing, .installing: true
+            case .idle, .sent: false
+            }
+        }
     }
 
     enum Exchange {
@@ -120,7 +131,7 @@ final class Established {
         }
         if lifetime.lifeTime > .zero { expiresAt = sa.now + lifetime.lifeTime }
         if sa.connection.dpdDelay > .zero { livenessAt = sa.now + sa.connection.dpdDelay }
-        if sa.nat.localBehindNAT { keepaliveAt = sa.now + sa.context.limits.keepalive }
+        if sa.nat.localBehindNAT, sa.context.limits.keepalive > .zero { keepaliveAt = sa.now + sa.context.limits.keepalive }
     }
 
     var context: Context { sa.context }
@@ -237,12 +248,17 @@ final class Established {
     func enqueue(_ task: Task) { queue.append(task) }
     func enqueueFirst(_ task: Task) { queue.insert(task, at: 0) }
     /// Tries again when the peer's own exchange is over: one to three seconds from now. RFC 7296 section 2.25.
-    func postpone(_ task: Task) { delayed.append((now + .seconds(1) + context.jitter(upTo: .seconds(2)), task)) }
+    func postpone(_ task: Task) {
+        postponements += 1
+        delayed.append((now + .seconds(1) + context.jitter(upTo: .seconds(2)), task))
+    }
+    /// Whether the peer has said "not now" so often in a row that it means "no".
+    var isPutOff: Bool { postponements >= 30 }
+    var postponements = 0
     /// The daemon is ending: what is under way counts no more.
     func hurry() {
         guard phase == .active else { return }
-        if case .sent(let exchange, _, _) = outgoing { fail(exchange, Failure(.closed, "The daemon is ending")) }
-        outgoing = .idle
+        stopOutgoing(Failure(.closed, "The daemon is ending"))
     }
     func takeTasks() -> [Task] {
         let tasks = queue + delayed.map(\.task)
@@ -308,6 +324,7 @@ final class Established {
     var nextDeadline: Instant? {
         var candidates: [Instant?] = children.map(\.nextDeadline)
         candidates += delayed.map(\.at)
+        candidates += [outgoingUntil, incomingUntil]
         switch phase {
         case .active: candidates += [expiresAt, rekeyAt, livenessAt, keepaliveAt]
         case .rekeyed(let until), .redundant(let until): candidates.append(until)
@@ -317,7 +334,27 @@ final class Established {
         return candidates.compactMap { $0 }.min()
     }
 
+    /// Ends what a job or the data plane should have ended long ago.
+    private func giveUpWork() {
+        let slow = "no answer within \(context.limits.jobTime)"
+        if let at = outgoingUntil, at <= now {
+            switch outgoing {
+            case .preparing(let job, _), .agreeing(let job, _, _): _ = jobFinished(job, .failed(.deadline))
+            case .installing(let id, _): _ = childSAInstalled(id, failure: slow)
+            case .idle, .sent: break
+            }
+        }
+        if let at = incomingUntil, at <= now {
+            switch incoming {
+            case .agreeingChild(let job, _), .agreeingIKE(let job, _): _ = jobFinished(job, .failed(.deadline))
+            case .installing(let id, _, _, _): _ = childSAInstalled(id, failure: slow)
+            case .idle: break
+            }
+        }
+    }
+
     func deadlineReached() -> State {
+        giveUpWork()
         if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
             switch retransmission.fire(now: now) {
             case .sendAgain:
@@ -331,8 +368,11 @@ final class Established {
         }
         switch phase {
         case .rekeyed(let until), .redundant(let until):
-            if until <= now, queue.isEmpty, case .idle = outgoing { enqueue(.deleteIKE([], reason: "the peer did not delete the replaced IKE SA")) }
-            if until <= now { phase = .deleting }
+            if until <= now {
+                phase = .deleting
+                if case .sent(.deleteIKE, _, _) = outgoing { break }
+                enqueueFirst(.deleteIKE([], reason: "the peer did not delete the replaced IKE SA"))
+            }
         case .active: activeDeadlines()
         case .deleting: break
         }
@@ -392,7 +432,8 @@ final class Established {
         }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
-        let wanted = phase == .active ? children.filter { $0.isCurrent && $0.policy.dpdAction == .start }.map(\.policy.name) : []
+        let closing = queue.contains { if case .deleteIKE = $0 { true } else { false } }
+        let wanted = phase == .active && !closing ? children.filter { $0.isCurrent && $0.policy.dpdAction == .start }.map(\.policy.name) : []
         end("the peer does not answer")
         for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: context.limits.retryDelay, request: nil)) }
     }
@@ -416,14 +457,20 @@ final class Established {
     private func tearDown(_ failure: Failure) {
         for child in children { drop(child) }
         children = []
+        stopOutgoing(failure)
+        if case .agreeingChild(_, let answer) = incoming { context.releaseInboundSPI(answer.offer.inboundSPI) }
+        incoming = .idle
+        for task in takeTasks() { fail(task, failure) }
+    }
+
+    /// Gives up the exchange under way, whatever it waits for.
+    private func stopOutgoing(_ failure: Failure) {
         switch outgoing {
         case .preparing(_, let exchange), .sent(let exchange, _, _), .agreeing(_, let exchange, _): fail(exchange, failure)
         case .installing(_, let creation): answer(creation?.requests ?? [], .failure(failure))
         case .idle: break
         }
         outgoing = .idle
-        incoming = .idle
-        for task in takeTasks() { fail(task, failure) }
     }
 
     /// Removes a child from the data plane at once.

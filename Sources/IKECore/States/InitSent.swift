@@ -12,6 +12,8 @@ struct InitSent {
     let detours: Int
     let offered: [Proposal]
     var retransmission: Retransmission
+    /// What an answer that nobody signed said against going on.
+    var refusal: Failure?
     /// How often a responder may send us back before we give up.
     private static let detourLimit = 5
 
@@ -35,7 +37,7 @@ struct InitSent {
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         guard header.exchangeType == .ikeSAInit, header.isResponse, !header.isFromInitiator, header.messageID == 0 else { return .initSent(self) }
         // Nothing here is authentic yet: what cannot be read is as good as lost, and the request goes on being sent.
-        guard let message = try? Message.parse(datagram.bytes.span) else { return .initSent(self) }
+        guard let message = try? Message.parse(datagram.bytes.span), message.payloads.misplacedType == nil else { return .initSent(self) }
         var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?
         for payload in message.payloads {
             switch payload {
@@ -53,16 +55,12 @@ struct InitSent {
             default: break
             }
         }
-        if let error {
-            work.fail(.refusedInit(error, offered: offered, sa), sa, retry: false)
-            return .dead
-        }
+        if let error { return doubted(.refusedInit(error, offered: offered, sa)) }
         guard let securityAssociation, let keyExchange, let nonce, header.responderSPI != .none else { return .initSent(self) }
         guard let chosen = Negotiation.verify(answer: securityAssociation.proposals, offered: offered, protocolID: .ike), let suite = sa.registry.suite(chosen),
             keyExchange.method == method.id, chosen.transform(.keyExchange) == method, (16...256).contains(nonce.count)
         else {
-            work.fail(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa), sa, retry: false)
-            return .dead
+            return doubted(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa))
         }
         sa.remoteSPI = header.responderSPI
         sa.transforms = chosen.transforms
@@ -82,8 +80,7 @@ struct InitSent {
         let wanted = UInt16(notify.data[0]) << 8 | UInt16(notify.data[1])
         //= RFC 7296 §2.7: the method must be one that we offered, else somebody is talking us down.
         guard let transform = sa.connection.proposals.keyExchangeMethods.first(where: { $0.id == wanted }), transform != method else {
-            work.fail(.refusedInit(notify, offered: offered, sa), sa, retry: false)
-            return .dead
+            return doubted(.refusedInit(notify, offered: offered, sa))
         }
         return detour(sa) { retry in
             sa.context.note(.info, "\(sa.remote) wants the key exchange \(transform), trying again", sa)
@@ -99,8 +96,20 @@ struct InitSent {
         return retry(detours + 1)
     }
 
+    /// An error that anybody could have sent: it counts only if the peer's own answer does not come by the next deadline.
+    //= RFC 7296 §2.21.1: the recipient does not act at once on an unauthenticated error.
+    private func doubted(_ failure: Failure) -> State {
+        var next = self
+        next.refusal = refusal ?? failure
+        return .initSent(next)
+    }
+
     func deadlineReached(_ sa: IKESA) -> State {
         guard retransmission.deadline <= sa.now else { return .initSent(self) }
+        if let refusal {
+            work.fail(refusal, sa, retry: false)
+            return .dead
+        }
         var next = self
         switch next.retransmission.fire(now: sa.now) {
         case .sendAgain:

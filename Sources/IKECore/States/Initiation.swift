@@ -35,13 +35,14 @@ struct Initiation {
         return true
     }
 
-    /// Ends the initiation, or has it tried again where the configuration says so.
-    func fail(_ failure: Failure, _ sa: IKESA, retry: Bool) {
+    /// Ends the initiation, or has it tried again where the configuration says so; `final` when somebody wants it ended.
+    func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false) {
+        if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
         sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         let tries = sa.connection.keyingTries
         let attempt = sa.context.countAttempt(sa.connection.name)
         // With `keyingtries = 0` every failure is tried again; otherwise only silence is.
-        let again = tries == 0 || (retry && attempt < tries)
+        let again = !final && (tries == 0 || (retry && attempt < tries))
         for want in wanted {
             if again {
                 if want.requests.isEmpty { sa.context.emit(.initiateAgain(connection: sa.connection.name, child: want.policy.name, after: sa.context.limits.retryDelay, request: nil)) }

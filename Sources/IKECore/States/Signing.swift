@@ -17,6 +17,7 @@ struct Signing {
             return .dead
         }
         let offer = ChildOffer(first.policy, sa: sa, withoutKeyExchange: true)
+        sa.offeredSPI = offer.inboundSPI
         var payloads: [Payload] = [.identificationInitiator(own)]
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         payloads.append(.authentication(authentication))

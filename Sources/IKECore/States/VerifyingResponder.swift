@@ -18,6 +18,7 @@ struct VerifyingResponder {
             return Closed.refusing(sa, channel)
         }
         sa.context.forgetAttempts(sa.connection.name)
+        sa.offeredSPI = nil
         let established = Established(sa, channel, window: MessageWindow(nextRequest: 2, expected: 0))
         established.begin()
         let first = work.wanted.first
