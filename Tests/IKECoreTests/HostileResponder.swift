@@ -1,0 +1,148 @@
+// A responder that forges, mutates and stalls, against an initiator that must come to one end.
+
+@testable import IKECore
+import IKECrypto
+import IKEWire
+import Testing
+import TestSupport
+
+@Suite struct HostileResponder {
+    private func start(_ change: (inout Connection) -> Void = { _ in }) throws -> (Target, HostilePeer, [UInt8]) {
+        let target = Target(east: true, change), peer = try HostilePeer(isInitiator: false)
+        target.handle(.initiate(connection: "site", child: "net", local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        return (target, peer, try #require(target.sent.last).bytes)
+    }
+    /// The answer to IKE_AUTH, of a peer that behaves.
+    private func answer(_ peer: HostilePeer) throws -> [Payload] { [peer.identity, try peer.authentication()] + peer.child() }
+
+    private func outcome(_ target: Target) -> [Result<String, Failure>] { target.answers[RequestID(rawValue: 1)] ?? [] }
+
+    @Test func theScriptedPeerIsUnderstoodWhenItBehaves() throws {
+        let (target, peer, request) = try start()
+        let auth = try #require(target.receive(try peer.initResponse(to: request)).first)
+        #expect(try peer.open(auth).contains { $0.type == .authentication })
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established])
+        #expect(target.installed.count == 1)
+        #expect(throws: Never.self) { try outcome(target).first?.get() }
+    }
+
+    @Test func aForgedErrorDoesNotEndTheInitiation() throws {
+        for error in [NotifyType.noProposalChosen, .authenticationFailed, .invalidSyntax, .invalidMajorVersion] {
+            let (target, peer, request) = try start()
+            let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+            target.receive(Message(header: header, payloads: [.notify(Notify(error))]).serialized())
+            #expect(outcome(target).isEmpty)
+            target.receive(try peer.initResponse(to: request))
+            target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+            #expect(target.endpoint.status().map(\.state) == [.established], "\(error)")
+        }
+    }
+
+    @Test func anErrorThatNothingContradictsEndsIt() throws {
+        let (target, _, request) = try start()
+        let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+        target.receive(Message(header: header, payloads: [.notify(Notify(.noProposalChosen))]).serialized())
+        target.pass(.seconds(2))
+        #expect(target.failures.map(\.code) == [.noCommonProposal])
+        #expect(outcome(target).count == 1)
+        #expect(target.remnants == [])
+    }
+
+    @Test func mutatedInitResponsesComeToOneEnd() throws {
+        let control = try HostilePeer(isInitiator: false)
+        for (name, payloads) in mutations(control.initPayloads) {
+            let (target, peer, request) = try start()
+            let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: peer.spi, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+            target.receive(Message(header: header, payloads: payloads).serialized())
+            #expect(target.remnants == [], "\(name)")
+            #expect(outcome(target).count == 1, "\(name)")
+            #expect(target.installed.isEmpty, "\(name)")
+        }
+    }
+
+    @Test func mutatedAuthResponsesComeToOneEnd() throws {
+        let count = try { () -> Int in
+            let (target, peer, request) = try start()
+            target.receive(try peer.initResponse(to: request))
+            return mutations(try answer(peer)).count
+        }()
+        for index in 0..<count {
+            let (target, peer, request) = try start()
+            target.receive(try peer.initResponse(to: request))
+            let (name, payloads) = mutations(try answer(peer))[index]
+            target.receive(try peer.seal(.ikeAuth, payloads, id: 1, response: true))
+            #expect(target.installed.isEmpty, "\(name)")
+            #expect(target.remnants == [], "\(name)")
+            #expect(outcome(target).count == 1, "\(name)")
+            if case .success? = outcome(target).first { Issue.record("\(name): succeeded") }
+        }
+    }
+
+    @Test func whoCannotProveItselfIsToldSo() throws {
+        let (target, peer, request) = try start()
+        target.receive(try peer.initResponse(to: request))
+        peer.secret = [1]
+        let told = target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(try peer.open(try #require(told.first)).notifications == [.authenticationFailed])
+        #expect(target.installed.isEmpty)
+        #expect(target.remnants == [])
+    }
+
+    @Test func anotherIdentityIsNotAccepted() throws {
+        let (target, peer, request) = try start()
+        target.receive(try peer.initResponse(to: request))
+        let mallory = Fixtures.identity("mallory.example")
+        peer.identity = .identificationResponder(mallory)
+        peer.identityBody = mallory.body
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(target.failures.map(\.code) == [.unknownIdentity])
+        #expect(target.remnants == [])
+    }
+
+    @Test func nobodyTalksUsDown() throws {
+        // A method that was not offered, and an SA of what was not offered.
+        for payloads: [Payload] in [
+            [.notify(Notify(.invalidKEPayload, data: [0, 14]))], [.notify(Notify(.invalidKEPayload, data: [0, 31]))], [.notify(Notify(.invalidKEPayload, data: [0]))],
+        ] {
+            let (target, _, request) = try start()
+            let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+            target.receive(Message(header: header, payloads: payloads).serialized())
+            #expect(target.sent.count == 1)
+            #expect(target.remnants == [])
+            #expect(outcome(target).count == 1)
+        }
+        let (target, peer, request) = try start()
+        var weak = peer.initPayloads
+        weak[0] = .securityAssociation(SecurityAssociation(proposals: [Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(128), .prfHMACSHA256, .curve25519])]))
+        #expect(target.receive(try peer.initResponse(to: request, weak)) == [])
+        #expect(target.remnants == [])
+        #expect(target.failures.map(\.code) == [.peerMisbehaved])
+    }
+
+    @Test func cookiesWithoutEndEnd() throws {
+        let (target, _, request) = try start()
+        let spi = try Header.parse(request.span).initiatorSPI
+        for number in 0..<20 as Range<UInt8> {
+            let header = Header(initiatorSPI: spi, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+            target.receive(Message(header: header, payloads: [.notify(Notify(.cookie, data: [number]))]).serialized())
+        }
+        #expect(target.sent.count == 6)
+        #expect(target.remnants == [])
+        #expect(outcome(target).count == 1)
+    }
+
+    @Test func answersWithWrongFlagsAreNone() throws {
+        let (target, peer, request) = try start()
+        let right = try peer.initResponse(to: request)
+        for flags: UInt8 in [0x00, 0x08, 0x28] {
+            var wrong = right
+            wrong[19] = flags
+            #expect(target.receive(wrong) == [])
+        }
+        var other = right
+        other[20] = 1
+        #expect(target.receive(other) == [])
+        #expect(target.receive(right).count == 1)
+    }
+}
