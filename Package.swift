@@ -102,6 +102,10 @@ let package = Package(
             name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "ESPCore", "CLinux"], path: "Plugins/TUN",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
 
+        // Benchmarks: run by hand or by `make bench`.
+        .executableTarget(
+            name: "SealBenchmark", dependencies: ["Gateway", "IKECrypto", "IKEWire", "COpenSSL"], path: "Tests/Benchmarks/Seal", swiftSettings: common),
+
         // Tests.
         .testTarget(name: "IKEWireTests", dependencies: ["IKEWire"], swiftSettings: common),
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),

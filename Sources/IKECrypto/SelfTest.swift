@@ -24,6 +24,8 @@ package enum SelfTest {
                 let sealed = try seal(sealer, nonce, aad, text, tag.count)
                 fold(sealed.tag, into: &folded)
                 guard try open(opener, nonce, aad, sealed.text, sealed.tag) == text else { return "\(size) bytes do not open to what was sealed" }
+                // Each place in a block, and every block, for a fraction of the time that every size would take.
+                guard size < 34 || size % 17 == 0 else { continue }
                 guard !opens(opener, nonce, aad, sealed.text, flipped(sealed.tag, size)) else { return "a wrong tag is accepted on \(size) bytes" }
                 guard size == 0 || !opens(opener, nonce, aad, flipped(sealed.text, size), sealed.tag) else { return "a changed text of \(size) bytes is accepted" }
                 guard aad.isEmpty || !opens(opener, nonce, flipped(aad, size), sealed.text, sealed.tag) else { return "changed associated data is accepted on \(size) bytes" }

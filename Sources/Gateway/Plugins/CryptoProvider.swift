@@ -13,13 +13,17 @@ struct CryptoProvider: @unchecked Sendable {
     private(set) var prfs: [any PRFAlgorithm] = []
     private(set) var keyExchanges: [any KeyExchangeAlgorithm] = []
     private(set) var random: (any RandomSource)?
-    private(set) var statuses: [AlgorithmStatus] = []
-    /// Tables of what passed, for other plugins.
+    private var settled: [AlgorithmStatus] = []
+    private let log: PluginLog
+    /// The plugin's own names of deferred algorithms.
+    private var names: [Transform: String] = [:]
+    /// Tables of what passed, for other plugins. Key exchanges that wait for their test are not among them.
     private(set) var tables: [UnsafePointer<martlet_algorithm>] = []
 
     /// Throws where the provider's own table is unusable; an unusable algorithm is disabled alone.
-    init(name: String, table raw: UnsafeRawPointer) throws(TableDefect) {
+    init(name: String, table raw: UnsafeRawPointer, log: @escaping PluginLog) throws(TableDefect) {
         self.name = name
+        self.log = log
         let size = raw.load(as: UInt32.self)
         guard size >= UInt32(MemoryLayout<martlet_crypto_provider>.size) else {
             throw TableDefect("the table of crypto:\(name) has \(size) bytes, the daemon needs \(MemoryLayout<martlet_crypto_provider>.size)")
@@ -54,7 +58,11 @@ struct CryptoProvider: @unchecked Sendable {
                 if settle(table, "prf", algorithm.transform, SelfTest.failure(of: algorithm)) { prfs.append(algorithm) }
             case MARTLET_KEY_EXCHANGE.rawValue:
                 let algorithm = try PluginKeyExchange(raw.assumingMemoryBound(to: martlet_key_exchange.self))
-                if settle(table, "key exchange", algorithm.transform, SelfTest.failure(of: algorithm)) { keyExchanges.append(algorithm) }
+                if DeferredTest.isSlow(algorithm.transform) {
+                    let (provider, label, log) = (name, String(cString: table.pointee.name), log)
+                    keyExchanges.append(DeferredTest(algorithm) { reason in log(.error, Self.line(provider, label, "key exchange", reason)) })
+                    names[algorithm.transform] = label
+                } else if settle(table, "key exchange", algorithm.transform, SelfTest.failure(of: algorithm)) { keyExchanges.append(algorithm) }
             case MARTLET_RANDOM.rawValue:
                 let algorithm = try PluginRandom(raw.assumingMemoryBound(to: martlet_random.self))
                 if settle(table, "random", nil, SelfTest.failure(of: algorithm)) { random = random ?? algorithm }
@@ -74,6 +82,22 @@ struct CryptoProvider: @unchecked Sendable {
     }
 
     private mutating func note(_ algorithm: String, _ kind: String, _ transform: Transform?, _ failure: String?) {
-        statuses.append(AlgorithmStatus(provider: name, name: algorithm, kind: kind, transform: transform, disabledBecause: failure))
+        settled.append(AlgorithmStatus(provider: name, name: algorithm, kind: kind, transform: transform, disabledBecause: failure))
+        if let failure { log(.error, Self.line(name, algorithm, kind, failure)) }
+    }
+
+    private static func line(_ provider: String, _ algorithm: String, _ kind: String, _ reason: String) -> String {
+        "algorithm \(algorithm) (\(kind)) of \(provider) is disabled: \(reason)"
+    }
+
+    /// Algorithms whose tests wait for their first use.
+    var deferred: [DeferredTest] { keyExchanges.compactMap { $0 as? DeferredTest } }
+
+    /// Every algorithm with what is known of it now.
+    var statuses: [AlgorithmStatus] {
+        settled
+            + deferred.map {
+                AlgorithmStatus(provider: name, name: names[$0.transform] ?? "?", kind: "key exchange", transform: $0.transform, disabledBecause: $0.failure, isTested: $0.isTested)
+            }
     }
 }

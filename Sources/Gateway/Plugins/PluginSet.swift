@@ -41,12 +41,13 @@ package struct AlgorithmStatus: Sendable {
     package var kind: String
     package var transform: Transform?
     package var disabledBecause: String?
+    /// False where the known-answer test waits for the first use.
+    package var isTested = true
 }
 
 package final class PluginSet: Sendable {
     package let loaded: [LoadedPlugin]
     package let refused: [PluginLoadError]
-    package let algorithms: [AlgorithmStatus]
     private let candidates: [PluginCandidate]
     /// The preferred ones first.
     private let cryptoProviders: [CryptoProvider]
@@ -54,8 +55,9 @@ package final class PluginSet: Sendable {
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
 
     /// Loads every `libmartlet-*.so` and `martlet-*.so` in `paths`, in the order of the folders and then of the names, and tests
-    /// their algorithms. A plugin that cannot be loaded is one line in the log and one element of `refused`. A section with
-    /// `load = no` leaves a plugin out; the provider with the lowest `priority` goes first, one without any after them.
+    /// their algorithms (slow key exchanges before their first use). A plugin that cannot be loaded is one line in the log and one
+    /// element of `refused`. A section with `load = no` leaves a plugin out; the provider with the lowest `priority` goes first, one
+    /// without any after them.
     package static func load(paths: [String], settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) -> PluginSet {
         var loading = Loading(settings: settings, services: services, log: log)
         for path in paths { loading.addFolder(path) }
@@ -68,9 +70,17 @@ package final class PluginSet: Sendable {
         refused = loading.refused
         candidates = loading.started
         cryptoProviders = loading.providers
-        algorithms = loading.providers.flatMap(\.statuses)
         authMethods = loading.authMethods
         planes = loading.planes
+    }
+
+    /// Every algorithm of every provider, with what is known of it now.
+    package var algorithms: [AlgorithmStatus] { cryptoProviders.flatMap(\.statuses) }
+
+    /// Runs the tests that wait for a first use, of `transforms` or of all: what a configuration names should be tested before the
+    /// daemon is ready. Slow.
+    package func test(_ transforms: [Transform]? = nil) {
+        for algorithm in cryptoProviders.flatMap(\.deferred) where transforms?.contains(algorithm.transform) ?? true { algorithm.test() }
     }
 
     /// The names of the providers of algorithms, the preferred ones first.
@@ -208,12 +218,7 @@ private struct Loading {
     private mutating func take(_ entry: PluginDirectory.Entry) throws(TableDefect) {
         switch entry.kind {
         case MARTLET_CLASS_CRYPTO.rawValue:
-            let provider = try CryptoProvider(name: entry.name, table: entry.table)
-            for status in provider.statuses {
-                guard let reason = status.disabledBecause else { continue }
-                log(.error, "algorithm \(status.name) (\(status.kind)) of \(entry.name) is disabled: \(reason)")
-            }
-            providers.append(provider)
+            providers.append(try CryptoProvider(name: entry.name, table: entry.table, log: log))
         case MARTLET_CLASS_AUTH.rawValue:
             authMethods.append(try AuthMethod(entry.table))
         case MARTLET_CLASS_PLANE.rawValue:

@@ -55,7 +55,7 @@ struct martlet_auth_method {
     /* MARTLET_OK: proven. MARTLET_E_REJECTED: the data is wrong. MARTLET_E_NOT_FOUND: no secret for these identities. Compared in
      * constant time. */
     martlet_status (*verify)(const struct martlet_auth_request *request);
-    /* Asks a pending request to end early. May be null. */
+    /* Asks a pending request to end early. It is completed all the same: what it was lent is kept until then. May be null. */
     void (*MARTLET_NULLABLE cancel)(uint64_t token);
 };
 
