@@ -404,6 +404,7 @@ final class Established {
     private func checkLiveness() {
         let delay = sa.connection.dpdDelay
         if lastInbound + delay > now {
+            asked = false
             livenessAt = lastInbound + delay
         } else if asked {
             asked = false
