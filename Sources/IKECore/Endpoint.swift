@@ -49,6 +49,9 @@ package final class Endpoint {
     /// When `Event.deadlineReached` should be sent; nil while nothing waits.
     package var nextDeadline: Instant? { deadlines.next }
 
+    /// Entries in the queue of deadlines, dead ones included: for tests that look for growth.
+    var waitingDeadlines: Int { deadlines.count }
+
     /// Every IKE SA with its children, as they stand.
     package func status() -> [IKESAStatus] {
         sas.values.filter { if case .closed = $0.state { false } else { true } }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue }
