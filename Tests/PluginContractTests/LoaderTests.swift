@@ -211,4 +211,24 @@ import Testing
         // It has no random source either.
         #expect(set.registry(order: []) == nil)
     }
+
+    /// A slow test waits for the first use, and its failure takes the algorithm out before it is used.
+    @Test func aWrongGroupIsDisabledAtItsFirstUse() throws {
+        let folder = try Folder()
+        _ = try folder.compile(Self.defect, defines: ["WRONG_GROUP"])
+        let line = "algorithm broken group (key exchange) of defect is disabled: fresh public values are wrong"
+        let (set, log) = load([folder.path])
+        let group = try #require(set.registry(order: [])?.keyExchange(.ecp256))
+        #expect(log.errors.isEmpty && set.algorithms.map(\.isTested) == [true, false])
+        #expect(throws: CryptoError.unavailable(.ecp256)) { try group.generate() }
+        #expect(throws: CryptoError.unavailable(.ecp256)) { try group.generate() }
+        #expect(log.errors == [line])
+        #expect(set.registry(order: [])?.keyExchange(.ecp256) == nil)
+
+        // A configuration that names it finds out at once.
+        let (other, otherLog) = load([folder.path])
+        #expect(!other.passes(.ecp256, provider: nil) && !other.passes(.ecp256, provider: "defect"))
+        #expect(otherLog.errors == [line])
+        #expect(Built.plugins.passes(.ecp256, provider: "openssl") && !Built.plugins.passes(.ecp256, provider: "nobody"))
+    }
 }

@@ -7,6 +7,8 @@ import IKEWire
 package struct Capabilities {
     /// Whether a transform is there, in a provider or, for nil, in any.
     package var serves: (Transform, _ provider: String?) -> Bool
+    /// Whether a key exchange that a configuration names passes its known-answer test, which may run now.
+    package var passes: (Transform, _ provider: String?) -> Bool = { _, _ in true }
     /// The names of the crypto providers.
     package var providers: [String]
     /// The names of the authentication methods: "psk".
@@ -85,7 +87,7 @@ struct ProposalParser {
                     transforms.append(transform)
                 }
             } else if !transforms.contains(transform) {
-                if !serves(transform) {
+                if !serves(transform) || transform.type == .keyExchange && !capabilities.passes(transform, provider) {
                     isRight = false
                     diagnostics.error(at: word.position, "\(quoted(word.text)) (\(transform)) cannot be served by \(loaded)")
                 }

@@ -211,6 +211,7 @@ extension Capabilities {
         for name in plugins.providers { each[name] = plugins.registry(order: [], provider: name) }
         self.init(
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
+        passes = { transform, provider in plugins.passes(transform, provider: provider) }
     }
 }
 

@@ -83,6 +83,15 @@ package final class PluginSet: Sendable {
         for algorithm in cryptoProviders.flatMap(\.deferred) where transforms?.contains(algorithm.transform) ?? true { algorithm.test() }
     }
 
+    /// Whether a key exchange passes its test at `provider`, or at the first of all providers where it does; a test that waits for
+    /// a first use runs now. For what a configuration names: it must be right before it is offered.
+    package func passes(_ transform: Transform, provider: String?) -> Bool {
+        cryptoProviders.contains { candidate in
+            guard provider == nil || candidate.name == provider, let algorithm = candidate.keyExchanges.first(where: { $0.transform == transform }) else { return false }
+            return (algorithm as? DeferredTest)?.test() == nil
+        }
+    }
+
     /// The names of the providers of algorithms, the preferred ones first.
     package var providers: [String] { cryptoProviders.map(\.name) }
     package var authMethodNames: [String] { authMethods.map(\.name) }
@@ -101,7 +110,7 @@ package final class PluginSet: Sendable {
             for algorithm in provider.ciphers { registry.add(algorithm) }
             for algorithm in provider.macs { registry.add(algorithm) }
             for algorithm in provider.prfs { registry.add(algorithm) }
-            for algorithm in provider.keyExchanges { registry.add(algorithm) }
+            for algorithm in provider.keyExchanges where (algorithm as? DeferredTest)?.failure == nil { registry.add(algorithm) }
         }
         return registry
     }

@@ -7,7 +7,7 @@
 #define NAME "defect"
 #endif
 
-#if defined(WRONG_TAG) || defined(NULL_FUNCTION) || defined(SHORT_TABLE) || defined(UNKNOWN_TRANSFORM) || defined(SHORT_PROVIDER) || defined(NOT_PROVIDED) || defined(PROMISES)
+#if defined(WRONG_TAG) || defined(NULL_FUNCTION) || defined(SHORT_TABLE) || defined(UNKNOWN_TRANSFORM) || defined(SHORT_PROVIDER) || defined(NOT_PROVIDED) || defined(WRONG_GROUP)
 #define PROVIDES
 static martlet_status create(const struct martlet_mac *self, const uint8_t *key, void **context) {
     static int something;
@@ -37,7 +37,40 @@ static const struct martlet_mac mac = {
     .destroy = destroy,
     .compute = compute,
 };
+#ifdef WRONG_GROUP
+/* ECP-256 that hands out zeroes, and random bytes that look alive. */
+static martlet_status generate(const struct martlet_key_exchange *self, void **private_key, uint8_t *public_value) {
+    static int something;
+    *private_key = &something;
+    memset(public_value, 0, self->public_size);
+    return MARTLET_OK;
+}
+static martlet_status agree(const struct martlet_key_exchange *self, void *private_key, const uint8_t *peer, size_t peer_size, uint8_t *shared) {
+    (void)private_key, (void)peer, (void)peer_size;
+    memset(shared, 0, self->shared_size);
+    return MARTLET_OK;
+}
+static const struct martlet_key_exchange group = {
+    .head = {.struct_size = sizeof group, .kind = MARTLET_KEY_EXCHANGE, .transform_id = 19, .name = "broken group"},
+    .public_size = 64,
+    .shared_size = 32,
+    .generate = generate,
+    .agree = agree,
+    .destroy = destroy,
+};
+static martlet_status fill(const struct martlet_random *self, uint8_t *bytes, size_t size) {
+    static uint8_t counter;
+    (void)self;
+    while (size--) *bytes++ = ++counter * 7 % 251;
+    return MARTLET_OK;
+}
+static const struct martlet_random numbers = {.head = {.struct_size = sizeof numbers, .kind = MARTLET_RANDOM, .name = "numbers"}, .fill = fill};
+static const struct martlet_algorithm *const algorithms[] = {&group.head, &numbers.head};
+#define COUNT 2
+#else
 static const struct martlet_algorithm *const algorithms[] = {&mac.head};
+#define COUNT 1
+#endif
 static const struct martlet_crypto_provider provider = {
 #ifdef SHORT_PROVIDER
     .struct_size = 8,
@@ -47,7 +80,7 @@ static const struct martlet_crypto_provider provider = {
     .name = NAME,
     .library_version = "none",
     .algorithms = algorithms,
-    .algorithm_count = 1,
+    .algorithm_count = COUNT,
 };
 static const struct martlet_provision provides[] = {{sizeof(struct martlet_provision), MARTLET_CLASS_CRYPTO, NAME}};
 #endif
@@ -61,7 +94,7 @@ static martlet_status init(const struct martlet_host *host) {
     (void)host;
     return MARTLET_E_SYSTEM;
 #elif defined(PROVIDES) && !defined(NOT_PROVIDED)
-    (void)create;
+    (void)create, (void)mac;
     return host->provide(host, MARTLET_CLASS_CRYPTO, NAME, &provider);
 #else
     (void)host;
