@@ -96,6 +96,20 @@ import TestSupport
         #expect(target.remnants == [])
     }
 
+    @Test func aRekeyWaitsForTheAnswerAboutAChild() throws {
+        let target = Target(), peer = try HostilePeer()
+        try peer.connect(target)
+        target.worksAtOnce = false
+        #expect(target.receive(try peer.seal(.createChildSA, peer.createChildPayloads())) == [])
+        let jobs = target.jobs
+        target.handle(.rekey(.connection("site"), request: nil))
+        #expect(target.jobs == jobs)
+        target.handle(.childSAInstalled(try #require(target.installed.last).id, failure: nil))
+        #expect(target.jobs == jobs + 1)
+        let answer = try #require(target.sent.last)
+        #expect(try peer.open(answer.bytes).contains { $0.type == .securityAssociation })
+    }
+
     @Test func closeActionStartDoesNotSpin() throws {
         let target = Target { $0.children[0].closeAction = .start }
         let peer = try HostilePeer()

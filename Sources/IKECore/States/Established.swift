@@ -269,7 +269,11 @@ final class Established {
 
     /// Starts what waits; the state to go on with.
     func settled() -> State {
-        while next == nil, case .idle = outgoing, !incoming.replacesIKESA, !queue.isEmpty { start(queue.removeFirst()) }
+        while next == nil, case .idle = outgoing, !incoming.replacesIKESA, let task = queue.first {
+            // A child that the peer is being answered about must not change its IKE SA before the answer.
+            if case .rekeyIKE = task, !incoming.isIdle { break }
+            start(queue.removeFirst())
+        }
         guard let next else { return .established(self) }
         return next
     }
