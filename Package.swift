@@ -112,7 +112,7 @@ let package = Package(
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "CLinux", "PluginABI", "TestSupport"], swiftSettings: common),
         // Loads the plugins as the daemon does: linked in, their entry symbols would collide.
         .testTarget(
             name: "PluginContractTests",

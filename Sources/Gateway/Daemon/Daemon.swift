@@ -58,13 +58,14 @@ package enum Daemon {
             if planeName == nil, let connection = configuration.connections.first {
                 throw Refusal("the connection \(connection.name) needs a data plane, and no plugin that is loaded provides one (\(plugins.loaded.map(\.name).joined(separator: ", ")))")
             }
+            // What the configuration names before anybody is answered; the rest before its first use.
+            plugins.test(configuration.transforms)
             if options.isCheck {
                 put("\(options.configuration) is right: \(count(configuration.connections.count, "connection"))", to: 1)
                 return 0
             }
             try check("watch signals", signals)
             let gateway = try start(configuration, plugins, planeName: planeName, log: log)
-            defer { plugins.shutDown() }
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
@@ -73,11 +74,17 @@ package enum Daemon {
                 gateway.loop.post { gateway.initiateStarting() }
                 gateway.loop.run()
             } catch {
-                gateway.stop()
+                _ = gateway.stop()
                 throw error
             }
-            gateway.stop()
+            guard gateway.stop() else {
+                log.write(.error, "DMN", "martletd ends although a job still runs: a plugin hangs")
+                log.flush()
+                // Nothing that the job uses may go before it.
+                _exit(0)
+            }
             services.end()
+            plugins.shutDown()
             log.write(.info, "DMN", "martletd has ended")
             return 0
         } catch {
@@ -133,8 +140,14 @@ package enum Daemon {
     }
 
     private static func finish(_ gateway: RunningGateway, _ server: ControlServer) throws {
-        try gateway.start()
-        try gateway.serve(server)
+        do {
+            try gateway.start()
+            try gateway.serve(server)
+        } catch {
+            // The plane may have changed routes and rules already.
+            _ = gateway.stop()
+            throw error
+        }
     }
 
     /// Where plugins are: as the command line and the configuration say; else beside the executable; else where they are installed.
@@ -213,6 +226,11 @@ extension Capabilities {
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
     }
+}
+
+extension GatewayConfiguration {
+    /// Every transform that a proposal names.
+    var transforms: [Transform] { connections.flatMap { $0.proposals + $0.children.flatMap(\.proposals) }.flatMap(\.transforms) }
 }
 
 extension GatewaySettings {

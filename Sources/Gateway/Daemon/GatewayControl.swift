@@ -172,7 +172,7 @@ extension RunningGateway: ControlBackend {
                 let isFirst = status.disabledBecause == nil && served.insert(status.kind + ":" + status.name).inserted
                 return AlgorithmSnapshot(
                     kind: AlgorithmSnapshot.Kind(pluginKind: status.kind), name: status.transform.map { $0.keyLength == nil ? $0.name : "\($0.name)_\($0.keyLength ?? 0)" } ?? status.name,
-                    provider: status.provider, state: status.disabledBecause != nil ? .failed : isFirst ? .active : .standby, note: status.disabledBecause)
+                    provider: status.provider, state: status.disabledBecause != nil ? .failed : !status.isTested ? .untested : isFirst ? .active : .standby, note: status.disabledBecause)
             })
     }
 

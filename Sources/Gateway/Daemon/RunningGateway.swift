@@ -248,15 +248,15 @@ package final class RunningGateway: @unchecked Sendable {
         if !difference.addedConnections.isEmpty { log.write(.info, "CFG", "new connections: \(list(difference.addedConnections))") }
         if !difference.changedConnections.isEmpty { log.write(.info, "CFG", "changed connections, from their next negotiation on: \(list(difference.changedConnections))") }
         if !difference.connectionsWithNewSecret.isEmpty { log.write(.info, "CFG", "connections with a new secret: \(list(difference.connectionsWithNewSecret))") }
-        if difference.isGatewayChanged || difference.arePluginsChanged {
-            log.write(.error, "CFG", "of the sections gateway and plugins only the log takes effect now; restart the daemon for the rest")
-        }
         var applied = new
         // What a restart alone changes stays as it runs, so that the next difference is true.
         applied.gateway = configuration.gateway
         applied.gateway.logLevel = new.gateway.logLevel
         applied.gateway.logFile = new.gateway.logFile
         applied.plugins = configuration.plugins
+        if applied.gateway != new.gateway || difference.arePluginsChanged {
+            log.write(.error, "CFG", "of the sections gateway and plugins only the log takes effect now; restart the daemon for the rest")
+        }
         configuration = applied
         log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
         runner.replaceSecrets(new.secrets)
@@ -291,15 +291,16 @@ package final class RunningGateway: @unchecked Sendable {
         }
     }
 
-    /// Ends every thread, the plane first among those that change the host. After the control loop has ended.
-    func stop() {
+    /// Ends every thread, after the control loop has ended. False where a job still runs: then plugins must not be shut down.
+    func stop() -> Bool {
         log.subscribe(nil)
         transport.stop()
         for shard in shards { shard.stop() }
         plane?.stop()
-        jobs.stop()
+        let isQuiet = jobs.stop()
         keyExport?.stop()
         server = nil
+        return isQuiet
     }
 }
 

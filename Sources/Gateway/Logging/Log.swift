@@ -29,7 +29,7 @@ package final class Log: @unchecked Sendable {
         levelValue = Atomic(level.rawValue)
         self.target = target
         // systemd says which stream its journal reads; the lines then carry its priorities and its time.
-        isJournal = target == .standardError && getenv("JOURNAL_STREAM") != nil
+        isJournal = target == .standardError && Self.isJournalStream()
         loop = try EventLoop("log", capacity: capacity)
         open()
         try loop.start()
@@ -63,6 +63,13 @@ package final class Log: @unchecked Sendable {
     package func flush() {
         let gate = Gate()
         if loop.post({ gate.open() }) { gate.wait(.milliseconds(500)) }
+    }
+
+    /// Whether standard error is the stream that JOURNAL_STREAM names, device and inode. systemd.exec(5).
+    private static func isJournalStream() -> Bool {
+        var status = stat()
+        guard let named = getenv("JOURNAL_STREAM"), fstat(2, &status) == 0 else { return false }
+        return String(cString: named) == "\(status.st_dev):\(status.st_ino)"
     }
 
     // MARK: The writer

@@ -135,12 +135,12 @@ package final class EventLoop: @unchecked Sendable {
             for work in inbox.withLock({ inbox in take(&inbox.work) }) { work() }
             afterBatch?()
         }
-        // What still waits lets go of what it holds.
+        // What was taken is done, so that nobody waits for it in vain.
         let rest = inbox.withLock { inbox in
             inbox.isEnded = true
             return take(&inbox.work)
         }
-        _ = rest
+        for work in rest { work() }
         watches = [:]
         timers = [:]
         afterBatch = nil

@@ -84,15 +84,22 @@ package final class JobPool: @unchecked Sendable {
         return (state.waiting.count, state.runningCount, state.refused, state.late)
     }
 
-    /// Forgets what waits. What runs is not waited for: it may be in a plugin that hangs.
-    package func stop() {
+    /// Forgets what waits, and waits a moment for what runs. False where something still does: it may be in a plugin that hangs.
+    @discardableResult
+    package func stop(_ grace: Duration = .milliseconds(500)) -> Bool {
+        let deadline = Instant.now() + grace
         pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
         state.isEnding = true
         state.waiting = []
         state.entries = [:]
         pthread_cond_broadcast(work)
         pthread_cond_broadcast(clock)
-        pthread_mutex_unlock(mutex)
+        while state.runningCount > 0 {
+            var time = timespec(deadline)
+            if pthread_cond_timedwait(clock, mutex, &time) == ETIMEDOUT { break }
+        }
+        return state.runningCount == 0
     }
 
     private func runJobs() {
@@ -112,6 +119,7 @@ package final class JobPool: @unchecked Sendable {
             pthread_mutex_lock(mutex)
             state.runningCount -= 1
             state.entries[id] = nil
+            if state.isEnding { pthread_cond_broadcast(clock) }
             if let lane = entry.lane {
                 state.running[lane, default: 1] -= 1
                 pthread_cond_signal(work)

@@ -1,0 +1,77 @@
+// The command line, and what `unique` and INITIAL_CONTACT do over all shards.
+
+@testable import IKECore
+import IKEWire
+import Testing
+
+@testable import Gateway
+
+@Suite struct DaemonOptionsTests {
+    @Test func optionsAreTaken() {
+        var expected = DaemonOptions()
+        expected.configuration = "/x"
+        expected.plugins = ["/a", "/b"]
+        #expect(DaemonOptions.parse(["--config", "/x", "--foreground", "--plugins=/a", "--plugins", "/b"]) == .run(expected))
+        expected = DaemonOptions()
+        expected.isCheck = true
+        #expect(DaemonOptions.parse(["--check"]) == .run(expected))
+        #expect(DaemonOptions.parse(["--help"]) == .help)
+        #expect(DaemonOptions.parse(["--version"]) == .version)
+    }
+
+    @Test(arguments: [["--config"], ["--plugins"], ["--config="], ["--colour"], ["file"], ["--foreground=yes"], ["--check=1"], [""]])
+    func wrongUsageIsSaid(_ arguments: [String]) {
+        guard case .wrong = DaemonOptions.parse(arguments) else {
+            Issue.record("taken: \(arguments)")
+            return
+        }
+    }
+}
+
+@Suite struct IdentityIndexTests {
+    private func sa(_ id: UInt64, unique: UniquePolicy = .no, contact: Bool = false, remote: String = "peer", connection: String = "site") -> IKESAStatus {
+        let address = SocketAddress(address: IPAddress(v4: 1), port: 500)
+        return IKESAStatus(
+            id: IKESAID(rawValue: id), connection: connection, state: .established, local: address, remote: address,
+            localIdentity: Identification(kind: .fqdn, data: Array("us".utf8)), remoteIdentity: Identification(kind: .fqdn, data: Array(remote.utf8)), isInitiator: false,
+            initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2), localBehindNAT: false, remoteBehindNAT: false, transforms: [], provider: nil, unique: unique,
+            initialContact: contact, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+    }
+    private func member(_ id: UInt64, _ shard: Int) -> IdentityIndex.Member { IdentityIndex.Member(sa: IKESAID(rawValue: id), shard: shard) }
+
+    @Test func replaceEndsTheOlderOneInItsShard() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1, unique: .replace), shard: 0).isEmpty)
+        #expect(index.established(sa(2, unique: .replace, remote: "somebody else"), shard: 1).isEmpty)
+        #expect(index.established(sa(3, unique: .replace), shard: 1) == [.terminate(member(1, 0))])
+    }
+
+    @Test func keepEndsTheNewOne() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1, unique: .keep), shard: 0).isEmpty)
+        #expect(index.established(sa(2, unique: .keep), shard: 1) == [.terminate(member(2, 1))])
+    }
+
+    @Test func initialContactForgetsUnlessItIsIgnored() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1), shard: 0).isEmpty)
+        #expect(index.established(sa(2), shard: 1).isEmpty)
+        #expect(index.established(sa(3, contact: true), shard: 0) == [.forget(member(1, 0)), .forget(member(2, 1))])
+        var never = IdentityIndex()
+        _ = never.established(sa(1, unique: .never), shard: 0)
+        #expect(never.established(sa(2, unique: .never, contact: true), shard: 0).isEmpty)
+    }
+
+    @Test func closedAndRekeyedSAsAreFollowed() {
+        var index = IdentityIndex()
+        _ = index.established(sa(1, unique: .replace), shard: 0)
+        #expect(index.shard(ofConnection: "site") == 0)
+        index.rekeyed(IKESAID(rawValue: 1), sa(5, unique: .replace), shard: 0)
+        index.closed(IKESAID(rawValue: 1))
+        #expect(index.established(sa(6, unique: .replace), shard: 1) == [.terminate(member(5, 0))])
+        index.closed(IKESAID(rawValue: 5))
+        index.closed(IKESAID(rawValue: 6))
+        #expect(index.shard(ofConnection: "site") == nil)
+        #expect(index.established(sa(7, unique: .replace), shard: 1).isEmpty)
+    }
+}
