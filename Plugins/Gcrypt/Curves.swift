@@ -17,16 +17,17 @@ func curves() -> [AlgorithmTable] {
                 guard bytes.count == 32 else { throw .invalid }
                 return try X25519Key(bytes)
             })
-    ] + ([("NIST P-256", 256, 19, 32), ("NIST P-384", 384, 20, 48), ("NIST P-521", 521, 21, 66)] as [(String, Int, UInt16, Int)]).map { curve, bits, id, size in
-        Algorithm.keyExchange(
-            "ECP-\(bits)", id: id, publicSize: 2 * size, sharedSize: size,
-            generate: { publicValue throws(PluginError) in
-                let key = try ECPKey(curve, size, nil)
-                guard key.writePublic(to: publicValue) else { throw .failed }
-                return key
-            },
-            importPrivate: { bytes throws(PluginError) in try ECPKey(curve, size, bytes) })
-    }
+    ]
+        + ([("NIST P-256", 256, 19, 32), ("NIST P-384", 384, 20, 48), ("NIST P-521", 521, 21, 66)] as [(String, Int, UInt16, Int)]).map { curve, bits, id, size in
+            Algorithm.keyExchange(
+                "ECP-\(bits)", id: id, publicSize: 2 * size, sharedSize: size,
+                generate: { publicValue throws(PluginError) in
+                    let key = try ECPKey(curve, size, nil)
+                    guard key.writePublic(to: publicValue) else { throw .failed }
+                    return key
+                },
+                importPrivate: { bytes throws(PluginError) in try ECPKey(curve, size, bytes) })
+        }
 }
 
 private final class X25519Key: PrivateKey {

@@ -32,7 +32,10 @@ final class ChildSA {
         let replacement: ChildSAID
     }
 
-    init(id: ChildSAID, policy: ChildPolicy, reqid: UInt32, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector], encapsulated: Bool, installed: Instant) {
+    init(
+        id: ChildSAID, policy: ChildPolicy, reqid: UInt32, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
+        encapsulated: Bool, installed: Instant
+    ) {
         self.id = id
         self.policy = policy
         self.reqid = reqid

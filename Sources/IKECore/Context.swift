@@ -216,8 +216,15 @@ extension Context {
     func exportKeys(_ child: ChildSA, _ sa: IKESA, encryption: Transform, integrity: Transform?, _ inbound: (SecretBox, SecretBox), _ outbound: (SecretBox, SecretBox)) {
         guard limits.exportKeys else { return }
         func copy(_ box: SecretBox) -> SecretBox { SecretBox(box.withSecret { secret in secret.copy() } ?? SecretBytes(count: 0)) }
-        emit(.exportKeys(.esp(source: sa.remote.address, destination: sa.local.address, spi: child.inboundSPI, encryption: encryption, integrity: integrity, key: copy(inbound.0), integrityKey: copy(inbound.1))))
-        emit(.exportKeys(.esp(source: sa.local.address, destination: sa.remote.address, spi: child.outboundSPI, encryption: encryption, integrity: integrity, key: copy(outbound.0), integrityKey: copy(outbound.1))))
+        emit(
+            .exportKeys(
+                .esp(source: sa.remote.address, destination: sa.local.address, spi: child.inboundSPI, encryption: encryption, integrity: integrity, key: copy(inbound.0), integrityKey: copy(inbound.1))
+            ))
+        emit(
+            .exportKeys(
+                .esp(
+                    source: sa.local.address, destination: sa.remote.address, spi: child.outboundSPI, encryption: encryption, integrity: integrity, key: copy(outbound.0),
+                    integrityKey: copy(outbound.1))))
     }
 }
 

@@ -32,7 +32,10 @@ extension Failure {
             .noAnswer, "\(sa.remote.address) does not answer on UDP port \(sa.remote.port): \(exchange) was sent \(sent) times from \(sa.local)",
             evidence: both(sa),
             advice: early
-                ? ["Is the peer running, and listening on \(sa.remote)?", "Does a firewall at either end, or between, let UDP port \(sa.remote.port) pass?", "Does the peer have a connection for \(sa.local.address)? Some drop what they do not know."]
+                ? [
+                    "Is the peer running, and listening on \(sa.remote)?", "Does a firewall at either end, or between, let UDP port \(sa.remote.port) pass?",
+                    "Does the peer have a connection for \(sa.local.address)? Some drop what they do not know.",
+                ]
                 : [
                     "The peer answered before, so it is there: does a firewall drop UDP port \(sa.remote.port), or fragments of larger packets?",
                     "Some peers say nothing when they reject a proof of identity: compare the identities and secrets.",
@@ -47,10 +50,14 @@ extension Failure {
         case .noProposalChosen:
             return Failure(
                 .noCommonProposal, "\(sa.remote) refused all IKE proposals (NO_PROPOSAL_CHOSEN)", evidence: offers + both(sa),
-                advice: ["The peer's log names what it wants: make `proposals` of \(sa.connection.name) and the peer's agree in encryption, PRF and key exchange.", "Some peers say the same when they have no connection for \(sa.local.address)."])
+                advice: [
+                    "The peer's log names what it wants: make `proposals` of \(sa.connection.name) and the peer's agree in encryption, PRF and key exchange.",
+                    "Some peers say the same when they have no connection for \(sa.local.address).",
+                ])
         case .invalidKEPayload:
             return Failure(
-                .keyExchangeInvalid, "\(sa.remote) wants a key exchange method that we did not offer (INVALID_KE_PAYLOAD, \(notify.data.count == 2 ? Transform(type: .keyExchange, id: UInt16(notify.data[0]) << 8 | UInt16(notify.data[1])).description : "unreadable"))",
+                .keyExchangeInvalid,
+                "\(sa.remote) wants a key exchange method that we did not offer (INVALID_KE_PAYLOAD, \(notify.data.count == 2 ? Transform(type: .keyExchange, id: UInt16(notify.data[0]) << 8 | UInt16(notify.data[1])).description : "unreadable"))",
                 evidence: offers + both(sa), advice: ["Add that method to `proposals` of \(sa.connection.name), if you trust it."])
         default:
             return Failure(.peerRefused, "\(sa.remote) refused IKE_SA_INIT with \(notify.type)", evidence: offers + both(sa), advice: ["The peer's log says why."])
@@ -84,9 +91,13 @@ extension Failure {
                 .trafficSelectorsUnacceptable, "\(sa.remote) refused the traffic selectors of \(name) (TS_UNACCEPTABLE)", evidence: [selectors] + both(sa),
                 advice: ["Our `local_ts` must lie within the peer's `remote_ts`, and our `remote_ts` within its `local_ts`; its log shows its own."])
         case .invalidKEPayload:
-            return Failure(.keyExchangeInvalid, "\(sa.remote) wants another key exchange for \(name) than we offered (INVALID_KE_PAYLOAD)", evidence: offer.proposals.map { "we offered \(text($0))" } + both(sa), advice: ["Make the key exchange (PFS) in `esp_proposals` of \(name) and the peer's agree."])
+            return Failure(
+                .keyExchangeInvalid, "\(sa.remote) wants another key exchange for \(name) than we offered (INVALID_KE_PAYLOAD)", evidence: offer.proposals.map { "we offered \(text($0))" } + both(sa),
+                advice: ["Make the key exchange (PFS) in `esp_proposals` of \(name) and the peer's agree."])
         case .noAdditionalSAs:
-            return Failure(.peerRefused, "\(sa.remote) takes no further child SAs on this IKE SA (NO_ADDITIONAL_SAS)", evidence: both(sa), advice: ["Put the networks of \(name) into one child, or raise the peer's limit."])
+            return Failure(
+                .peerRefused, "\(sa.remote) takes no further child SAs on this IKE SA (NO_ADDITIONAL_SAS)", evidence: both(sa),
+                advice: ["Put the networks of \(name) into one child, or raise the peer's limit."])
         default:
             return Failure(.peerRefused, "\(sa.remote) refused the child \(name) with \(notify.type)", evidence: [selectors] + both(sa), advice: ["The peer's log says why."])
         }
@@ -107,14 +118,16 @@ extension Failure {
     static func noCommonIKEProposal(offered: [Proposal], connections: [Connection], _ sa: IKESA) -> Failure {
         Failure(
             .noCommonProposal, "\(sa.remote) and we have no IKE proposal in common",
-            evidence: offered.prefix(16).map { "the peer offers \(text($0))" } + connections.prefix(8).flatMap { connection in connection.proposals.prefix(8).map { "connection \(connection.name) takes \(text($0))" } } + both(sa),
+            evidence: offered.prefix(16).map { "the peer offers \(text($0))" }
+                + connections.prefix(8).flatMap { connection in connection.proposals.prefix(8).map { "connection \(connection.name) takes \(text($0))" } } + both(sa),
             advice: [difference(offered, connections.flatMap(\.proposals)), "Change `proposals` here or at the peer so that one of each kind is the same."])
     }
 
     static func noCommonESPProposal(offered: [Proposal], policies: [ChildPolicy], _ sa: IKESA) -> Failure {
         Failure(
             .noCommonProposal, "\(sa.remote) and we have no ESP proposal in common",
-            evidence: offered.prefix(16).map { "the peer offers \(text($0))" } + policies.prefix(8).flatMap { policy in policy.proposals.prefix(8).map { "child \(policy.name) takes \(text($0))" } } + both(sa),
+            evidence: offered.prefix(16).map { "the peer offers \(text($0))" } + policies.prefix(8).flatMap { policy in policy.proposals.prefix(8).map { "child \(policy.name) takes \(text($0))" } }
+                + both(sa),
             advice: [difference(offered, policies.flatMap(\.proposals)), "Change `esp_proposals` here or at the peer so that one of each kind is the same."])
     }
 
@@ -192,7 +205,8 @@ extension Failure {
         case .crypto(let error): return crypto(error, doing, sa)
         case .noSecret:
             return Failure(
-                .noSecret, "No secret is configured for \(sa.localIdentity.map(text) ?? text(sa.connection.local.identity)) and \(sa.remoteIdentity.map(text) ?? text(sa.connection.remote.identity))", evidence: both(sa),
+                .noSecret, "No secret is configured for \(sa.localIdentity.map(text) ?? text(sa.connection.local.identity)) and \(sa.remoteIdentity.map(text) ?? text(sa.connection.remote.identity))",
+                evidence: both(sa),
                 advice: ["Add an `ike` section with these identities and the secret to `secrets`."])
         case .rejected:
             return Failure(
@@ -206,7 +220,10 @@ extension Failure {
 
     static func crypto(_ error: CryptoError, _ doing: String, _ sa: IKESA) -> Failure {
         switch error {
-        case .invalid: Failure(.keyExchangeInvalid, "\(sa.remote) sent a public value that fails the checks of RFC 6989, while \(doing)", evidence: both(sa), advice: ["This is a fault of the peer's software, or an attack."])
+        case .invalid:
+            Failure(
+                .keyExchangeInvalid, "\(sa.remote) sent a public value that fails the checks of RFC 6989, while \(doing)", evidence: both(sa),
+                advice: ["This is a fault of the peer's software, or an attack."])
         case .unavailable(let transform): Failure(.internalError, "No loaded plugin provides \(transform)", advice: ["Load a crypto plugin that does."])
         case .rejected, .failed: Failure(.internalError, "The crypto backend failed while \(doing)", evidence: both(sa), advice: ["See the log of the plugin."])
         }

@@ -68,59 +68,62 @@ final class IKESA {
     // MARK: Events
 
     func received(_ header: Header, _ datagram: Datagram) {
-        state = switch state {
-        case .initSent(let current): current.received(header, datagram, self)
-        case .authSent(let current): current.received(header, datagram, self)
-        case .awaitingAuth(let current): current.received(header, datagram, self)
-        case .established(let current): current.received(header, datagram)
-        case .closed(let current): current.received(header, datagram, self)
-        // The peer repeats itself while a job runs: the answer follows.
-        case .generatingKey(let current): .generatingKey(current)
-        case .agreeing(let current): .agreeing(current)
-        case .signing(let current): .signing(current)
-        case .verifyingResponder(let current): .verifyingResponder(current)
-        case .answering(let current): .answering(current)
-        case .verifyingInitiator(let current): .verifyingInitiator(current)
-        case .signingAnswer(let current): .signingAnswer(current)
-        case .dead: .dead
-        }
+        state =
+            switch state {
+            case .initSent(let current): current.received(header, datagram, self)
+            case .authSent(let current): current.received(header, datagram, self)
+            case .awaitingAuth(let current): current.received(header, datagram, self)
+            case .established(let current): current.received(header, datagram)
+            case .closed(let current): current.received(header, datagram, self)
+            // The peer repeats itself while a job runs: the answer follows.
+            case .generatingKey(let current): .generatingKey(current)
+            case .agreeing(let current): .agreeing(current)
+            case .signing(let current): .signing(current)
+            case .verifyingResponder(let current): .verifyingResponder(current)
+            case .answering(let current): .answering(current)
+            case .verifyingInitiator(let current): .verifyingInitiator(current)
+            case .signingAnswer(let current): .signingAnswer(current)
+            case .dead: .dead
+            }
     }
 
     func jobFinished(_ job: JobID, _ result: JobResult) {
-        state = switch state {
-        case .generatingKey(let current): current.job == job ? current.finished(result, self) : .generatingKey(current)
-        case .agreeing(let current): current.job == job ? current.finished(result, self) : .agreeing(current)
-        case .signing(let current): current.job == job ? current.finished(result, self) : .signing(current)
-        case .verifyingResponder(let current): current.job == job ? current.finished(result, self) : .verifyingResponder(current)
-        case .answering(let current): current.job == job ? current.finished(result, self) : .answering(current)
-        case .verifyingInitiator(let current): current.job == job ? current.finished(result, self) : .verifyingInitiator(current)
-        case .signingAnswer(let current): current.job == job ? current.finished(result, self) : .signingAnswer(current)
-        case .established(let current): current.jobFinished(job, result)
-        // A job of an exchange that was given up: its result is dropped.
-        case .initSent(let current): .initSent(current)
-        case .authSent(let current): .authSent(current)
-        case .awaitingAuth(let current): .awaitingAuth(current)
-        case .closed(let current): .closed(current)
-        case .dead: .dead
-        }
+        state =
+            switch state {
+            case .generatingKey(let current): current.job == job ? current.finished(result, self) : .generatingKey(current)
+            case .agreeing(let current): current.job == job ? current.finished(result, self) : .agreeing(current)
+            case .signing(let current): current.job == job ? current.finished(result, self) : .signing(current)
+            case .verifyingResponder(let current): current.job == job ? current.finished(result, self) : .verifyingResponder(current)
+            case .answering(let current): current.job == job ? current.finished(result, self) : .answering(current)
+            case .verifyingInitiator(let current): current.job == job ? current.finished(result, self) : .verifyingInitiator(current)
+            case .signingAnswer(let current): current.job == job ? current.finished(result, self) : .signingAnswer(current)
+            case .established(let current): current.jobFinished(job, result)
+            // A job of an exchange that was given up: its result is dropped.
+            case .initSent(let current): .initSent(current)
+            case .authSent(let current): .authSent(current)
+            case .awaitingAuth(let current): .awaitingAuth(current)
+            case .closed(let current): .closed(current)
+            case .dead: .dead
+            }
     }
 
     func deadlineReached() {
-        state = switch state {
-        case .initSent(let current): current.deadlineReached(self)
-        case .authSent(let current): current.deadlineReached(self)
-        case .awaitingAuth(let current): current.deadlineReached(self)
-        case .established(let current): current.deadlineReached()
-        case .closed(let current): current.deadlineReached(self)
-        case .generatingKey(let current): current.work.deadlineReached(self) ? .dead : .generatingKey(current)
-        case .agreeing(let current): current.work.deadlineReached(self) ? .dead : .agreeing(current)
-        case .signing(let current): current.work.deadlineReached(self) ? .dead : .signing(current)
-        case .verifyingResponder(let current): current.work.deadlineReached(self) ? .dead : .verifyingResponder(current)
-        case .answering(let current): current.deadline <= now ? .dead : .answering(current)
-        case .verifyingInitiator(let current): current.deadline <= now ? .dead : .verifyingInitiator(current)
-        case .signingAnswer(let current): current.deadline <= now ? .dead : .signingAnswer(current)
-        case .dead: .dead
-        }
+        state =
+            switch state {
+            case .initSent(let current): current.deadlineReached(self)
+            case .authSent(let current): current.deadlineReached(self)
+            case .awaitingAuth(let current): current.deadlineReached(self)
+            case .established(let current): current.deadlineReached()
+            case .closed(let current): current.deadlineReached(self)
+            case .generatingKey(let current): current.work.deadlineReached(self) ? .dead : .generatingKey(current)
+            case .agreeing(let current): current.work.deadlineReached(self) ? .dead : .agreeing(current)
+            case .signing(let current): current.work.deadlineReached(self) ? .dead : .signing(current)
+            case .verifyingResponder(let current): current.work.deadlineReached(self) ? .dead : .verifyingResponder(current)
+            case .answering(let current): current.deadline <= now ? .dead : .answering(current)
+            case .verifyingInitiator(let current): current.deadline <= now ? .dead : .verifyingInitiator(current)
+            case .signingAnswer(let current): current.deadline <= now ? .dead : .signingAnswer(current)
+            case .dead: .dead
+            }
     }
 
     var nextDeadline: Instant? {

@@ -42,7 +42,9 @@ package struct IKEKeys: ~Copyable, Sendable {
     package let pi: SecretBytes
     package let pr: SecretBytes
 
-    package init(d: consuming SecretBytes, ai: consuming SecretBytes, ar: consuming SecretBytes, ei: consuming SecretBytes, er: consuming SecretBytes, pi: consuming SecretBytes, pr: consuming SecretBytes) {
+    package init(
+        d: consuming SecretBytes, ai: consuming SecretBytes, ar: consuming SecretBytes, ei: consuming SecretBytes, er: consuming SecretBytes, pi: consuming SecretBytes, pr: consuming SecretBytes
+    ) {
         self.d = d
         self.ai = ai
         self.ar = ar
@@ -92,7 +94,9 @@ package enum KeySchedule {
     }
 
     /// The keys of a first IKE SA: SKEYSEED = prf(Ni | Nr, g^ir). RFC 7296 section 2.14.
-    package static func initial(suite: IKESuite, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys {
+    package static func initial(suite: IKESuite, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError)
+        -> IKEKeys
+    {
         let nonces = initiatorNonce + responderNonce
         let seed = try prf(suite.prf, key: nonces.span, data: sharedSecret.span)
         return try keys(suite: suite, seed: seed, nonces: nonces, initiatorSPI: initiatorSPI, responderSPI: responderSPI)
@@ -100,7 +104,10 @@ package enum KeySchedule {
 
     /// The keys of a rekeyed IKE SA: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), computed with the old SA's PRF; the rest
     /// with the new one's. RFC 7296 section 2.18.
-    package static func rekeyed(suite: IKESuite, oldPRF: any PRFAlgorithm, oldD: borrowing SecretBytes, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI, responderSPI: IKESPI) throws(CryptoError) -> IKEKeys {
+    package static func rekeyed(
+        suite: IKESuite, oldPRF: any PRFAlgorithm, oldD: borrowing SecretBytes, sharedSecret: borrowing SecretBytes, initiatorNonce: [UInt8], responderNonce: [UInt8], initiatorSPI: IKESPI,
+        responderSPI: IKESPI
+    ) throws(CryptoError) -> IKEKeys {
         let nonces = initiatorNonce + responderNonce
         let data = joined(sharedSecret.span, nonces.span)
         let seed = try prf(oldPRF, key: oldD.span, data: data.span)
@@ -108,7 +115,9 @@ package enum KeySchedule {
     }
 
     /// KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr), `count` bytes. RFC 7296 section 2.17. The secret in the box stays there.
-    package static func childKeyMaterial(prf: any PRFAlgorithm, d: borrowing SecretBytes, sharedSecret: SecretBox?, initiatorNonce: [UInt8], responderNonce: [UInt8], count: Int) throws(CryptoError) -> SecretBytes {
+    package static func childKeyMaterial(prf: any PRFAlgorithm, d: borrowing SecretBytes, sharedSecret: SecretBox?, initiatorNonce: [UInt8], responderNonce: [UInt8], count: Int) throws(CryptoError)
+        -> SecretBytes
+    {
         let nonces = initiatorNonce + responderNonce
         guard let sharedSecret else { return try prfPlus(prf, key: d.span, seed: nonces.span, count: count) }
         let seed: SecretBytes? = sharedSecret.withSecret { secret in joined(secret.span, nonces.span) }

@@ -8,8 +8,12 @@ import PluginABI
 /// One key of an AEAD, in one direction. `nonce`, `tag` and the key have the sizes of the table.
 open class AEADContext {
     public init() {}
-    open func seal(nonce: UnsafePointer<UInt8>, aad: UnsafePointer<UInt8>?, aadSize: Int, text: UnsafeMutablePointer<UInt8>, textSize: Int, tag: UnsafeMutablePointer<UInt8>) -> martlet_status { MARTLET_E_UNSUPPORTED }
-    open func open(nonce: UnsafePointer<UInt8>, aad: UnsafePointer<UInt8>?, aadSize: Int, text: UnsafeMutablePointer<UInt8>, textSize: Int, tag: UnsafePointer<UInt8>) -> martlet_status { MARTLET_E_UNSUPPORTED }
+    open func seal(nonce: UnsafePointer<UInt8>, aad: UnsafePointer<UInt8>?, aadSize: Int, text: UnsafeMutablePointer<UInt8>, textSize: Int, tag: UnsafeMutablePointer<UInt8>) -> martlet_status {
+        MARTLET_E_UNSUPPORTED
+    }
+    open func open(nonce: UnsafePointer<UInt8>, aad: UnsafePointer<UInt8>?, aadSize: Int, text: UnsafeMutablePointer<UInt8>, textSize: Int, tag: UnsafePointer<UInt8>) -> martlet_status {
+        MARTLET_E_UNSUPPORTED
+    }
 }
 
 /// One key of a block cipher in CBC mode, in one direction.

@@ -12,7 +12,8 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
 
 @Suite struct ConfigurationSyntaxTests {
     @Test func valuesAreWordsAndStringsUpToTheEndOfTheLine() {
-        let parsed = tree(["m.conf": #"""
+        let parsed = tree([
+            "m.conf": #"""
             a = plain
             b = two   words	and tabs   # a comment
             c = "quoted # with } marks" and more
@@ -22,7 +23,8 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
             f = ""
             g = x { y = %any:500 z }
             h {k=v}i=w
-            """#])
+            """#
+        ])
         #expect(messages(parsed) == ["m.conf:8:24: error: this '}' closes nothing"])
         func text(_ name: String) -> String? { parsed.root.value(name)?.text }
         #expect(text("a") == "plain")
@@ -82,14 +84,15 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
 
 @Suite struct ConfigurationIncludeTests {
     @Test func patternsAreRelativeToTheirFileAndSorted() {
-        let parsed = tree([
-            "etc/m.conf": "s {\n  order = main\n  include conf.d/*.conf\n}\n",
-            "etc/conf.d/20.conf": "order = twenty\nlast = 20",
-            "etc/conf.d/10.conf": "order = ten\ninclude more/x.conf # nested",
-            "etc/conf.d/more/x.conf": "deep = yes",
-            "etc/conf.d/.hidden.conf": "hidden = yes",
-            "etc/conf.d/30.conf.bak": "backup = yes",
-        ], "etc/m.conf")
+        let parsed = tree(
+            [
+                "etc/m.conf": "s {\n  order = main\n  include conf.d/*.conf\n}\n",
+                "etc/conf.d/20.conf": "order = twenty\nlast = 20",
+                "etc/conf.d/10.conf": "order = ten\ninclude more/x.conf # nested",
+                "etc/conf.d/more/x.conf": "deep = yes",
+                "etc/conf.d/.hidden.conf": "hidden = yes",
+                "etc/conf.d/30.conf.bak": "backup = yes",
+            ], "etc/m.conf")
         #expect(messages(parsed) == [])
         let section = parsed.root.section("s")
         #expect(section?.value("order")?.text == "twenty")
@@ -151,7 +154,8 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
     }
 
     @Test func ownValuesComeFirstThenReferencesFromLeftToRight() throws {
-        let (tree, messages) = resolve("""
+        let (tree, messages) = resolve(
+            """
             a { x = a
              y = a
              z = a
@@ -180,7 +184,8 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
 
     /// The example of strongswan.conf(5), "Referencing other sections".
     @Test func referencesReachThroughReferences() {
-        let (tree, messages) = resolve("""
+        let (tree, messages) = resolve(
+            """
             conn-defaults { p = conn }
             eap-defaults { p = eap
              q = eap }

@@ -39,19 +39,21 @@ import Testing
 @Suite struct ConfigurationIdentityTests {
     private static func exact(_ kind: Identification.Kind, _ text: String) -> IdentityPattern { .exactly(Identification(kind: kind, data: Array(text.utf8))) }
 
-    @Test(arguments: [
-        ("%any", .any), ("192.0.2.1", .exactly(Identification(kind: .ipv4, data: [192, 0, 2, 1]))),
-        ("2001:db8::1", .exactly(Identification(kind: .ipv6, data: [0x20, 1, 0xd, 0xb8] + [UInt8](repeating: 0, count: 11) + [1]))),
-        ("@gw.example.org", exact(.fqdn, "gw.example.org")), ("gw.example.org", exact(.fqdn, "gw.example.org")), ("carol", exact(.fqdn, "carol")),
-        ("carol@example.org", exact(.rfc822, "carol@example.org")), ("@@carol@example.org", exact(.rfc822, "carol@example.org")),
-        ("@#00fe", .exactly(Identification(kind: .keyID, data: [0, 0xfe]))), ("keyid:branch 7", exact(.keyID, "branch 7")),
-        ("keyid:#0a0b", .exactly(Identification(kind: .keyID, data: [10, 11]))), ("fqdn:192.0.2.1", exact(.fqdn, "192.0.2.1")),
-        ("dns:a.example", exact(.fqdn, "a.example")), ("email:x@y", exact(.rfc822, "x@y")), ("rfc822:x", exact(.rfc822, "x")),
-        ("userfqdn:x@y", exact(.rfc822, "x@y")), ("ipv4:10.0.0.1", .exactly(Identification(kind: .ipv4, data: [10, 0, 0, 1]))),
-        ("ipv4:#0a000001", .exactly(Identification(kind: .ipv4, data: [10, 0, 0, 1]))),
-        ("*.example.org", .suffix(.fqdn, Array(".example.org".utf8))), ("*@example.org", .suffix(.rfc822, Array("@example.org".utf8))),
-        ("@*.example.org", .suffix(.fqdn, Array(".example.org".utf8))), ("keyid:*", exact(.keyID, "*")),
-    ] as [(String, IdentityPattern)]) func identities(text: String, expected: IdentityPattern) throws {
+    @Test(
+        arguments: [
+            ("%any", .any), ("192.0.2.1", .exactly(Identification(kind: .ipv4, data: [192, 0, 2, 1]))),
+            ("2001:db8::1", .exactly(Identification(kind: .ipv6, data: [0x20, 1, 0xd, 0xb8] + [UInt8](repeating: 0, count: 11) + [1]))),
+            ("@gw.example.org", exact(.fqdn, "gw.example.org")), ("gw.example.org", exact(.fqdn, "gw.example.org")), ("carol", exact(.fqdn, "carol")),
+            ("carol@example.org", exact(.rfc822, "carol@example.org")), ("@@carol@example.org", exact(.rfc822, "carol@example.org")),
+            ("@#00fe", .exactly(Identification(kind: .keyID, data: [0, 0xfe]))), ("keyid:branch 7", exact(.keyID, "branch 7")),
+            ("keyid:#0a0b", .exactly(Identification(kind: .keyID, data: [10, 11]))), ("fqdn:192.0.2.1", exact(.fqdn, "192.0.2.1")),
+            ("dns:a.example", exact(.fqdn, "a.example")), ("email:x@y", exact(.rfc822, "x@y")), ("rfc822:x", exact(.rfc822, "x")),
+            ("userfqdn:x@y", exact(.rfc822, "x@y")), ("ipv4:10.0.0.1", .exactly(Identification(kind: .ipv4, data: [10, 0, 0, 1]))),
+            ("ipv4:#0a000001", .exactly(Identification(kind: .ipv4, data: [10, 0, 0, 1]))),
+            ("*.example.org", .suffix(.fqdn, Array(".example.org".utf8))), ("*@example.org", .suffix(.rfc822, Array("@example.org".utf8))),
+            ("@*.example.org", .suffix(.fqdn, Array(".example.org".utf8))), ("keyid:*", exact(.keyID, "*")),
+        ] as [(String, IdentityPattern)]) func identities(text: String, expected: IdentityPattern) throws
+    {
         #expect(try IdentityPattern(configured: text) == expected)
     }
 
@@ -107,7 +109,8 @@ import Testing
 @Suite struct ConfigurationDefaultTests {
     /// swanctl.conf(5) of strongSwan 5.9.8 names these defaults. The replay window is 64 instead of 32.
     @Test func connectionsAndChildrenHaveSwanctlsDefaults() throws {
-        let result = load("""
+        let result = load(
+            """
             connections { c { local { auth = psk }
             remote { auth = psk }
             children { k { } } } }
@@ -125,20 +128,23 @@ import Testing
         #expect(child.localTS == [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)] && child.remoteTS == child.localTS)
         #expect(child.lifetime == Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360)))
         #expect(child.startAction == .none && child.closeAction == .none && child.dpdAction == .none && child.replayWindow == 64)
-        #expect(connection.proposals.map(\.description) == [
-            "IKE:AES_GCM_16_256/AES_GCM_16_128/CHACHA20_POLY1305/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_384/PRF_HMAC_SHA2_512/CURVE_25519/ECP_256/ECP_384/ECP_521/MODP_3072/MODP_4096/MODP_2048",
-            "IKE:AES_CBC_256/AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_384_192/HMAC_SHA2_512_256/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_384/PRF_HMAC_SHA2_512/CURVE_25519/ECP_256/ECP_384/ECP_521/MODP_3072/MODP_4096/MODP_2048",
-        ])
-        #expect(child.proposals.map(\.description) == [
-            "ESP:AES_GCM_16_256/AES_GCM_16_128/CHACHA20_POLY1305/NO_EXT_SEQ",
-            "ESP:AES_CBC_256/AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_384_192/HMAC_SHA2_512_256/NO_EXT_SEQ",
-        ])
+        #expect(
+            connection.proposals.map(\.description) == [
+                "IKE:AES_GCM_16_256/AES_GCM_16_128/CHACHA20_POLY1305/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_384/PRF_HMAC_SHA2_512/CURVE_25519/ECP_256/ECP_384/ECP_521/MODP_3072/MODP_4096/MODP_2048",
+                "IKE:AES_CBC_256/AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_384_192/HMAC_SHA2_512_256/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_384/PRF_HMAC_SHA2_512/CURVE_25519/ECP_256/ECP_384/ECP_521/MODP_3072/MODP_4096/MODP_2048",
+            ])
+        #expect(
+            child.proposals.map(\.description) == [
+                "ESP:AES_GCM_16_256/AES_GCM_16_128/CHACHA20_POLY1305/NO_EXT_SEQ",
+                "ESP:AES_CBC_256/AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_384_192/HMAC_SHA2_512_256/NO_EXT_SEQ",
+            ])
         #expect(connection.proposals.map(\.number) == [1, 2])
     }
 
     @Test func lifetimesFollowFromEachOther() throws {
-        let result = load(site(
-            connection: "rekey_time = 100m\nover_time = 1m", child: "rekey_time = 10m\nrekey_bytes = 1000\nrekey_packets = 500\nlife_packets = 600\nrand_packets = 7"))
+        let result = load(
+            site(
+                connection: "rekey_time = 100m\nover_time = 1m", child: "rekey_time = 10m\nrekey_bytes = 1000\nrekey_packets = 500\nlife_packets = 600\nrand_packets = 7"))
         let connection = try #require(result.configuration?.connection(named: "site"))
         #expect(connection.lifetime == Lifetime(rekeyTime: .seconds(6000), lifeTime: .seconds(6060), randTime: .seconds(60)))
         let lifetime = try #require(connection.child(named: "net")?.lifetime)
@@ -158,18 +164,21 @@ import Testing
     }
 
     @Test func proposalsAreCompleted() throws {
-        let result = load(site(
-            connection: "proposals = aes256gcm16-sha384-ecp384, aes128-sha256-sha512-modp2048",
-            child: "esp_proposals = aes256gcm16-esn-noesn-x25519, aes256-sha256, chacha20poly1305"))
+        let result = load(
+            site(
+                connection: "proposals = aes256gcm16-sha384-ecp384, aes128-sha256-sha512-modp2048",
+                child: "esp_proposals = aes256gcm16-esn-noesn-x25519, aes256-sha256, chacha20poly1305"))
         #expect(result.diagnostics == [])
         let connection = try #require(result.configuration?.connections.first)
-        #expect(connection.proposals.map(\.description) == [
-            "IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384",
-            "IKE:AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_512_256/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_512/MODP_2048",
-        ])
-        #expect(connection.children[0].proposals.map(\.description) == [
-            "ESP:AES_GCM_16_256/CURVE_25519/EXT_SEQ/NO_EXT_SEQ", "ESP:AES_CBC_256/HMAC_SHA2_256_128/NO_EXT_SEQ", "ESP:CHACHA20_POLY1305/NO_EXT_SEQ",
-        ])
+        #expect(
+            connection.proposals.map(\.description) == [
+                "IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384",
+                "IKE:AES_CBC_128/HMAC_SHA2_256_128/HMAC_SHA2_512_256/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_512/MODP_2048",
+            ])
+        #expect(
+            connection.children[0].proposals.map(\.description) == [
+                "ESP:AES_GCM_16_256/CURVE_25519/EXT_SEQ/NO_EXT_SEQ", "ESP:AES_CBC_256/HMAC_SHA2_256_128/NO_EXT_SEQ", "ESP:CHACHA20_POLY1305/NO_EXT_SEQ",
+            ])
         #expect(connection.children[0].proposals.map(\.number) == [1, 2, 3])
     }
 
@@ -180,10 +189,11 @@ import Testing
         #expect(connection.proposals.map(\.description) == ["IKE:AES_CBC_128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048"])
         let none = load(MemoryFiles(["m.conf": site()]), serves: { _ in false })
         #expect(none.configuration == nil)
-        #expect(none.errors.map(\.message) == [
-            "no default proposal of 'proposals' can be served by a loaded plugin: load a crypto plugin",
-            "no default proposal of 'esp_proposals' can be served by a loaded plugin: load a crypto plugin",
-        ])
+        #expect(
+            none.errors.map(\.message) == [
+                "no default proposal of 'proposals' can be served by a loaded plugin: load a crypto plugin",
+                "no default proposal of 'esp_proposals' can be served by a loaded plugin: load a crypto plugin",
+            ])
     }
 
     @Test func aConnectionsProviderIsAskedForItsTransforms() throws {
@@ -202,7 +212,8 @@ import Testing
     }
 
     @Test func gatewaySettingsAreRead() throws {
-        let files = MemoryFiles(["etc/m.conf": """
+        let files = MemoryFiles([
+            "etc/m.conf": """
             gateway { listen = 192.0.2.1, 2001:db8::1
             port = 1500
             control = run/vici.sock
@@ -218,7 +229,8 @@ import Testing
             gcrypt { load = no
             priority = 5 }
             ldap { server { uri = x } } }
-            """])
+            """
+        ])
         let configuration = try #require(load(files, "etc/m.conf").configuration)
         let gateway = configuration.gateway
         #expect(gateway.listen.map(\.description) == ["192.0.2.1", "2001:db8::1"])
@@ -247,7 +259,8 @@ import Testing
     }
 
     @Test func bothIdentitiesBeatOneBeatsNone() throws {
-        let all = try secrets("""
+        let all = try secrets(
+            """
             ike-any { secret = "0123456789abcdef" }
             ike-one { id = @west
             secret = "0123456789abcdef" }
@@ -311,7 +324,8 @@ import Testing
 
     @Test func ourAddressStandsInForAMissingIdentity() {
         func result(_ id: String) -> ConfigurationResult {
-            load("""
+            load(
+                """
                 connections { c { local_addrs = 192.0.2.1
                 local { auth = psk }
                 remote { auth = psk
@@ -381,8 +395,9 @@ import Testing
         }
         let child = try #require(result("none").configuration?.connections.first?.children.first)
         #expect(child.localTS.count == 2)
-        #expect(result("strat").diagnostics.map(\.description) == [
-            "vici:1:1: error: 'start_action' is one of none, start, trap, not 'strat'; did you mean 'start'?"
-        ])
+        #expect(
+            result("strat").diagnostics.map(\.description) == [
+                "vici:1:1: error: 'start_action' is one of none, start, trap, not 'strat'; did you mean 'start'?"
+            ])
     }
 }

@@ -7,7 +7,9 @@ import TestSupport
 
 @Suite struct Failures {
     /// The initiator's failure and the responder's, after a try that must fail.
-    private func attempt(_ seed: UInt64, prepare: (World, Node, Node) -> Void = { _, _, _ in }, change: (inout Connection, Bool) -> Void = { _, _ in }) throws -> (Failure, [Failure], World, Node, Node) {
+    private func attempt(_ seed: UInt64, prepare: (World, Node, Node) -> Void = { _, _, _ in }, change: (inout Connection, Bool) -> Void = { _, _ in }) throws -> (
+        Failure, [Failure], World, Node, Node
+    ) {
         let (world, east, west) = Fixtures.pair(seed: seed, change)
         prepare(world, east, west)
         Fixtures.initiate(world, east, west)
@@ -23,9 +25,11 @@ import TestSupport
     private struct Unexpected: Error {}
 
     @Test func noCommonProposal() throws {
-        let (failure, theirs, _, _, _) = try attempt(10, change: { connection, east in
-            if !east { connection.proposals = [Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(128), .prfHMACSHA384, .curve25519])] }
-        })
+        let (failure, theirs, _, _, _) = try attempt(
+            10,
+            change: { connection, east in
+                if !east { connection.proposals = [Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(128), .prfHMACSHA384, .curve25519])] }
+            })
         #expect(failure.code == .noCommonProposal)
         let other = try #require(theirs.first)
         #expect(other.code == .noCommonProposal)
@@ -41,9 +45,11 @@ import TestSupport
     }
 
     @Test func unknownIdentity() throws {
-        let (failure, theirs, _, _, _) = try attempt(12, change: { connection, east in
-            if !east { connection.remote.identity = .exactly(Fixtures.identity("north.example")) }
-        })
+        let (failure, theirs, _, _, _) = try attempt(
+            12,
+            change: { connection, east in
+                if !east { connection.remote.identity = .exactly(Fixtures.identity("north.example")) }
+            })
         #expect(failure.code == .authenticationFailed)
         #expect(theirs.map(\.code) == [.unknownIdentity])
         let text = try #require(theirs.first?.evidence.joined())
@@ -52,24 +58,30 @@ import TestSupport
     }
 
     @Test func theResponderIsNotWhoWeExpect() throws {
-        let (failure, _, _, _, _) = try attempt(13, change: { connection, east in
-            if east { connection.remote.identity = .suffix(.fqdn, Array(".other.example".utf8)) }
-        })
+        let (failure, _, _, _, _) = try attempt(
+            13,
+            change: { connection, east in
+                if east { connection.remote.identity = .suffix(.fqdn, Array(".other.example".utf8)) }
+            })
         #expect(failure.code == .unknownIdentity)
     }
 
     @Test func selectorsUnacceptable() throws {
-        let (failure, theirs, _, _, _) = try attempt(14, change: { connection, east in
-            if !east { connection.children[0].localTS = [.fixed(Fixtures.network(9))] }
-        })
+        let (failure, theirs, _, _, _) = try attempt(
+            14,
+            change: { connection, east in
+                if !east { connection.children[0].localTS = [.fixed(Fixtures.network(9))] }
+            })
         #expect(failure.code == .trafficSelectorsUnacceptable)
         #expect(theirs.map(\.code).contains(.trafficSelectorsUnacceptable))
     }
 
     @Test func noCommonESPProposal() throws {
-        let (failure, theirs, _, _, _) = try attempt(15, change: { connection, east in
-            if !east { connection.children[0].proposals = [Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(128), .noExtendedSequenceNumbers])] }
-        })
+        let (failure, theirs, _, _, _) = try attempt(
+            15,
+            change: { connection, east in
+                if !east { connection.children[0].proposals = [Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(128), .noExtendedSequenceNumbers])] }
+            })
         #expect(failure.code == .noCommonProposal)
         #expect(theirs.map(\.code).contains(.noCommonProposal))
     }
@@ -82,9 +94,11 @@ import TestSupport
     }
 
     @Test func noConnectionForTheAddress() throws {
-        let (failure, theirs, _, _, _) = try attempt(17, change: { connection, east in
-            if !east { connection.remoteAddresses = [.range(IPAddress(v4: 1), IPAddress(v4: 2))] }
-        })
+        let (failure, theirs, _, _, _) = try attempt(
+            17,
+            change: { connection, east in
+                if !east { connection.remoteAddresses = [.range(IPAddress(v4: 1), IPAddress(v4: 2))] }
+            })
         #expect(failure.code == .noCommonProposal)
         #expect(theirs.map(\.code) == [.noConnection])
     }

@@ -169,7 +169,9 @@ import TestSupport
     }
 
     @Test func aTunnelThatTheOperatorClosesDoesNotComeBackWhenThePeerIsDead() throws {
-        let target = Target { $0.children[0].dpdAction = .start; $0.dpdDelay = .seconds(10) }
+        let target = Target {
+            $0.children[0].dpdAction = .start; $0.dpdDelay = .seconds(10)
+        }
         let peer = try HostilePeer()
         try peer.connect(target)
         target.pass(.seconds(15))

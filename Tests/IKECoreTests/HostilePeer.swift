@@ -170,13 +170,18 @@ final class HostilePeer {
     }
 
     private func deriveKeys(from message: Message) throws {
-        guard case .keyExchange(let value)? = message.payloads.first(where: { $0.type == .keyExchange }), let theirs = message.payloads.nonce else { throw Broken(what: "no KE or nonce: \(message.payloads)") }
+        guard case .keyExchange(let value)? = message.payloads.first(where: { $0.type == .keyExchange }), let theirs = message.payloads.nonce else {
+            throw Broken(what: "no KE or nonce: \(message.payloads)")
+        }
         targetNonce = theirs
         let shared = try key.agree(value.data.span)
         let made = try KeySchedule.initial(
             suite: suite, sharedSecret: shared, initiatorNonce: isInitiator ? nonce : theirs, responderNonce: isInitiator ? theirs : nonce,
             initiatorSPI: isInitiator ? spi : targetSPI, responderSPI: isInitiator ? targetSPI : spi)
-        sealer = isInitiator ? try MessageSealer(suite: suite, key: made.ei, integrityKey: made.ai, random: registry.random) : try MessageSealer(suite: suite, key: made.er, integrityKey: made.ar, random: registry.random)
+        sealer =
+            isInitiator
+            ? try MessageSealer(suite: suite, key: made.ei, integrityKey: made.ai, random: registry.random)
+            : try MessageSealer(suite: suite, key: made.er, integrityKey: made.ar, random: registry.random)
         opener = isInitiator ? try MessageOpener(suite: suite, key: made.er, integrityKey: made.ar) : try MessageOpener(suite: suite, key: made.ei, integrityKey: made.ai)
         keys = consume made
     }

@@ -94,7 +94,9 @@ import Testing
     }
 
     /// RFC 6989 section 2.3: the size, the range, the curve.
-    @Test(arguments: Built.providers, [(.ecp256, 32), (.ecp384, 48), (.ecp521, 66)] as [(Transform, Int)]) func badPointsAreRefused(_ provider: String, _ curve: (transform: Transform, size: Int)) throws {
+    @Test(arguments: Built.providers, [(.ecp256, 32), (.ecp384, 48), (.ecp521, 66)] as [(Transform, Int)]) func badPointsAreRefused(_ provider: String, _ curve: (transform: Transform, size: Int))
+        throws
+    {
         let algorithm = try #require(try Built.registry(provider).keyExchange(curve.transform))
         let key = try algorithm.generate()
         let good = try algorithm.generate().publicValue

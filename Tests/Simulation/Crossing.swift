@@ -33,13 +33,14 @@ import TestSupport
                 request += 1
                 let id = RequestID(rawValue: request)
                 let peer = node === east ? west : east
-                let event: Event? = switch network.number(0...9) {
-                case 0, 1, 2: .rekey(.child("net", connection: nil), request: id)
-                case 3, 4, 5: .rekey(.connection("site"), request: id)
-                case 6: .terminate(.child("second", connection: nil), request: id)
-                case 7, 8: node.isBehindNAT || !peer.isBehindNAT ? .initiate(connection: "site", child: "second", local: node.local, remote: peer.publicAddress, request: id) : nil
-                default: nil
-                }
+                let event: Event? =
+                    switch network.number(0...9) {
+                    case 0, 1, 2: .rekey(.child("net", connection: nil), request: id)
+                    case 3, 4, 5: .rekey(.connection("site"), request: id)
+                    case 6: .terminate(.child("second", connection: nil), request: id)
+                    case 7, 8: node.isBehindNAT || !peer.isBehindNAT ? .initiate(connection: "site", child: "second", local: node.local, remote: peer.publicAddress, request: id) : nil
+                    default: nil
+                    }
                 if let event {
                     asked.append(request)
                     network.schedule(event, for: node, after: network.number(0...30))

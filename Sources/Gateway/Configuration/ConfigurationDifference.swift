@@ -50,9 +50,10 @@ extension SharedSecrets {
     /// Whether both hold the same secrets for the identities that a connection allows.
     fileprivate func serve(_ connection: Connection, as other: SharedSecrets) -> Bool {
         func candidates(_ secrets: SharedSecrets) -> SharedSecrets {
-            SharedSecrets(secrets.all.filter { secret in
-                secret.identities.isEmpty || secret.identities.contains { $0.overlaps(connection.local.identity) || $0.overlaps(connection.remote.identity) }
-            })
+            SharedSecrets(
+                secrets.all.filter { secret in
+                    secret.identities.isEmpty || secret.identities.contains { $0.overlaps(connection.local.identity) || $0.overlaps(connection.remote.identity) }
+                })
         }
         return candidates(self).areSame(as: candidates(other))
     }

@@ -319,7 +319,8 @@ private func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || by
 private func isNameByte(_ byte: UInt8) -> Bool {
     switch byte {
     case 0...0x20, 0x7f, UInt8(ascii: "#"), UInt8(ascii: "{"), UInt8(ascii: "}"), UInt8(ascii: ":"), UInt8(ascii: "."), UInt8(ascii: ","),
-        UInt8(ascii: "="), UInt8(ascii: "\""): false
+        UInt8(ascii: "="), UInt8(ascii: "\""):
+        false
     default: true
     }
 }

@@ -54,9 +54,11 @@ struct ConnectionBuilder {
         }
         let builder = ChildBuilder(capabilities: capabilities, provider: provider)
         connection.children = children.map { builder.build($0, &diagnostics) }
-        if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }), let child = children.first(where: { child in
-            connection.child(named: child.name)?.startAction == .start
-        }) {
+        if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }),
+            let child = children.first(where: { child in
+                connection.child(named: child.name)?.startAction == .start
+            })
+        {
             diagnostics.error(
                 at: SectionReader(section: child).position("start_action"),
                 "'start_action = start' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name")

@@ -42,7 +42,8 @@ enum SchemaTable {
 
             SchemaKey("vips", .list, .restricts("virtual addresses are not there yet")),
             SchemaKey("pools", .list, .restricts("virtual addresses are not there yet")),
-            SchemaKey("childless", .choice(["allow", "prefer", "force", "never"]), .restricts("childless initiation (RFC 6023) is not there yet, write childless = never"), inert: ["allow", "never"]),
+            SchemaKey(
+                "childless", .choice(["allow", "prefer", "force", "never"]), .restricts("childless initiation (RFC 6023) is not there yet, write childless = never"), inert: ["allow", "never"]),
             SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
             SchemaKey("ppk_required", .boolean, .restricts("postquantum preshared keys (RFC 8784) are not there yet"), inert: ["no"]),
             SchemaKey("reauth_time", .time, .restricts("a peer would stay longer than its credentials are looked at; rekey_time renews the keys"), inert: ["0", "0s"]),

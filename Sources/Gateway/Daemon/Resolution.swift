@@ -24,7 +24,8 @@ enum Resolution {
                         .notConfigured, "The connection \(connection.name) has no address to connect to",
                         evidence: ["remote_addrs is %any or a range: the other end has to begin"], advice: ["write remote_addrs = ADDRESS or a host's name"]))
             }
-            return .failure(Failure(.noAnswer, "No address of the peer is known", evidence: problems, advice: ["check remote_addrs of the connection \(connection.name), and name resolution on this host"]))
+            return .failure(
+                Failure(.noAnswer, "No address of the peer is known", evidence: problems, advice: ["check remote_addrs of the connection \(connection.name), and name resolution on this host"]))
         }
         var locals: [IPAddress]? = []
         for pattern in connection.localAddresses {

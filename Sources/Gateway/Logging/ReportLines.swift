@@ -14,7 +14,8 @@ enum ReportLines {
         case .ikeSAEstablished(let sa):
             line(
                 .info, "IKE", sa,
-                "IKE SA established: \(sa.local) \(name(sa.localIdentity)) ... \(sa.remote) \(name(sa.remoteIdentity)), \(algorithms(sa.transforms)), SPIs \(sa.initiatorSPI)_i \(sa.responderSPI)_r\(nat(sa))")
+                "IKE SA established: \(sa.local) \(name(sa.localIdentity)) ... \(sa.remote) \(name(sa.remoteIdentity)), \(algorithms(sa.transforms)), SPIs \(sa.initiatorSPI)_i \(sa.responderSPI)_r\(nat(sa))"
+            )
         case .ikeSARekeyed(let previous, let current):
             line(.info, "IKE", current, "IKE SA rekeyed, it was #\(previous.id.rawValue): \(algorithms(current.transforms)), SPIs \(current.initiatorSPI)_i \(current.responderSPI)_r")
         case .ikeSAClosed(let sa, let reason):

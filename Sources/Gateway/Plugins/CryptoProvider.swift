@@ -62,7 +62,9 @@ struct CryptoProvider: @unchecked Sendable {
                     let (provider, label, log) = (name, String(cString: table.pointee.name), log)
                     keyExchanges.append(DeferredTest(algorithm) { reason in log(.error, Self.line(provider, label, "key exchange", reason)) })
                     names[algorithm.transform] = label
-                } else if settle(table, "key exchange", algorithm.transform, SelfTest.failure(of: algorithm)) { keyExchanges.append(algorithm) }
+                } else if settle(table, "key exchange", algorithm.transform, SelfTest.failure(of: algorithm)) {
+                    keyExchanges.append(algorithm)
+                }
             case MARTLET_RANDOM.rawValue:
                 let algorithm = try PluginRandom(raw.assumingMemoryBound(to: martlet_random.self))
                 if settle(table, "random", nil, SelfTest.failure(of: algorithm)) { random = random ?? algorithm }

@@ -61,7 +61,9 @@ final class PluginHost: Sendable {
     }
 
     /// The table for a plugin and its owner.
-    static func make(name: String, version: String, directory: PluginDirectory, services: any PluginServices, settings: [String: String], log: @escaping PluginLog) -> (PluginHost, UnsafePointer<martlet_host>)? {
+    static func make(name: String, version: String, directory: PluginDirectory, services: any PluginServices, settings: [String: String], log: @escaping PluginLog) -> (
+        PluginHost, UnsafePointer<martlet_host>
+    )? {
         guard let version = strdup(version) else { return nil }
         let owner = PluginHost(name: name, directory: directory, services: services, settings: settings, log: log)
         let table = UnsafeMutablePointer<martlet_host>.allocate(capacity: 1)

@@ -92,10 +92,12 @@ package final class Shard: @unchecked Sendable {
         guard deadline != timer?.at else { return }
         if let timer { loop.cancel(timer.id) }
         timer = deadline.map { at in
-            (loop.arm(at: at) { [unowned self] in
-                timer = nil
-                handle(.deadlineReached)
-            }, at)
+            (
+                loop.arm(at: at) { [unowned self] in
+                    timer = nil
+                    handle(.deadlineReached)
+                }, at
+            )
         }
     }
 }

@@ -166,7 +166,9 @@ extension Established {
             }
         }
         // A list may be empty because none of its selectors is of a kind that we know: then nothing below fits.
-        guard let theirs = offeredTheirs, let ours = offeredOurs, !proposals.isEmpty else { throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa)) }
+        guard let theirs = offeredTheirs, let ours = offeredOurs, !proposals.isEmpty else {
+            throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa))
+        }
         struct Fit {
             let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], complete: Bool
         }
@@ -181,7 +183,9 @@ extension Established {
             guard let chosen = Negotiation.choose(configured: fit.policy.proposals, offered: proposals, protocolID: .esp, keyExchangeSent: sent, withoutKeyExchange: withoutKeyExchange),
                 let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255
             else { continue }
-            return (ChildOffer(fit.policy, sa: sa, withoutKeyExchange: withoutKeyExchange), ChildOffer.Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: fit.localTS, remoteTS: fit.remoteTS))
+            return (
+                ChildOffer(fit.policy, sa: sa, withoutKeyExchange: withoutKeyExchange), ChildOffer.Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: fit.localTS, remoteTS: fit.remoteTS)
+            )
         }
         throw ChildRefusal(Notify(.noProposalChosen), .noCommonESPProposal(offered: proposals, policies: fits.map(\.policy), sa))
     }

@@ -199,7 +199,9 @@ extension Established {
     /// RFC 7296 section 2.25.1: the peer no longer has the child that we rekey: drop it, and begin anew.
     private func childNotFound(_ creation: ChildCreation) {
         context.releaseInboundSPI(creation.offer.inboundSPI)
-        guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
+        guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else {
+            return answer(creation.requests, .success("the child was replaced meanwhile"))
+        }
         children.removeAll { $0.id == old.id }
         drop(old)
         enqueue(.createChild(creation.offer.policy, creation.requests))
@@ -250,8 +252,9 @@ extension Established {
     func install(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement, reqid: UInt32?, nonces: (initiator: [UInt8], responder: [UInt8]), secret: SecretBox?, asInitiator: Bool) -> ChildSA? {
         guard let lengths = sa.registry.espKeyLengths(agreement.chosen), let encryption = agreement.chosen.transform(.encryption) else { return nil }
         let count = 2 * (lengths.encryption + lengths.integrity)
-        guard let material = try? KeySchedule.childKeyMaterial(
-            prf: channel.suite.prf, d: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder, count: count)
+        guard
+            let material = try? KeySchedule.childKeyMaterial(
+                prf: channel.suite.prf, d: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder, count: count)
         else { return nil }
         //= RFC 7296 §2.17: first the keys for packets from the initiator; encryption before integrity.
         let half = lengths.encryption + lengths.integrity
@@ -271,7 +274,9 @@ extension Established {
         }
         if life.lifeTime > .zero { child.expiresAt = now + life.lifeTime }
         children.append(child)
-        context.exportKeys(child, sa, encryption: encryption, integrity: agreement.chosen.transform(.integrity), asInitiator ? (responderKey, responderIntegrity) : (initiatorKey, initiatorIntegrity), asInitiator ? (initiatorKey, initiatorIntegrity) : (responderKey, responderIntegrity))
+        context.exportKeys(
+            child, sa, encryption: encryption, integrity: agreement.chosen.transform(.integrity), asInitiator ? (responderKey, responderIntegrity) : (initiatorKey, initiatorIntegrity),
+            asInitiator ? (initiatorKey, initiatorIntegrity) : (responderKey, responderIntegrity))
         context.emit(
             .installChildSA(
                 ChildSAParameters(

@@ -47,9 +47,11 @@ extension Established {
         guard case .keyGenerated(let key) = result else { return rekeyFailed(rekey, .job(result, "generating a key", sa)) }
         var rekey = rekey
         rekey.key = key
-        send(.rekeyIKE(rekey), [
-            .securityAssociation(SecurityAssociation(proposals: rekey.offered)), .nonce(rekey.nonce), .keyExchange(KeyExchange(method: rekey.method.id, data: key.publicValue)),
-        ])
+        send(
+            .rekeyIKE(rekey),
+            [
+                .securityAssociation(SecurityAssociation(proposals: rekey.offered)), .nonce(rekey.nonce), .keyExchange(KeyExchange(method: rekey.method.id, data: key.publicValue)),
+            ])
     }
 
     func ikeRekeyAnswered(_ rekey: IKERekey, _ payloads: [Payload]) {
@@ -164,9 +166,11 @@ extension Established {
         }
         context.adopt(successor)
         let chosen = Proposal(number: answer.chosen.number, protocolID: .ike, spi: spi.bytes, transforms: answer.chosen.transforms)
-        respond(.createChildSA, answer.messageID, [
-            .securityAssociation(SecurityAssociation(proposals: [chosen])), .nonce(nonce), .keyExchange(KeyExchange(method: method.id, data: publicValue)),
-        ])
+        respond(
+            .createChildSA, answer.messageID,
+            [
+                .securityAssociation(SecurityAssociation(proposals: [chosen])), .nonce(nonce), .keyExchange(KeyExchange(method: method.id, data: publicValue)),
+            ])
         switch outgoing {
         case .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _):
             // Both rekey at once: which one stays shows when the answer to ours is here.
@@ -187,7 +191,9 @@ extension Established {
 
     // MARK: The new SA
 
-    private func makeSuccessor(_ suite: IKESuite, _ chosen: Proposal, _ secret: borrowing SecretBytes, localSPI: IKESPI, peerSPI: IKESPI, nonces: (initiator: [UInt8], responder: [UInt8]), asInitiator: Bool) -> IKESA? {
+    private func makeSuccessor(
+        _ suite: IKESuite, _ chosen: Proposal, _ secret: borrowing SecretBytes, localSPI: IKESPI, peerSPI: IKESPI, nonces: (initiator: [UInt8], responder: [UInt8]), asInitiator: Bool
+    ) -> IKESA? {
         let successor = IKESA(
             context: context, connection: sa.connection, isInitiator: asInitiator, localSPI: localSPI, remoteSPI: peerSPI, local: sa.local, remote: sa.remote, marked: sa.marked)
         successor.nat = sa.nat

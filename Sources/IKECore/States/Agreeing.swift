@@ -25,7 +25,10 @@ struct Agreeing {
             sa.exportKeys(channel)
             let own = sa.connection.ownIdentity(sa.local.address)
             sa.localIdentity = own
-            let expected: Identification = if case .exactly(let identity) = sa.connection.remote.identity { identity } else { Identification(kind: sa.remote.address.family == .v4 ? .ipv4 : .ipv6, data: sa.remote.address.bytes) }
+            let expected: Identification =
+                if case .exactly(let identity) = sa.connection.remote.identity { identity } else {
+                    Identification(kind: sa.remote.address.family == .v4 ? .ipv4 : .ipv6, data: sa.remote.address.bytes)
+                }
             let ask = AuthenticationRequest(
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: expected, prf: suite.prf,
                 message: request, nonce: responderNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: true))

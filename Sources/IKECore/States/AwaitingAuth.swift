@@ -41,7 +41,8 @@ struct AwaitingAuth {
             case .authentication(let value): authentication = value
             case .notify(let notify) where notify.type == .initialContact: sa.initialContact = true
             case .unknown(let type, critical: true, _):
-                return refuse(sa, &window, .badAnswer("its IKE_AUTH request has a critical payload of the unknown type \(type.rawValue)", sa), Notify(.unsupportedCriticalPayload, data: [type.rawValue]))
+                return refuse(
+                    sa, &window, .badAnswer("its IKE_AUTH request has a critical payload of the unknown type \(type.rawValue)", sa), Notify(.unsupportedCriticalPayload, data: [type.rawValue]))
             default: break
             }
         }

@@ -25,7 +25,9 @@ struct Closed {
         let payloads: [Payload] = [.notify(Notify(.authenticationFailed)), .delete(Delete(protocolID: .ike))]
         guard let bytes = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
         sa.transmit(bytes)
-        return .closed(Closed(window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
+        return .closed(
+            Closed(
+                window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
     }
 
     var nextDeadline: Instant { min(until, retransmission?.deadline ?? until) }

@@ -16,7 +16,9 @@ struct GeneratingKey {
     /// Starts the initiation, or starts it over with another key exchange method.
     static func begin(_ sa: IKESA, _ work: Initiation, method: Transform? = nil, cookie: [UInt8]? = nil, detours: Int = 0) -> State {
         guard let transform = method ?? sa.connection.proposals.keyExchangeMethods.first, let algorithm = sa.registry.keyExchange(transform) else {
-            work.fail(Failure(.internalError, "No loaded plugin provides a key exchange method of connection \(sa.connection.name)", advice: ["Load a crypto plugin that does, or change `proposals`."]), sa, retry: false)
+            work.fail(
+                Failure(.internalError, "No loaded plugin provides a key exchange method of connection \(sa.connection.name)", advice: ["Load a crypto plugin that does, or change `proposals`."]), sa,
+                retry: false)
             return .dead
         }
         var work = work

@@ -44,11 +44,12 @@ struct InitSent {
             case .securityAssociation(let value): securityAssociation = value
             case .keyExchange(let value): keyExchange = value
             case .nonce(let value): nonce = value
-            case .notify(let notify) where notify.type == .cookie: return detour(sa) { retry in
-                //= RFC 7296 §2.6: 1 to 64 bytes.
-                guard (1...64).contains(notify.data.count) else { return .initSent(self) }
-                return InitSent.send(sa, work, key: key, method: method, cookie: notify.data, detours: retry)
-            }
+            case .notify(let notify) where notify.type == .cookie:
+                return detour(sa) { retry in
+                    //= RFC 7296 §2.6: 1 to 64 bytes.
+                    guard (1...64).contains(notify.data.count) else { return .initSent(self) }
+                    return InitSent.send(sa, work, key: key, method: method, cookie: notify.data, detours: retry)
+                }
             case .notify(let notify) where notify.type == .invalidKEPayload: return anotherMethod(notify, sa)
             case .notify(let notify) where notify.type.isError: error = error ?? notify
             case .unknown(_, critical: true, _): return .initSent(self)

@@ -31,7 +31,9 @@ struct Initiation {
     /// Whether the job has taken too long; if so, the initiation has failed.
     func deadlineReached(_ sa: IKESA) -> Bool {
         guard deadline <= sa.now else { return false }
-        fail(Failure(.internalError, "A calculation for \(sa.connection.name) took longer than \(sa.context.limits.jobTime)", advice: ["The machine is overloaded, or a plugin hangs."]), sa, retry: true)
+        fail(
+            Failure(.internalError, "A calculation for \(sa.connection.name) took longer than \(sa.context.limits.jobTime)", advice: ["The machine is overloaded, or a plugin hangs."]), sa, retry: true
+        )
         return true
     }
 

@@ -24,6 +24,9 @@ package enum Agreement {
     }
 
     package static func describe(_ node: Node) -> String {
-        node.name + ": " + node.endpoint.status().map { sa in "\(sa.initiatorSPI)/\(sa.responderSPI) \(sa.state) [" + sa.children.map { "\($0.inboundSPI.hex)/\($0.outboundSPI.hex) \($0.state)" }.joined(separator: ", ") + "]" }.joined(separator: "; ")
+        node.name + ": "
+            + node.endpoint.status().map { sa in
+                "\(sa.initiatorSPI)/\(sa.responderSPI) \(sa.state) [" + sa.children.map { "\($0.inboundSPI.hex)/\($0.outboundSPI.hex) \($0.state)" }.joined(separator: ", ") + "]"
+            }.joined(separator: "; ")
     }
 }

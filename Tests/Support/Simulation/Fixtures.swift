@@ -37,7 +37,9 @@ package enum Fixtures {
     }
 
     /// East and west with a world between them.
-    package static func pair(seed: UInt64, faults: Faults = .none, nat: Bool = false, limits: Limits = Limits(), _ change: (inout Connection, _ east: Bool) -> Void = { _, _ in }) -> (World, Node, Node) {
+    package static func pair(seed: UInt64, faults: Faults = .none, nat: Bool = false, limits: Limits = Limits(), _ change: (inout Connection, _ east: Bool) -> Void = { _, _ in }) -> (
+        World, Node, Node
+    ) {
         let world = World(seed: seed, faults: faults)
         func node(_ east: Bool) -> Node {
             var connection = connection(east: east)

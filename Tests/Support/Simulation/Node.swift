@@ -27,7 +27,10 @@ package final class Node {
     /// What the NAT adds to a port.
     private var portShift: UInt16 = 0
 
-    package init(_ name: String, address: IPAddress, publicAddress: IPAddress? = nil, secret: [UInt8] = Array("the secret that both have".utf8), connections: [Connection], limits: Limits = Limits(), seed: UInt64) {
+    package init(
+        _ name: String, address: IPAddress, publicAddress: IPAddress? = nil, secret: [UInt8] = Array("the secret that both have".utf8), connections: [Connection], limits: Limits = Limits(),
+        seed: UInt64
+    ) {
         self.name = name
         local = SocketAddress(address: address, port: 500)
         self.publicAddress = SocketAddress(address: publicAddress ?? address, port: 500)
