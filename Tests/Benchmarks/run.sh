@@ -65,4 +65,6 @@ echo "idle daemon: $(median <"$work/memory" | awk '{ printf "%.1f", $1 / 1024 }'
 gcc -O2 -Wall -Wextra -Werror -ISources/PluginABI/include -o "$work/packets" Tests/Benchmarks/packets.c -ldl
 "$work/packets" "$bin/libmartlet-openssl.so" "$bin/libmartlet-gcrypt.so"
 
+if [ -x "$bin/SealBenchmark" ]; then "$bin/SealBenchmark"; fi
+
 python3 -B Tests/Benchmarks/throughput.py "$bin"
