@@ -16,7 +16,7 @@ package struct AuthMethod: @unchecked Sendable {
     package let name: String
     /// AUTH methods (IANA "IKEv2 Authentication Method") that it makes and takes.
     package let methods: [UInt16]
-    /// Calls that may be under way at once; nil for no limit.
+    /// Calls that may be under way at once, which the job pool sees to; nil for no limit.
     package let maximumConcurrency: Int?
     /// Immortal and constant.
     private let table: UnsafePointer<martlet_auth_method>
@@ -62,7 +62,8 @@ package struct AuthMethod: @unchecked Sendable {
         let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, secret: secret)
         let token = PendingRequests.shared.add(pending)
         pending.setToken(token)
-        let status = call(pending.table)
+        // A plugin that completes inside the call and goes on reading still reads what is there.
+        let status = withExtendedLifetime(pending) { call(pending.table) }
         guard status == MARTLET_PENDING else {
             PendingRequests.shared.remove(token)
             if let failure = Self.failure(status) { throw failure }
@@ -89,25 +90,60 @@ package struct AuthMethod: @unchecked Sendable {
     }
 }
 
+/// A lock with a condition whose waits end at a time of CLOCK_MONOTONIC.
+private final class Monitor: @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+
+    init() {
+        pthread_mutex_init(mutex, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(condition, &attributes)
+        pthread_condattr_destroy(&attributes)
+    }
+
+    deinit {
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    /// Changes what the monitor guards, and wakes who waits for it.
+    func change(_ body: () -> Void) {
+        pthread_mutex_lock(mutex)
+        body()
+        pthread_cond_broadcast(condition)
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Waits until `body` gives a value, at most until `deadline` in nanoseconds. Nil where the deadline came first.
+    func wait<T>(until deadline: UInt64, for body: () -> T?) -> T? {
+        var time = timespec(tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while true {
+            if let value = body() { return value }
+            if pthread_cond_timedwait(condition, mutex, &time) == ETIMEDOUT { return body() }
+        }
+    }
+}
+
 /// A request in the contract's form. Everything that it lends lives as long as it does.
 private final class PendingRequest: @unchecked Sendable {
     let table: UnsafeMutablePointer<martlet_auth_request>
     private let request: AuthenticationRequest
     private let secret: SecretLookUp
     private var memory: [UnsafeMutableRawPointer] = []
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let monitor = Monitor()
     private var outcome: (status: martlet_status, data: [UInt8])?
 
     init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp) {
         self.request = request
         self.secret = secret
         table = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
-        var attributes = pthread_condattr_t()
-        pthread_condattr_init(&attributes)
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(condition, &attributes)
         var kept: [UnsafeMutableRawPointer] = []
         func lent(_ bytes: [UInt8]) -> martlet_bytes {
             let copy = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
@@ -138,10 +174,6 @@ private final class PendingRequest: @unchecked Sendable {
         for piece in memory { piece.deallocate() }
         table.deinitialize(count: 1)
         table.deallocate()
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
     }
 
     func setToken(_ token: UInt64) { table.pointee.token = token }
@@ -155,22 +187,11 @@ private final class PendingRequest: @unchecked Sendable {
 
     /// The first completion counts.
     func complete(_ status: martlet_status, _ data: [UInt8]) {
-        pthread_mutex_lock(mutex)
-        if outcome == nil { outcome = (status, data) }
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
+        monitor.change { if outcome == nil { outcome = (status, data) } }
     }
 
     /// Nil where the deadline came first.
-    func wait(until deadline: UInt64) -> (status: martlet_status, data: [UInt8])? {
-        var time = timespec(tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        while outcome == nil {
-            if pthread_cond_timedwait(condition, mutex, &time) == ETIMEDOUT { break }
-        }
-        return outcome
-    }
+    func wait(until deadline: UInt64) -> (status: martlet_status, data: [UInt8])? { monitor.wait(until: deadline) { outcome } }
 }
 
 /// Requests that plugins may still complete, by token. Tokens are never used twice, so a late completion finds nothing.
