@@ -53,8 +53,8 @@ package final class JobPool: @unchecked Sendable {
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(work, nil)
         initialiseMonotonic(clock)
-        for index in 0..<count { threads.append(try Thread("job \(index)") { [unowned self] in runJobs() }) }
-        threads.append(try Thread("job clock") { [unowned self] in watchDeadlines() })
+        for index in 0..<count { threads.append(try Thread("job \(index)") { [self] in runJobs() }) }
+        threads.append(try Thread("job clock") { [self] in watchDeadlines() })
     }
 
     /// Runs `body` on one of the threads; `completion` is called once, on any thread.
