@@ -15,7 +15,7 @@ final class Context {
     private var jobOwners: [JobID: IKESPI] = [:]
     private var jobs: [IKESPI: Set<JobID>] = [:]
     private var childOwners: [ChildSAID: IKESPI] = [:]
-    private var serial: UInt64 = 0
+    private var numbers = [UInt64](repeating: 0, count: Kind.allCases.count)
 
     init(shard: UInt8, crypto: Crypto, limits: Limits) {
         self.shard = shard
@@ -65,11 +65,15 @@ final class Context {
 
     func releaseInboundSPI(_ spi: UInt32) { inboundSPIs.remove(spi) }
 
-    func newIKESAID() -> IKESAID { IKESAID(rawValue: nextNumber()) }
+    func newIKESAID() -> IKESAID { IKESAID(rawValue: next(.ikeSA)) }
 
-    private func nextNumber() -> UInt64 {
-        defer { serial += 1 }
-        return serial &* UInt64(max(limits.shards, 1)) &+ UInt64(shard) &+ 1
+    /// What is numbered, each kind from 1, so that people see small numbers.
+    private enum Kind: Int, CaseIterable { case ikeSA, child, job, reqid }
+
+    /// Unique over all shards.
+    private func next(_ kind: Kind) -> UInt64 {
+        defer { numbers[kind.rawValue] += 1 }
+        return numbers[kind.rawValue] &* UInt64(max(limits.shards, 1)) &+ UInt64(shard) &+ 1
     }
 
     // MARK: Policy instances
@@ -85,7 +89,7 @@ final class Context {
     func reqid(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) -> UInt32 {
         let instance = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS)
         if let number = reqids[instance] { return retainReqid(number) }
-        let number = UInt32(truncatingIfNeeded: nextNumber())
+        let number = UInt32(truncatingIfNeeded: next(.reqid))
         reqids[instance] = number
         reqidUses[number] = (1, instance)
         return number
@@ -107,7 +111,7 @@ final class Context {
 
     /// Starts a job whose result belongs to the SA with our SPI `owner`.
     func run(_ job: Job, for owner: IKESPI) -> JobID {
-        let id = JobID(rawValue: nextNumber())
+        let id = JobID(rawValue: next(.job))
         jobOwners[id] = owner
         jobs[owner, default: []].insert(id)
         emit(.run(id, job))
@@ -128,7 +132,7 @@ final class Context {
     var held: (jobs: Int, inboundSPIs: Int, children: Int, reqids: Int) { (jobOwners.count, inboundSPIs.count, childOwners.count, reqids.count) }
 
     func newChildID(for owner: IKESPI) -> ChildSAID {
-        let id = ChildSAID(rawValue: nextNumber())
+        let id = ChildSAID(rawValue: next(.child))
         childOwners[id] = owner
         return id
     }
