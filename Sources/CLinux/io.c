@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "io.h"
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -100,6 +102,27 @@ void martlet_process_harden(void) {
 }
 
 void martlet_process_small_heaps(void) { mallopt(M_ARENA_MAX, 2); }
+
+static int release_segments(struct dl_phdr_info *object, size_t size, void *released) {
+    (void)size;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int n = 0; n < object->dlpi_phnum; n++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[n];
+        // What may be written holds relocations and data; nothing but the file is behind the others.
+        if (segment->p_type != PT_LOAD || segment->p_flags & PF_W) continue;
+        uintptr_t start = (object->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+        uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz + page - 1) & ~(page - 1);
+        // The kernel's own page refuses, and nothing is lost by that.
+        if (end > start && madvise((void *)start, end - start, MADV_DONTNEED) == 0) *(size_t *)released += end - start;
+    }
+    return 0;
+}
+
+size_t martlet_process_release_code(void) {
+    size_t released = 0;
+    dl_iterate_phdr(release_segments, &released);
+    return released;
+}
 
 uint32_t martlet_machine_cores(void) {
     cpu_set_t set;

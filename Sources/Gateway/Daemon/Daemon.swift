@@ -71,6 +71,7 @@ package enum Daemon {
                 let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
                 log.write(.info, "DMN", "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)")
                 notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
+                martlet_process_release_code()
                 gateway.loop.post { gateway.initiateStarting() }
                 gateway.loop.run()
             } catch {
