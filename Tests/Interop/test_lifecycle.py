@@ -67,7 +67,7 @@ def test_second_instance_on_the_same_control_socket():
         second.file = a.folder / "second.conf"
         second.write(a.file.read_text().replace("gateway {", "gateway {\n port = 5500\n nat_port = 5501", 1))
         second.start(ready=False)
-        expect(second.process.wait(timeout=10) == 1, "a second daemon took the control socket of the first")
+        expect(second.process.wait(timeout=10) == 1, lambda: f"a second daemon on the same control socket ended with {second.process.returncode}:\n{second.log()}")
         expect(str(a.socket) in second.log(), lambda: f"it does not name the socket:\n{second.log()}")
         expect(len(a.children()) == 1, "the first daemon no longer answers")
         carries(lab, a, b, bytes_each=100_000)
