@@ -57,7 +57,7 @@ let package = Package(
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
     ],
     targets: [
         // Pure: no input or output, no clock, no Foundation.

@@ -188,7 +188,9 @@ package final class Endpoint {
             default: break
             }
         }
-        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
+        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else {
+            return reply(header, datagram, [.notify(Notify(.invalidSyntax))])
+        }
         if halfOpenCount >= limits.cookieThreshold, !provesAddress(header, datagram, nonce, cookie) { return }
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
@@ -247,7 +249,9 @@ package final class Endpoint {
         guard let child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
         }
-        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) && $0.established?.predecessor?.peerSuccessor == nil }.min { $0.id.rawValue < $1.id.rawValue }
+        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) && $0.established?.predecessor?.peerSuccessor == nil }.min {
+            $0.id.rawValue < $1.id.rawValue
+        }
         if let existing { return touch(existing) { existing.enqueue(child, request) } }
         guard sas.count < limits.ikeSAs else { return answer(request, .failure(Failure(.limit, "There are \(sas.count) IKE SAs, which is the limit"))) }
         let sa = IKESA(
@@ -269,7 +273,11 @@ package final class Endpoint {
         case .connection(let name): return (all.filter { $0.connection.name == name }, [])
         case .ikeSA(let id): return (all.filter { $0.id == id }, [])
         case .child(let name, let connection):
-            return ([], all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && $0.isCurrent }.map { (sa, $0) } })
+            return (
+                [],
+                all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && $0.isCurrent }.map { (sa, $0) }
+                }
+            )
         case .childSA(let id): return ([], all.flatMap { sa in (sa.established?.children ?? []).filter { $0.id == id && $0.isCurrent }.map { (sa, $0) } })
         }
     }

@@ -167,13 +167,14 @@ import TestSupport
         for rekey in [true, false] {
             let (world, east, west) = try up(70 + UInt64(index))
             let sa = try #require(east.established.first), child = try #require(sa.children.first)
-            let selection: SASelection = switch index {
-            case 0: .connection("site")
-            case 1: .child("net", connection: nil)
-            case 2: .child("net", connection: "site")
-            case 3: .ikeSA(sa.id)
-            default: .childSA(child.id)
-            }
+            let selection: SASelection =
+                switch index {
+                case 0: .connection("site")
+                case 1: .child("net", connection: nil)
+                case 2: .child("net", connection: "site")
+                case 3: .ikeSA(sa.id)
+                default: .childSA(child.id)
+                }
             let id = RequestID(rawValue: 9), other = RequestID(rawValue: 10)
             world.send(rekey ? .rekey(selection, request: id) : .terminate(selection, request: id), to: east)
             world.send(rekey ? .rekey(.connection("nobody"), request: other) : .terminate(.child("net", connection: "nobody"), request: other), to: east)

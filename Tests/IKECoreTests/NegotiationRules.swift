@@ -26,7 +26,10 @@ import TestSupport
     }
 
     @Test func absentMeansNone() {
-        #expect(Negotiation.choose(configured: [gcm], offered: [esp(1, [.aesGCM16(256), .integrityNone, .noExtendedSequenceNumbers])], protocolID: .esp)?.transforms == [.aesGCM16(256), .noExtendedSequenceNumbers])
+        #expect(
+            Negotiation.choose(configured: [gcm], offered: [esp(1, [.aesGCM16(256), .integrityNone, .noExtendedSequenceNumbers])], protocolID: .esp)?.transforms == [
+                .aesGCM16(256), .noExtendedSequenceNumbers,
+            ])
         #expect(Negotiation.choose(configured: [gcm], offered: [esp(1, [.aesGCM16(256), .hmacSHA256_128, .noExtendedSequenceNumbers])], protocolID: .esp) == nil)
         #expect(Negotiation.choose(configured: [gcm], offered: [esp(1, [.aesGCM16(256)])], protocolID: .esp)?.transforms == [.aesGCM16(256)])
         #expect(Negotiation.choose(configured: [gcm], offered: [esp(1, [.noExtendedSequenceNumbers])], protocolID: .esp) == nil)
@@ -42,7 +45,9 @@ import TestSupport
         #expect(Negotiation.choose(configured: [gcm], offered: [with([Transform(type: extra, id: 3), Transform(type: extra, id: 0)])], protocolID: .esp) != nil)
         #expect(Negotiation.choose(configured: [gcm], offered: [with([Transform(type: extra, id: 3)])], protocolID: .esp) == nil)
         #expect(Negotiation.choose(configured: [gcm], offered: [with([Transform(type: extra, id: 0, hasUnknownAttribute: true)])], protocolID: .esp) == nil)
-        #expect(Negotiation.choose(configured: [gcm], offered: [esp(1, [Transform(type: .encryption, id: 20, keyLength: 256, hasUnknownAttribute: true), .noExtendedSequenceNumbers])], protocolID: .esp) == nil)
+        #expect(
+            Negotiation.choose(configured: [gcm], offered: [esp(1, [Transform(type: .encryption, id: 20, keyLength: 256, hasUnknownAttribute: true), .noExtendedSequenceNumbers])], protocolID: .esp)
+                == nil)
     }
 
     @Test func noKeyExchangeInTheFirstExchange() {

@@ -69,7 +69,10 @@ package enum Daemon {
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
-                log.write(.info, "DMN", "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)")
+                log.write(
+                    .info, "DMN",
+                    "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)"
+                )
                 notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
                 martlet_process_release_code()
                 gateway.loop.post { gateway.initiateStarting() }

@@ -106,10 +106,12 @@ package final class RunningGateway: @unchecked Sendable {
         guard deadline != serverTimer?.at else { return }
         if let serverTimer { loop.cancel(serverTimer.id) }
         serverTimer = deadline.map { at in
-            (loop.arm(at: at) { [unowned self] in
-                serverTimer = nil
-                server?.expire()
-            }, at)
+            (
+                loop.arm(at: at) { [unowned self] in
+                    serverTimer = nil
+                    server?.expire()
+                }, at
+            )
         }
     }
 

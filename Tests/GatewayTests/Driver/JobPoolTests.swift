@@ -26,7 +26,9 @@ import Testing
         let ends = Recorder<End>()
         let gate = Gate()
         for number in 0..<200 {
-            pool.submit(deadline: Instant.now() + Self.never) { number } _: { outcome in
+            pool.submit(deadline: Instant.now() + Self.never) {
+                number
+            } _: { outcome in
                 ends.add(Self.end(outcome))
                 if ends.all.count == 200 { gate.open() }
             }
@@ -52,7 +54,9 @@ import Testing
         #expect(ends.all == [.late])
         // The thread comes back, its result is nobody's, and the next job runs.
         release.open()
-        pool.submit(deadline: Instant.now() + Self.never) { 2 } _: { outcome in
+        pool.submit(deadline: Instant.now() + Self.never) {
+            2
+        } _: { outcome in
             ends.add(Self.end(outcome))
             finished.open()
         }
@@ -70,7 +74,8 @@ import Testing
             started.open()
             release.wait(.seconds(30))
             return 0
-        } _: { _ in }
+        } _: { _ in
+        }
         #expect(started.wait(.seconds(30)))
         pool.submit(deadline: Instant.now() + Self.soon) {
             ran.add(1)
@@ -81,7 +86,11 @@ import Testing
         }
         #expect(ended.wait(.seconds(30)))
         release.open()
-        pool.submit(deadline: Instant.now() + Self.never) { 2 } _: { _ in done.open() }
+        pool.submit(deadline: Instant.now() + Self.never) {
+            2
+        } _: { _ in
+            done.open()
+        }
         #expect(done.wait(.seconds(30)))
         #expect(ran.all.isEmpty)
         pool.stop()
@@ -95,9 +104,17 @@ import Testing
             started.open()
             release.wait(.seconds(30))
             return 0
-        } _: { ends.add(Self.end($0)) }
+        } _: {
+            ends.add(Self.end($0))
+        }
         #expect(started.wait(.seconds(30)))
-        for number in 1...4 { pool.submit(deadline: Instant.now() + Self.never) { number } _: { ends.add(Self.end($0)) } }
+        for number in 1...4 {
+            pool.submit(deadline: Instant.now() + Self.never) {
+                number
+            } _: {
+                ends.add(Self.end($0))
+            }
+        }
         #expect(ends.all == [.refused, .refused])
         #expect(pool.load.refused == 2)
         release.open()
@@ -120,7 +137,9 @@ import Testing
                 usleep(1000)
                 running.withLock { $0.now -= 1 }
                 return number
-            } _: { _ in ends.add(number) }
+            } _: { _ in
+                ends.add(number)
+            }
         }
         while ends.all.count < 20 { usleep(1000) }
         #expect(running.withLock { $0.most } == 1)
