@@ -3,7 +3,7 @@
 
 import Glibc
 
-struct ELFFile {
+struct ELFFile: Equatable {
     /// The contents of the note that PluginKit puts into a Swift plugin.
     private(set) var swiftVersion: String?
     private(set) var neededLibraries: [String] = []
