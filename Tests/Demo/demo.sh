@@ -149,8 +149,8 @@ done
 ok "two gateways run, from etc/demo/east.conf and etc/demo/west.conf"
 
 timeout 30 ip netns exec "$tag-east" "$bin/martlet" --socket "$(socket east)" up site >"$work/up.log" 2>&1 || {
-    sed 's/^/      /' "$work/up.log"
-    fail "martlet up site: the tunnel did not come up"
+    reason=$(sed -n 's/^martlet: //p' "$work/up.log" | head -n 1)
+    fail "martlet up site: ${reason:-the tunnel did not come up within 30 seconds}"
 }
 ok "martlet up site: $(tail -n 1 "$work/up.log")"
 
