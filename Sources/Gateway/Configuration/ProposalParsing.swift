@@ -133,7 +133,8 @@ struct ProposalParser {
         return [.encryption, .integrity, .prf, .keyExchange, .extendedSequenceNumbers].flatMap { type in transforms.filter { $0.type == type } }
     }
 
-    /// `default`: strong algorithms that every current peer has, AEAD ones first, as far as plugins serve them.
+    /// `default`: strong algorithms that every current peer has, AEAD ones first, as far as plugins serve them and, like what the
+    /// configuration names itself, pass their known-answer tests.
     private func defaults() -> [Proposal] {
         let prfs: [Transform] = isIKE ? [.prfHMACSHA256, .prfHMACSHA384, .prfHMACSHA512] : []
         let groups: [Transform] = isIKE ? [.curve25519, .ecp256, .ecp384, .ecp521, .modp3072, .modp4096, .modp2048] : []
@@ -144,7 +145,7 @@ struct ProposalParser {
         ]
         let needed: [[TransformType]] = [[.encryption], [.encryption, .integrity]]
         return zip(ciphers, needed).compactMap { algorithms, types in
-            let transforms = (algorithms + prfs + groups).filter(serves) + sequence
+            let transforms = (algorithms + prfs).filter(serves) + groups.filter { serves($0) && capabilities.passes($0, provider) } + sequence
             let complete = (types + (isIKE ? [.prf, .keyExchange] : [])).allSatisfy { type in transforms.contains { $0.type == type } }
             return complete ? Proposal(number: 1, protocolID: protocolID, transforms: transforms) : nil
         }

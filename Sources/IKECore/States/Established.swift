@@ -13,21 +13,23 @@ final class Established {
     var outgoing = Outgoing.idle { didSet { outgoingUntil = outgoing.waitsForUs ? now + context.limits.jobTime : nil } }
     var incoming = Incoming.idle { didSet { incomingUntil = incoming.isIdle ? nil : now + context.limits.jobTime } }
     /// When the job or the data plane that an exchange waits for has taken too long.
-    private var outgoingUntil: Instant?
-    private var incomingUntil: Instant?
+    var outgoingUntil: Instant?
+    var incomingUntil: Instant?
     /// What waits for the outgoing slot.
-    private(set) var queue: [Task] = []
+    var queue: [Task] = []
     /// What waits for its time: after TEMPORARY_FAILURE.
-    private var delayed: [(at: Instant, task: Task)] = []
+    var delayed: [(at: Instant, task: Task)] = []
     var phase = Phase.active
     let since: Instant
     var rekeyAt: Instant?
     var expiresAt: Instant?
-    private var keepaliveAt: Instant?
+    var keepaliveAt: Instant?
     /// When the peer was last heard: an authentic message, or ESP that the data plane told of.
-    private(set) var lastInbound: Instant
+    var lastInbound: Instant
     /// When liveness is asked after next.
-    private var livenessAt: Instant?
+    var livenessAt: Instant?
+    /// Whether the data plane was asked first.
+    var askedDataPlane = false
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
     /// The SA that this one will replace, while a collision of rekeys is not decided.
@@ -321,126 +323,6 @@ final class Established {
             childInstalled(id, creation, failure: failure)
         }
         return settled()
-    }
-
-    // MARK: Clocks
-
-    var nextDeadline: Instant? {
-        var candidates: [Instant?] = children.map(\.nextDeadline)
-        candidates += delayed.map(\.at)
-        candidates += [outgoingUntil, incomingUntil]
-        switch phase {
-        case .active: candidates += [expiresAt, rekeyAt, livenessAt, keepaliveAt]
-        case .rekeyed(let until), .redundant(let until): candidates.append(until)
-        case .deleting: break
-        }
-        if case .sent(_, let retransmission, _) = outgoing { candidates.append(retransmission.deadline) }
-        return candidates.compactMap { $0 }.min()
-    }
-
-    /// Ends what a job or the data plane should have ended long ago.
-    private func giveUpWork() {
-        let slow = "no answer within \(context.limits.jobTime)"
-        if let at = outgoingUntil, at <= now {
-            switch outgoing {
-            case .preparing(let job, _), .agreeing(let job, _, _): _ = jobFinished(job, .failed(.deadline))
-            case .installing(let id, _): _ = childSAInstalled(id, failure: slow)
-            case .idle, .sent: break
-            }
-        }
-        if let at = incomingUntil, at <= now {
-            switch incoming {
-            case .agreeingChild(let job, _), .agreeingIKE(let job, _): _ = jobFinished(job, .failed(.deadline))
-            case .installing(let id, _, _, _): _ = childSAInstalled(id, failure: slow)
-            case .idle: break
-            }
-        }
-    }
-
-    func deadlineReached() -> State {
-        giveUpWork()
-        if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
-            switch retransmission.fire(now: now) {
-            case .sendAgain:
-                sa.transmit(retransmission.bytes)
-                outgoing = .sent(exchange, retransmission, messageID: messageID)
-            case .giveUp:
-                outgoing = .idle
-                peerIsDead(exchange, sent: retransmission.sent)
-                return settled()
-            }
-        }
-        switch phase {
-        case .rekeyed(let until), .redundant(let until):
-            if until <= now {
-                phase = .deleting
-                if case .sent(.deleteIKE, _, _) = outgoing { break }
-                enqueueFirst(.deleteIKE([], reason: "the peer did not delete the replaced IKE SA"))
-            }
-        case .active: activeDeadlines()
-        case .deleting: break
-        }
-        for child in children { childDeadline(child) }
-        for (at, task) in delayed where at <= now { enqueue(task) }
-        delayed.removeAll { $0.at <= now }
-        return settled()
-    }
-
-    private func activeDeadlines() {
-        if let at = expiresAt, at <= now {
-            expiresAt = nil
-            enqueue(.deleteIKE([], reason: "its lifetime is over and it was not rekeyed"))
-        }
-        if let at = rekeyAt, at <= now {
-            rekeyAt = nil
-            enqueue(.rekeyIKE([]))
-        }
-        if let at = keepaliveAt, at <= now {
-            context.emit(.transmitKeepalive(local: sa.local, remote: sa.remote))
-            keepaliveAt = now + context.limits.keepalive
-        }
-        if let at = livenessAt, at <= now { checkLiveness() }
-    }
-
-    // MARK: Liveness, RFC 7296 section 2.4
-
-    /// Quiet for `dpd_delay`: ask the data plane first, the peer a second later.
-    private func checkLiveness() {
-        let delay = sa.connection.dpdDelay
-        if lastInbound + delay > now {
-            asked = false
-            livenessAt = lastInbound + delay
-        } else if asked {
-            asked = false
-            livenessAt = now + delay
-            //= RFC 7296 §2.4: an exchange under way asks already.
-            if case .idle = outgoing { enqueue(.liveness) }
-        } else {
-            asked = true
-            livenessAt = now + (children.contains { $0.isCurrent } ? .milliseconds(200) : .zero)
-            for child in children where child.isCurrent { context.emit(.queryUse(child.id)) }
-        }
-    }
-    private var asked = false
-
-    func useReported(_ instant: Instant?) {
-        guard let instant, instant > lastInbound else { return }
-        lastInbound = min(instant, now)
-    }
-
-    /// Every try of a request went unanswered. RFC 7296 section 2.4: the SA is gone, children included.
-    private func peerIsDead(_ exchange: Exchange, sent: Int) {
-        let failure = Failure.noAnswer(exchange: exchange.type.description, sent: sent, sa)
-        if case .deleteIKE(let requests, let reason) = exchange {
-            answer(requests, .success("closed; the peer did not answer the Delete"))
-            return end(reason)
-        }
-        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
-        fail(exchange, failure)
-        let closing = queue.contains { if case .deleteIKE = $0 { true } else { false } }
-        let wanted = phase == .active && !closing ? children.filter { $0.isCurrent && $0.policy.dpdAction == .start }.map(\.policy.name) : []
-        end("the peer does not answer")
-        for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: context.limits.retryDelay, request: nil)) }
     }
 
     // MARK: Ending
