@@ -75,7 +75,10 @@ package enum Daemon {
                 )
                 notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
                 martlet_process_release_code()
-                gateway.loop.post { gateway.initiateStarting() }
+                gateway.loop.post {
+                    gateway.initiateStarting()
+                    martlet_process_trim()
+                }
                 gateway.loop.run()
             } catch {
                 _ = gateway.stop()
