@@ -19,7 +19,10 @@ step "every test, with 20,000 seeds" env MARTLET_SEEDS="${MARTLET_SEEDS:-20000}"
 step "lint" Tests/Lint/lint.sh
 # XCTest itself leaks; what there is to test is in Swift Testing.
 step "address sanitizer" timeout 7200 swift test --sanitize=address --scratch-path .build/address --disable-xctest
-step "thread sanitizer" timeout 7200 swift test --sanitize=thread --scratch-path .build/thread --disable-xctest
+# A job pool does not wait for its threads: one may be in a plugin that hangs.
+# Plugins that are instrumented find no runtime in a test that is: the dynamic linker misses Swift's own part of it.
+step "thread sanitizer" env TSAN_OPTIONS="report_thread_leaks=0 suppressions=$PWD/Tests/thread-sanitizer.supp" timeout 7200 \
+    swift test --sanitize=thread --scratch-path .build/thread --disable-xctest --skip PluginContractTests --skip PlaneTests
 step "fuzzers, ${SECONDS_EACH:-60} seconds each" Tests/Fuzz/run.sh "${SECONDS_EACH:-60}"
 step "benchmarks" Tests/Benchmarks/run.sh
 
