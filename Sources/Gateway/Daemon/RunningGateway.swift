@@ -308,7 +308,13 @@ package final class RunningGateway: @unchecked Sendable {
 
 extension RunningGateway: DriverDelegate {
     func reported(_ report: Report, shard: Int) {
-        loop.post { [weak self] in self?.noted(report, shard: shard) }
+        let work: EventLoop.Work = { [weak self] in self?.noted(report, shard: shard) }
+        switch report {
+        // Strangers can cause these, at any rate.
+        case .failed, .note, .initiating: loop.offer(work)
+        // The index of identities must not miss one of these.
+        case .ikeSAEstablished, .ikeSARekeyed, .ikeSAClosed, .childSAUp, .childSARekeyed, .childSADown: loop.post(work)
+        }
     }
 
     func answered(_ request: RequestID, _ result: Result<String, Failure>) {

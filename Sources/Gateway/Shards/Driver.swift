@@ -17,7 +17,7 @@ final class Driver: @unchecked Sendable {
     private let jobs: JobPool
     private let runner: JobRunner
     private let plane: PlaneDriver?
-    private let log: Log
+    private let lines: ReportLines
     private let jobTime: Duration
     /// The gateway, which owns the driver and outlives every shard.
     private unowned let delegate: any DriverDelegate
@@ -26,7 +26,7 @@ final class Driver: @unchecked Sendable {
         self.jobs = jobs
         self.runner = runner
         self.plane = plane
-        self.log = log
+        lines = ReportLines(log: log)
         self.delegate = delegate
         jobTime = limits.jobTime
     }
@@ -53,7 +53,7 @@ final class Driver: @unchecked Sendable {
             guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
             plane.queryUse(id, shard: shard.number)
         case .report(let report):
-            ReportLines.write(report, to: log)
+            lines.write(report)
             delegate.reported(report, shard: shard.number)
         case .answer(let request, let result): delegate.answered(request, result)
         case .initiateAgain(let connection, let child, let delay, let request):

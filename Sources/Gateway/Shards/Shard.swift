@@ -13,18 +13,24 @@ package final class Shard: @unchecked Sendable {
     /// Performs what the endpoint asks for, but for datagrams. Set before the loop starts.
     private var driver: Driver?
 
-    /// Datagrams that wait, at most `queueLimit`.
-    private let queue = Mutex<[Datagram]>([])
+    /// Datagrams that wait: at most `queueLimit`, and `queueBytes` of them.
+    private let queue = Mutex(Queue())
+    private struct Queue {
+        var datagrams: [Datagram] = []
+        var bytes = 0
+    }
     private let queueLimit: Int
+    private let queueBytes: Int
 
     // The loop's thread alone.
     private var outgoing: [OutgoingDatagram] = []
     private var timer: (id: EventLoop.TimerID, at: Instant)?
 
-    init(number: Int, crypto: Crypto, connections: [Connection], limits: Limits, transport: Transport, queueLimit: Int = 4096) throws(SystemError) {
+    init(number: Int, crypto: Crypto, connections: [Connection], limits: Limits, transport: Transport, queueLimit: Int = 4096, queueBytes: Int = 8 << 20) throws(SystemError) {
         self.number = number
         self.transport = transport
         self.queueLimit = queueLimit
+        self.queueBytes = queueBytes
         loop = try EventLoop("shard \(number)")
         endpoint = Endpoint(shard: UInt8(truncatingIfNeeded: number), crypto: crypto, connections: connections, limits: limits)
     }
@@ -46,10 +52,14 @@ package final class Shard: @unchecked Sendable {
     /// Queues datagrams; returns how many there was no room for.
     func deliver(_ datagrams: [Datagram]) -> Int {
         let (taken, wasEmpty) = queue.withLock { queue in
-            let room = max(0, min(queueLimit - queue.count, datagrams.count))
-            let wasEmpty = queue.isEmpty
-            queue.append(contentsOf: datagrams.prefix(room))
-            return (room, wasEmpty)
+            let wasEmpty = queue.datagrams.isEmpty
+            var taken = 0
+            for datagram in datagrams where queue.datagrams.count < queueLimit && queue.bytes + datagram.bytes.count <= queueBytes {
+                queue.datagrams.append(datagram)
+                queue.bytes += datagram.bytes.count
+                taken += 1
+            }
+            return (taken, wasEmpty)
         }
         if wasEmpty, taken > 0 { loop.post { [unowned self] in takeDatagrams() } }
         return datagrams.count - taken
@@ -71,8 +81,8 @@ package final class Shard: @unchecked Sendable {
 
     private func takeDatagrams() {
         let datagrams = queue.withLock { queue in
-            let taken = queue
-            queue = []
+            let taken = queue.datagrams
+            queue = Queue()
             return taken
         }
         for datagram in datagrams { handle(.datagramReceived(datagram)) }
