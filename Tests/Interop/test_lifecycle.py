@@ -19,10 +19,12 @@ def test_killed_and_restarted():
         a.kill()
         expect(a.process.returncode == -signal.SIGKILL, "the daemon was not killed")
         a.start()
+        expect(a.logged("left in table"), "the log does not say what the killed daemon left behind")
         expect(not a.sas(), "a daemon that was killed remembers an SA")
         a.cli("up", "site")
         carries(lab, a, b, bytes_each=100_000)
         wait(lambda: len(b.sas()) == 1 and len(b.children()) == 1, "west has dropped the SA of the daemon that was killed", 5)
+        expect(b.logged("the peer has begun anew"), "west does not log why it dropped the old SA")
 
 
 def test_dead_peer_is_noticed_and_comes_back():
@@ -40,7 +42,9 @@ def test_sigterm_tells_the_peer():
     with pair() as (lab, a, b):
         a.cli("up", "site")
         expect(a.stop() == 0, lambda: f"SIGTERM: exit {a.process.returncode}")
+        expect(a.logged("asked to end by SIGTERM: peers are told") and a.logged("martletd has ended"), "the log does not say that the daemon was asked to end")
         wait(lambda: not b.sas(), "west was told", 2)
+        expect(b.logged("the peer closed it"), "west does not log that it was told")
         expect(not a.socket.exists(), "the control socket was left behind")
 
 
@@ -98,6 +102,7 @@ def test_disk_full():
             expect(len(a.children()) == 1, "the tunnel went with the disk")
             (full / "ballast").unlink()
             a.cli("rekey", "site")
+            wait(lambda: "lines of this log were lost" in (full / "martlet.log").read_text(errors="replace"), "the log says how many lines were lost", 5)
             expect(a.stop() == 0, "the daemon did not end in order")
         finally:
             run("umount", "-l", full, check=False)
@@ -122,6 +127,7 @@ def test_control_client_hangs_up():
             if kind == 3:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
+        wait(lambda: a.logged("stopped listening") or a.logged("hung up"), "the log says that clients hung up", 3)
         for garbage in (b"\xff\xff\xff\xff", struct.pack(">I", 0), packet(9, "x"), packet(0, "list-sas", b"\x02\x02\x02"), os.urandom(64)):
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             client.connect(str(a.socket))
@@ -132,7 +138,8 @@ def test_control_client_hangs_up():
             except OSError:
                 pass
             client.close()
-        expect(len(a.children()) == 1, "the daemon no longer answers")
+        wait(lambda: a.logged("breaks the protocol"), "the log says that a client broke the protocol", 3)
+        expect(a.process.poll() is None and len(a.children()) == 1, "the daemon no longer answers")
         carries(lab, a, b, bytes_each=100_000)
 
 

@@ -208,10 +208,20 @@ package final class ControlServer: @unchecked Sendable {
             client.session.receive(buffer[..<count])
             serve(client)
         case 0:
-            close(client)
+            hungUp(client)
         default:
-            if errno != EAGAIN && errno != EINTR { close(client) }
+            if errno != EAGAIN && errno != EINTR { hungUp(client) }
         }
+    }
+
+    /// A client that goes in the middle of something is worth a line; one that only listened, a line for those who look closely.
+    private func hungUp(_ client: Client) {
+        if client.command != nil || client.session.hasOutput {
+            log(1, "control socket: client (\(client.peer)) hung up before it was answered; what it asked for goes on")
+        } else if client.session.isListening {
+            log(2, "control socket: client (\(client.peer)) stopped listening")
+        }
+        close(client)
     }
 
     /// Starts what the client asked for and writes what it takes, until neither goes on.
@@ -242,7 +252,7 @@ package final class ControlServer: @unchecked Sendable {
             } else if errno == EAGAIN || errno == EINTR {
                 break
             } else {
-                close(client)
+                hungUp(client)
             }
         }
     }

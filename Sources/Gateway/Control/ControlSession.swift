@@ -180,6 +180,8 @@ struct ControlSession {
     // MARK: Bytes to the client
 
     var hasOutput: Bool { !output.isEmpty }
+    /// Registered for some event.
+    var isListening: Bool { !registered.isEmpty }
     var queuedBytes: Int { output.bytes }
     /// What to write next; empty when there is nothing.
     var front: ArraySlice<UInt8> { output.front }
