@@ -159,3 +159,22 @@ def test_routes_go_with_the_tunnel():
         wait(lambda: "10.2.0.0/16" not in routes(), "the route is gone")
         a.stop()
         expect(routes() == before, lambda: f"something was left behind:\n{routes()}\nbefore:\n{before}")
+
+
+def test_listening_on_named_addresses():
+    with pair(east=dict(gateway="listen = 192.0.2.1, 2001:db8::1"), west=dict(gateway="listen = 192.0.2.2"), both=dict(connection="encap = yes")) as (lab, a, b):
+        up(a)
+        carries(lab, a, b)
+        sockets = lab.inside("west", "ss", "-Huln").stdout
+        expect("0.0.0.0:500" not in sockets and "192.0.2.2:500" in sockets, lambda: f"west listens elsewhere:\n{sockets}")
+
+
+def test_other_ports_and_shards():
+    """Both ends on ports of their own, with ESP in UDP from the first message; more shards than cores on one side, one on the other."""
+    both = dict(connection="local_port = 5501\n remote_port = 5501\n encap = yes")
+    with pair(both=both, east=dict(gateway="port = 5500\n nat_port = 5501\n shards = 5"), west=dict(gateway="port = 5500\n nat_port = 5501\n shards = 1")) as (lab, a, b):
+        up(a)
+        carries(lab, a, b)
+        a.cli("rekey", "site")
+        b.cli("rekey", "peer")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")

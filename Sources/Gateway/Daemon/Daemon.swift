@@ -37,8 +37,10 @@ package enum Daemon {
         let signals = martlet_signals_create([SIGTERM, SIGINT, SIGHUP], 3)
 
         let read = ConfigurationLoader.read(path: options.configuration)
+        var opened: Log?
         do {
             let log = try Log(level: read.gateway.level, target: options.isCheck ? .standardError : read.gateway.logTarget)
+            opened = log
             defer { log.flush() }
             guard let services = ServiceThread() else { throw SystemError("start the plugins' service thread") }
             let plugins = PluginSet.load(
@@ -96,6 +98,11 @@ package enum Daemon {
             return 0
         } catch {
             put("martletd: \(error)", to: 2)
+            // Whoever started it may not be there to read; the log file is.
+            if let opened, !options.isCheck, read.gateway.logFile != nil {
+                opened.write(.error, "DMN", "martletd does not start: \(error)")
+                opened.flush()
+            }
             return 1
         }
     }

@@ -284,7 +284,7 @@ package final class RunningGateway: @unchecked Sendable {
             guard let self else { return }
             let rest = view.shards.reduce(0) { $0 + $1.ikeSAs.count }
             if rest == 0 || Instant.now() >= deadline {
-                if rest > 0 { log.write(.info, "IKE", "\(rest) peers have not answered the Delete") }
+                if rest > 0 { log.write(.info, "IKE", "IKE SAs whose peers have not answered the Delete: \(rest)") }
                 whenEnded?()
                 whenEnded = nil
             } else {

@@ -8,7 +8,7 @@ import IKEWire
 package struct PortTaken: Error, Hashable, Sendable, CustomStringConvertible {
     package let port: UInt16
     package let reason: String
-    package var description: String { "UDP port \(port) is taken: \(reason)" }
+    package var description: String { "UDP port \(port) cannot be had: \(reason)" }
 }
 
 package enum PortLock {
@@ -17,7 +17,7 @@ package enum PortLock {
     package static func acquire(port: UInt16, addresses: [IPAddress]) throws(PortTaken) -> Int32 {
         let result = martlet_namespace_lock("martlet/udp/\(port)")
         guard result >= 0 else {
-            throw PortTaken(port: port, reason: result == -EADDRINUSE ? "another martletd runs in this network namespace" : errorText(-result))
+            throw PortTaken(port: port, reason: result == -EADDRINUSE ? "it is in use by another martletd in this network namespace" : errorText(-result))
         }
         for address in addresses {
             var local = martlet_endpoint(SocketAddress(address: address, port: port))
@@ -28,7 +28,7 @@ package enum PortLock {
             let place = address.isUnspecified ? "every address" : "\(address)"
             throw PortTaken(
                 port: port,
-                reason: probed == -EADDRINUSE ? "another program is bound to it on \(place), see `ss -ulpn sport = :\(port)`" : "cannot bind \(place): \(errorText(-probed))")
+                reason: probed == -EADDRINUSE ? "it is in use by another program on \(place), see `ss -ulpn sport = :\(port)`" : "binding it on \(place): \(errorText(-probed))\(probed == -EACCES ? " (a port below 1024 needs CAP_NET_BIND_SERVICE)" : "")")
         }
         return result
     }

@@ -128,7 +128,7 @@ package final class SocketSet: @unchecked Sendable {
         var marked = false
         let result = martlet_udp_open(&local, shared ? MARTLET_UDP_SHARED.rawValue : 0, mark, workers, &marked)
         if result == -EAFNOSUPPORT { return nil }
-        if result == -EADDRINUSE { throw .taken(PortTaken(port: port, reason: "somebody else has bound it on \(address)")) }
+        if result == -EADDRINUSE { throw .taken(PortTaken(port: port, reason: "it is in use by another program on \(address)")) }
         guard result >= 0 else { throw .system(SystemError("bind UDP port \(port) on \(address)", -result)) }
         isMarked = isMarked && marked
         return result
