@@ -17,8 +17,8 @@ step() {
 
 step "every test, with 20,000 seeds" env MARTLET_SEEDS="${MARTLET_SEEDS:-20000}" MARTLET_UNIT_SECONDS=7200 MARTLET_INTEROP_SECONDS=1800 Tests/check.sh
 step "lint" Tests/Lint/lint.sh
-# XCTest itself leaks; what there is to test is in Swift Testing.
-step "address sanitizer" timeout 7200 swift test --sanitize=address --scratch-path .build/address --disable-xctest
+# XCTest itself leaks; what there is to test is in Swift Testing. The plane's host is in C, and has no sanitizer for the plugin to find.
+step "address sanitizer" timeout 7200 swift test --sanitize=address --scratch-path .build/address --disable-xctest --skip PlaneTests
 # A job pool does not wait for its threads: one may be in a plugin that hangs.
 # Plugins that are instrumented find no runtime in a test that is: the dynamic linker misses Swift's own part of it.
 step "thread sanitizer" env TSAN_OPTIONS="report_thread_leaks=0 suppressions=$PWD/Tests/thread-sanitizer.supp" timeout 7200 \

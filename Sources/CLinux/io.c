@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -105,8 +104,8 @@ void martlet_process_harden(void) {
 
 void martlet_process_small_heaps(void) { mallopt(M_ARENA_MAX, 2); }
 
-static int release_segments(struct dl_phdr_info *object, size_t size, void *released) {
-    (void)size;
+static int release_segments(struct dl_phdr_info *object, size_t size, void *context) {
+    (void)size, (void)context;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (int n = 0; n < object->dlpi_phnum; n++) {
         const ElfW(Phdr) *segment = &object->dlpi_phdr[n];
@@ -115,30 +114,14 @@ static int release_segments(struct dl_phdr_info *object, size_t size, void *rele
         uintptr_t start = (object->dlpi_addr + segment->p_vaddr) & ~(page - 1);
         uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz + page - 1) & ~(page - 1);
         // The kernel's own page refuses, and nothing is lost by that.
-        if (end > start && madvise((void *)start, end - start, MADV_DONTNEED) == 0) *(size_t *)released += end - start;
+        if (end > start) madvise((void *)start, end - start, MADV_DONTNEED);
     }
     return 0;
 }
 
-size_t martlet_process_release_code(void) {
-    size_t released = 0;
-    dl_iterate_phdr(release_segments, &released);
-    return released;
-}
-
 void martlet_process_trim(void) {
     malloc_trim(0);
-    FILE *maps = fopen("/proc/self/maps", "re");
-    if (!maps) return;
-    char line[512];
-    while (fgets(line, sizeof line, maps)) {
-        unsigned long start, end, inode;
-        char mode[5];
-        if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &start, &end, mode, &inode) != 4) continue;
-        // Code of files alone: it was never written, so that nothing of it is lost.
-        if (inode != 0 && strcmp(mode, "r-xp") == 0) madvise((void *)start, end - start, MADV_DONTNEED);
-    }
-    fclose(maps);
+    dl_iterate_phdr(release_segments, NULL);
 }
 
 uint32_t martlet_machine_cores(void) {

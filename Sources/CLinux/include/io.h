@@ -48,9 +48,6 @@ void martlet_thread_name(const char *name);
 void martlet_process_harden(void);
 // Keeps the C library from one heap for every thread.
 void martlet_process_small_heaps(void);
-/* Gives back the pages of code and constants that were read so far: start-up touches most of the libraries, and what runs afterwards a
- * fraction. Pages come back from the file when they are used. Returns the bytes of the segments. */
-size_t martlet_process_release_code(void);
 // Gives back what start-up alone has used: free heap, and pages of program code, which come back from the page cache when they run.
 void martlet_process_trim(void);
 uint32_t martlet_machine_cores(void);

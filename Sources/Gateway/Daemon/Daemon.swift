@@ -76,7 +76,6 @@ package enum Daemon {
                     "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)"
                 )
                 notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
-                martlet_process_release_code()
                 gateway.loop.post {
                     gateway.initiateStarting()
                     martlet_process_trim()
