@@ -28,7 +28,9 @@ package enum PortLock {
             let place = address.isUnspecified ? "every address" : "\(address)"
             throw PortTaken(
                 port: port,
-                reason: probed == -EADDRINUSE ? "it is in use by another program on \(place), see `ss -ulpn sport = :\(port)`" : "binding it on \(place): \(errorText(-probed))\(probed == -EACCES ? " (a port below 1024 needs CAP_NET_BIND_SERVICE)" : "")")
+                reason: probed == -EADDRINUSE
+                    ? "it is in use by another program on \(place), see `ss -ulpn sport = :\(port)`"
+                    : "binding it on \(place): \(errorText(-probed))\(probed == -EACCES ? " (a port below 1024 needs CAP_NET_BIND_SERVICE)" : "")")
         }
         return result
     }
