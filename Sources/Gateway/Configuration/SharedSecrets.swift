@@ -49,7 +49,7 @@ struct SecretIndex {
 
 extension Identification {
     /// The same for all identities that `matches` holds equal.
-    fileprivate var lowercased: Identification {
+    var lowercased: Identification {
         guard kind == .fqdn || kind == .rfc822 else { return self }
         return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })
     }

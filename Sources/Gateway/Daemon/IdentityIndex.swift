@@ -17,6 +17,7 @@ struct IdentityIndex {
         case forget(Member)
     }
 
+    /// Names and mail addresses in lower case: a peer that spells its own anew is the same peer.
     private struct Key: Hashable {
         let connection: String
         let local: Identification
@@ -32,7 +33,7 @@ struct IdentityIndex {
 
     mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
-        let key = Key(connection: status.connection, local: local, remote: remote)
+        let key = Key(connection: status.connection, local: local.lowercased, remote: remote.lowercased)
         let new = Member(sa: status.id, shard: shard)
         let older = (members[key] ?? []).filter { $0.sa != status.id }
         var verdicts: [Verdict] = []

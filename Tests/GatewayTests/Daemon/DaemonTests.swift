@@ -46,6 +46,12 @@ import Testing
         #expect(index.established(sa(3, unique: .replace), shard: 1) == [.terminate(member(1, 0))])
     }
 
+    @Test func namesAreTheSameInEitherCase() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1, unique: .replace, remote: "peer.example"), shard: 0).isEmpty)
+        #expect(index.established(sa(2, unique: .replace, remote: "Peer.EXAMPLE"), shard: 1) == [.terminate(member(1, 0))])
+    }
+
     @Test func keepEndsTheNewOne() {
         var index = IdentityIndex()
         #expect(index.established(sa(1, unique: .keep), shard: 0).isEmpty)
