@@ -16,6 +16,13 @@ final class KeyExport: @unchecked Sendable {
         self.log = log
         loop = try EventLoop("key export", capacity: 256)
         if mkdir(folder, 0o700) != 0, errno != EEXIST { throw SystemError("make the folder \(folder)") }
+        // Whoever may write the folder reads the keys: a file of their own could lie in it already.
+        var status = stat()
+        guard lstat(folder, &status) == 0 else { throw SystemError("look at the folder \(folder)") }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw SystemError("write keys to \(folder)", ENOTDIR) }
+        guard status.st_uid == geteuid(), status.st_mode & (S_IWGRP | S_IWOTH) == 0 else {
+            throw SystemError("write keys to \(folder), which others may write", EPERM)
+        }
         try loop.start()
         log.write(.error, "DMN", "KEYS ARE WRITTEN to \(folder) as gateway.debug_export_keys says: whoever reads them reads the traffic")
     }
@@ -49,9 +56,13 @@ final class KeyExport: @unchecked Sendable {
 
     private func append(_ line: String, to name: String, of what: String) {
         let path = folder + "/" + name
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
         guard descriptor >= 0 else { return log.write(.error, "DMN", "keys are not exported: cannot open \(path): \(errorText(errno))") }
         defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
+            return log.write(.error, "DMN", "keys are not exported: \(path) is not a file of the daemon alone, mode 0600")
+        }
         var line = line
         let count = line.withUTF8 { Glibc.write(descriptor, $0.baseAddress, $0.count) }
         guard count == line.utf8.count else { return log.write(.error, "DMN", "keys are not exported: cannot write \(path): \(errorText(errno))") }
