@@ -81,7 +81,9 @@ package final class RunningGateway: @unchecked Sendable {
         self.server = server
         for (descriptor, interest) in server.fds { try loop.watch(descriptor, Self.bits(interest)) { [unowned self] in ready(descriptor, $0) } }
         server.interestChanged = { [unowned self] descriptor, interest in
-            guard interest != [] || self.server?.fds[descriptor] != nil else { return loop.unwatch(descriptor) }
+            // What waits for nothing is not watched at all: epoll reports a client that hung up whatever was asked for, again and again,
+            // and nobody takes note while its command is under way.
+            guard interest != [] else { return loop.unwatch(descriptor) }
             // A descriptor that cannot be watched is a client that gets no answers; its own time-out ends it.
             try? loop.watch(descriptor, Self.bits(interest)) { [unowned self] in ready(descriptor, $0) }
         }
