@@ -87,18 +87,26 @@ package struct LogLine: Sendable, Hashable {
     }
 }
 
-/// A peer's text must not end a line or move the cursor.
+/// A peer's text must not end a line, move the cursor, or change the order in which the rest of the line is shown.
 private func printable(_ text: String) -> String {
-    guard text.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }) else { return text }
+    guard text.unicodeScalars.contains(where: isSteering) else { return text }
     var result = ""
     for scalar in text.unicodeScalars {
-        if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
+        if isSteering(scalar) {
             result += "\\u{" + String(scalar.value, radix: 16) + "}"
         } else {
             result.unicodeScalars.append(scalar)
         }
     }
     return result
+}
+
+private func isSteering(_ scalar: Unicode.Scalar) -> Bool {
+    guard scalar.value >= 0x80 else { return scalar.value < 0x20 || scalar.value == 0x7f }
+    return switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator: true
+    default: false
+    }
 }
 
 /// `2026-11-21T04:50:12.123Z`.

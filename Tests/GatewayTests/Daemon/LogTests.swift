@@ -40,6 +40,11 @@ private final class Folder {
         #expect(lines.last?.hasSuffix("error  NET a line\\u{a}and \\u{1b}[31mcolour") == true)
     }
 
+    @Test func nothingTurnsALineAround() {
+        let line = LogLine(.info, "IKE", "a\u{202e}b\u{2028}c\u{9b}d\u{fc}", milliseconds: 0)
+        #expect(line.message == "a\\u{202e}b\\u{2028}c\\u{9b}d\u{fc}")
+    }
+
     @Test func timestampsAreCivilDates() {
         #expect(timestamp(0) == "1970-01-01T00:00:00.000Z")
         #expect(timestamp(951_827_696_007) == "2000-02-29T12:34:56.007Z")
