@@ -8,7 +8,8 @@ package enum Action: Sendable {
     /// Sends the one-byte keepalive of RFC 3948 section 2.3 from the port that ESP shares.
     case transmitKeepalive(local: SocketAddress, remote: SocketAddress)
     case run(JobID, Job)
-    /// Adds the inbound SA, then the outbound one; answered by `Event.childSAInstalled`. Traffic moves with `activateChildSA`.
+    /// Adds the inbound SA, then the outbound one; answered by `Event.childSAInstalled`. Traffic moves to it before the answer where
+    /// `ChildSAParameters.activates`, so that nobody is told of a child that does not carry packets; else with `activateChildSA`.
     case installChildSA(ChildSAParameters)
     case activateChildSA(ChildSAID)
     /// Removes the outbound SA, or both.
@@ -48,6 +49,8 @@ package struct ChildSAParameters: Sendable {
     package var softBytes: UInt64, hardBytes: UInt64
     package var softPackets: UInt64, hardPackets: UInt64
     package var provider: String?
+    /// A new child carries traffic as soon as it is installed; one that replaces another waits for its turn.
+    package var activates: Bool
     /// Key and salt of an AEAD, or the encryption key.
     package var inboundKey: SecretBox
     package var inboundIntegrityKey: SecretBox

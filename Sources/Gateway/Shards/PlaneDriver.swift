@@ -100,16 +100,18 @@ package final class PlaneDriver: @unchecked Sendable {
     }
 
     func remove(_ id: ChildSAID, keepInbound: Bool) {
-        loop.post { [self] in
-            guard var child = children[id] else { return }
-            if child.hasOutbound { report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id) }
-            child.hasOutbound = false
-            if !keepInbound {
-                if child.hasInbound { report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id) }
-                child.hasInbound = false
-            }
-            children[id] = child.hasInbound ? child : nil
+        loop.post { [self] in removeNow(id, keepInbound: keepInbound) }
+    }
+
+    private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
+        guard var child = children[id] else { return }
+        if child.hasOutbound { report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id) }
+        child.hasOutbound = false
+        if !keepInbound {
+            if child.hasInbound { report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id) }
+            child.hasInbound = false
         }
+        children[id] = child.hasInbound ? child : nil
     }
 
     func move(_ id: ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool) {
@@ -172,6 +174,12 @@ package final class PlaneDriver: @unchecked Sendable {
         }
         child.hasOutbound = true
         children[parameters.id] = child
+        guard parameters.activates else { return nil }
+        let activated = table.pointee.activate(parameters.id.rawValue)
+        guard activated == MARTLET_OK else {
+            removeNow(parameters.id, keepInbound: false)
+            return words(activated)
+        }
         return nil
     }
 

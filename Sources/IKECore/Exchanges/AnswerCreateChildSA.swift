@@ -144,6 +144,7 @@ extension Established {
             if old.state == .installed { supersede(old) }
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
         } else {
+            // Said again for one whose predecessor went meanwhile; a new child carries traffic already.
             context.emit(.activateChildSA(id))
             context.emit(.report(.childSAUp(sa.status, child.status)))
         }

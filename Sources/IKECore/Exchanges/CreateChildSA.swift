@@ -284,7 +284,7 @@ extension Established {
                     integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, localTS: child.localTS, remoteTS: child.remoteTS, local: sa.local, remote: sa.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
-                    provider: sa.connection.provider,
+                    provider: sa.connection.provider, activates: reqid == nil,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
         return child

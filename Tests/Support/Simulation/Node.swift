@@ -133,6 +133,7 @@ package struct SimulatedPlane {
     mutating func commit(_ id: ChildSAID) {
         pairs[id]?.accepts = true
         pairs[id]?.sends = true
+        if pairs[id]?.parameters.activates == true { activate(id) }
     }
     mutating func activate(_ id: ChildSAID) { if let pair = pairs[id] { active[pair.parameters.reqid] = id } }
     mutating func move(_ id: ChildSAID, _ remote: SocketAddress) { moves.append(remote) }
