@@ -235,21 +235,21 @@ class Gateway:
 SECRET = "correct horse battery staple, and more"
 
 
-def configuration(
+def outer(host, nat=False):
+    """Where a host of a lab is on the link, and what is behind it: settings for `connections`."""
+    if host == "east":
+        return dict(local="172.16.0.1" if nat else "192.0.2.1", remote="192.0.2.2", local_ts="10.1.0.0/16", remote_ts="10.2.0.0/16")
+    return dict(local="192.0.2.2", remote="%any" if nat else "192.0.2.1", local_ts="10.2.0.0/16", remote_ts="10.1.0.0/16")
+
+
+def connections(
     host, local="192.0.2.1", remote="192.0.2.2", local_ts="10.1.0.0/16", remote_ts="10.2.0.0/16", ike="aes256gcm16-prfsha256-x25519", esp="aes256gcm16", connection="", child="",
-    gateway="", plugins="", local_id=None, remote_id=None, secret=SECRET, name="site", children=None, level="debug",
+    local_id=None, remote_id=None, secret=SECRET, name="site", children=None,
 ):
-    """A configuration with one connection, `peer`, and one child; the keyword arguments are swanctl.conf's values."""
+    """The sections `connections` and `secrets` with one connection, `peer`, and one child; the keyword arguments are swanctl.conf's values."""
     other = "west" if host == "east" else "east"
     body = children if children is not None else f"{name} {{ local_ts = {local_ts}\n remote_ts = {remote_ts}\n esp_proposals = {esp}\n {child} }}"
     return f"""
-gateway {{
-    control = @FOLDER@/vici.sock
-    log {{ level = {level} }}
-    retransmit_initial = 0.5
-    {gateway}
-}}
-plugins {{ {plugins} }}
 connections {{
     peer {{
         local_addrs = {local}
@@ -267,13 +267,26 @@ secrets {{ ike-peer {{ secret = "{secret}" }} }}
 """
 
 
+def configuration(host, gateway="", plugins="", level="debug", **settings):
+    """A whole configuration of Martlet around `connections`."""
+    return f"""
+gateway {{
+    control = @FOLDER@/vici.sock
+    log {{ level = {level} }}
+    retransmit_initial = 0.5
+    {gateway}
+}}
+plugins {{ {plugins} }}
+{connections(host, **settings)}"""
+
+
 @contextlib.contextmanager
 def pair(nat=False, east=None, west=None, both=None, start=True, mtu=1500):
     """Two gateways, started. `both` are settings of each; `east` and `west` of one."""
     both, east, west = both or {}, east or {}, west or {}
     with Lab(nat=nat, mtu=mtu) as lab:
-        a = Gateway(lab, "east", configuration("east", **{**dict(local="172.16.0.1" if nat else "192.0.2.1", remote="192.0.2.2"), **both, **east}))
-        b = Gateway(lab, "west", configuration("west", **{**dict(local="192.0.2.2", remote="%any" if nat else "192.0.2.1", local_ts="10.2.0.0/16", remote_ts="10.1.0.0/16"), **both, **west}))
+        a = Gateway(lab, "east", configuration("east", **{**outer("east", nat), **both, **east}))
+        b = Gateway(lab, "west", configuration("west", **{**outer("west", nat), **both, **west}))
         if start:
             b.start()
             a.start()
