@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from vicisocket import ViciSocket
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("MARTLET_BUILD", ROOT / ".build" / "debug"))
 _serial = itertools.count()
@@ -213,6 +215,20 @@ class Gateway:
     def cli(self, *words, check=True, timeout=60):
         return self.lab.inside(self.host, BUILD / "martlet", "--socket", self.socket, *words, check=check, timeout=timeout)
 
+    def up(self, child="site", check=True):
+        return self.cli("up", child, check=check)
+
+    def down(self, ike=None, child=None, check=True):
+        return self.cli("down", child or ike or "peer", check=check)
+
+    def rekey(self, ike=None, child=None):
+        return self.cli("rekey", child or ike or "peer")
+
+    def vici(self, command, message=None, events=None, seconds=60):
+        """One command on the control socket: its response, or the events it streams."""
+        with ViciSocket(self.socket, seconds) as client:
+            return client.request(command, message, events)
+
     def status(self):
         return json.loads(self.cli("status", "--json").stdout)
 
@@ -244,14 +260,14 @@ def outer(host, nat=False):
 
 def connections(
     host, local="192.0.2.1", remote="192.0.2.2", local_ts="10.1.0.0/16", remote_ts="10.2.0.0/16", ike="aes256gcm16-prfsha256-x25519", esp="aes256gcm16", connection="", child="",
-    local_id=None, remote_id=None, secret=SECRET, name="site", children=None,
+    local_id=None, remote_id=None, secret=SECRET, name="site", children=None, peer="peer",
 ):
     """The sections `connections` and `secrets` with one connection, `peer`, and one child; the keyword arguments are swanctl.conf's values."""
     other = "west" if host == "east" else "east"
     body = children if children is not None else f"{name} {{ local_ts = {local_ts}\n remote_ts = {remote_ts}\n esp_proposals = {esp}\n {child} }}"
     return f"""
 connections {{
-    peer {{
+    {peer} {{
         local_addrs = {local}
         remote_addrs = {remote}
         proposals = {ike}

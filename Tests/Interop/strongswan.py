@@ -182,6 +182,16 @@ def tails(*daemons, lines=60):
         print(f"--- the end of the log of {type(daemon).__name__} in {daemon.host}\n{tail}", file=sys.stderr)
 
 
+def both_roles(martlet, peer, child="site"):
+    """Brings a child up from one side, lets the caller look at it, closes it; then the same from the other side. Yields what happens."""
+    for first, role in ((martlet, "Martlet initiates"), (peer, "strongSwan initiates")):
+        first.up(child)
+        wait(lambda: martlet.children() and peer.children(), f"{role}: both have a child")
+        yield role
+        first.down()
+        wait(lambda: not martlet.sas() and not peer.sas(), f"{role}: both have closed it")
+
+
 @contextlib.contextmanager
 def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, start=True, mtu=1500, settings="", peer_plugins=""):
     """A Martlet in one host and a strongSwan in the other: `lab, martlet, peer`. `martlet` and `peer` are settings of one (see `lab.configuration`), `both` of each."""
