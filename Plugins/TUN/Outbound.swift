@@ -40,7 +40,7 @@ extension Worker {
         let entry = policies.entries[place]
         guard let sa = entry.sa, let path = entry.path else {
             drops.add(.noSA)
-            return acquire(entry.policy)
+            return acquire(entry.policy, for: inner)
         }
         guard !sa.counters.isExhausted else { return drops.add(.expired) }
 
@@ -117,9 +117,9 @@ extension Worker {
         if martlet_packet_write(tun, errorBuffer, length) != 0 { drops.add(.tunWrite) }
     }
 
-    private func acquire(_ policy: UInt64) {
+    private func acquire(_ policy: UInt64, for packet: InnerPacket) {
         if let last = lastAcquire[policy], now < last + 1_000_000_000 { return }
         lastAcquire[policy] = now
-        events.acquire(policy: policy)
+        events.acquire(policy: policy, for: packet)
     }
 }

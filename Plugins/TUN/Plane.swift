@@ -66,6 +66,9 @@ final class Plane {
     private var outbound: [OutboundKey: Outbound] = [:]
     private var children: [UInt64: Child] = [:]
     private var policies: [UInt64: Policy] = [:]
+    /// Policies without SAs of their own, and their order.
+    private var traps: [UInt64: (selectors: Selectors, routes: Routing.Wanted)] = [:]
+    private var trapOrder: [UInt64] = []
     /// In the order of their first activation: of two that match alike, the later one wins.
     private var order: [UInt64] = []
 
@@ -136,7 +139,51 @@ final class Plane {
         close(acknowledge)
     }
 
+    // MARK: Policies
+
+    func set(_ policy: UnsafePointer<martlet_policy>) throws(PlaneError) {
+        let description = policy.pointee
+        guard description.struct_size >= UInt32(MemoryLayout<martlet_policy>.size), description.number >> 63 == 1 else {
+            throw .invalid("a policy of \(description.struct_size) bytes with the number \(description.number)")
+        }
+        guard UInt32(description.action) == MARTLET_POLICY_TRAP.rawValue else {
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): only traps are there")
+        }
+        let (local, remote) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count) {
+            "policy \(String(cString: description.name))"
+        }
+        let before = traps[description.number]?.routes
+        let routes = routing.wanted(local: local, remote: remote)
+        if before == nil { trapOrder.append(description.number) }
+        traps[description.number] = (Selectors(local: local, remote: remote), routes)
+        publish()
+        guard before != routes else { return }
+        routing.add(routes)
+        if let before { routing.remove(before) }
+    }
+
+    func removePolicy(_ number: UInt64) throws(PlaneError) {
+        guard let trap = traps.removeValue(forKey: number) else { throw .notFound }
+        trapOrder.removeAll { $0 == number }
+        publish()
+        routing.remove(trap.routes)
+    }
+
     // MARK: SAs
+
+    /// What the arrays hold; they live until the call that is under way returns.
+    private func selectors(
+        _ local: UnsafePointer<martlet_selector>, _ localCount: Int, _ remote: UnsafePointer<martlet_selector>, _ remoteCount: Int, of owner: () -> String
+    ) throws(PlaneError) -> (local: [TrafficSelector], remote: [TrafficSelector]) {
+        guard localCount <= Self.maximumSelectors, remoteCount <= Self.maximumSelectors else {
+            throw .invalid("\(owner()): more than \(Self.maximumSelectors) selectors")
+        }
+        let localTS = (0..<localCount).compactMap { TrafficSelector(local[$0]) }, remoteTS = (0..<remoteCount).compactMap { TrafficSelector(remote[$0]) }
+        guard localTS.count == localCount, remoteTS.count == remoteCount, !localTS.isEmpty, !remoteTS.isEmpty else {
+            throw .invalid("\(owner()): no selectors, or of an unknown family")
+        }
+        return (localTS, remoteTS)
+    }
 
     func add(_ sa: UnsafePointer<martlet_sa>) throws(PlaneError) {
         let description = sa.pointee
@@ -144,13 +191,8 @@ final class Plane {
         guard let local = SocketAddress(description.local), let remote = SocketAddress(description.remote), local.address.family == remote.address.family,
             description.encapsulation <= 1, description.direction <= 1, description.spi > 255
         else { throw .invalid("SA \(Self.hex(description.spi)): addresses, encapsulation, direction or SPI cannot be") }
-        guard description.local_ts_count <= Self.maximumSelectors, description.remote_ts_count <= Self.maximumSelectors else {
-            throw .invalid("SA \(Self.hex(description.spi)): more than \(Self.maximumSelectors) selectors")
-        }
-        let localTS = (0..<description.local_ts_count).compactMap { TrafficSelector(description.local_ts[$0]) }
-        let remoteTS = (0..<description.remote_ts_count).compactMap { TrafficSelector(description.remote_ts[$0]) }
-        guard localTS.count == description.local_ts_count, remoteTS.count == description.remote_ts_count, !localTS.isEmpty, !remoteTS.isEmpty else {
-            throw .invalid("SA \(Self.hex(description.spi)): no selectors, or of an unknown family")
+        let (localTS, remoteTS) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count) {
+            "SA \(Self.hex(description.spi))"
         }
         if let child = children[description.child], child.policy != description.policy {
             throw .invalid("SA \(Self.hex(description.spi)): its child belongs to another policy")
@@ -304,12 +346,21 @@ final class Plane {
     private func publish() {
         var entries: [OutboundPolicies.Entry] = []
         var selectors: [Selectors] = []
-        for number in order {
-            guard let policy = policies[number], let own = policy.selectors else { continue }
-            let active = policy.active.flatMap { child in children[child]?.outboundSPI.flatMap { outbound[OutboundKey(child: child, spi: $0)] } }
-            entries.append(.init(policy: number, sa: active?.sa, path: active?.path))
+        func add(_ policy: UInt64, _ own: Selectors, _ active: Outbound?) {
+            entries.append(.init(policy: policy, sa: active?.sa, path: active?.path))
             selectors.append(own)
         }
+        // Of what matches alike the last wins: an SA before a trap, a trap before a policy whose SA is gone.
+        let standing = order.compactMap { number in
+            policies[number].flatMap { policy in
+                policy.selectors.map { own in
+                    (number, own, policy.active.flatMap { child in children[child]?.outboundSPI.flatMap { outbound[OutboundKey(child: child, spi: $0)] } })
+                }
+            }
+        }
+        for (number, own, active) in standing where active == nil { add(number, own, nil) }
+        for number in trapOrder { if let trap = traps[number] { add(number, trap.selectors, nil) } }
+        for (number, own, active) in standing where active != nil { add(number, own, active) }
         change(workers.filter(\.sends), .setOutbound(OutboundPolicies(table: SelectorTable(selectors), entries: entries)))
     }
 

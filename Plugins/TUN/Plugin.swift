@@ -82,6 +82,8 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
                 }
             }
             return DropReason.allCases.count
-        })
+        },
+        set_policy: { policy in withPlane { plane throws(PlaneError) in try plane.set(policy) } },
+        remove_policy: { number in withPlane { plane throws(PlaneError) in try plane.removePolicy(number) } })
     return Immortal.table(table)
 }()

@@ -42,7 +42,10 @@ struct EventSink: @unchecked Sendable {
         let direction = UInt8((inbound ? MARTLET_INBOUND : MARTLET_OUTBOUND).rawValue)
         events.pointee.expired(events.pointee.opaque, child, spi, direction, hard ? 1 : 0)
     }
-    func acquire(policy: UInt64) { events.pointee.acquire(events.pointee.opaque, policy) }
+    func acquire(policy: UInt64, for packet: InnerPacket) {
+        var source = martlet_selector(packet, packet.source, packet.sourcePort), destination = martlet_selector(packet, packet.destination, packet.destinationPort)
+        events.pointee.acquire(events.pointee.opaque, policy, &source, &destination)
+    }
     func moved(child: UInt64, spi: UInt32, to remote: martlet_address) {
         var remote = remote
         events.pointee.moved(events.pointee.opaque, child, spi, &remote)

@@ -48,6 +48,9 @@ final class ChildSA {
         self.installed = installed
     }
 
+    /// Whether the pair carries packets like this one.
+    func covers(_ packet: TriggeringPacket) -> Bool { TrafficSelectors.within([packet.source], localTS) && TrafficSelectors.within([packet.destination], remoteTS) }
+
     /// In use: neither replaced nor on its way out.
     var isCurrent: Bool { state == .installed || state == .rekeying }
 
@@ -77,8 +80,15 @@ struct ChildOffer {
         inboundSPI = sa.context.newInboundSPI()
         //= RFC 7296 §1.2: no key exchange transform in IKE_AUTH, where there is no KE payload.
         proposals = Negotiation.offer(policy.proposals, spi: inboundSPI.bytes, withoutKeyExchange: withoutKeyExchange)
-        localTS = policy.localTS.map { $0.resolved(sa.local.address) }
-        remoteTS = policy.remoteTS.map { $0.resolved(sa.remote.address) }
+        let local = policy.localTS.map { $0.resolved(sa.local.address) }, remote = policy.remoteTS.map { $0.resolved(sa.remote.address) }
+        if let packet = policy.trigger, TrafficSelectors.within([packet.source], local), TrafficSelectors.within([packet.destination], remote) {
+            //= RFC 7296 §2.9: the packet that asks for the child comes first, so that a responder that narrows keeps it.
+            localTS = [packet.source] + local
+            remoteTS = [packet.destination] + remote
+        } else {
+            localTS = local
+            remoteTS = remote
+        }
     }
 
     /// SA, TSi and TSr, for the initiator of the exchange.

@@ -62,8 +62,25 @@ package struct AuthenticationPolicy: Hashable, Sendable {
 /// What happens to an older IKE SA with the same peer identity. swanctl.conf `unique`.
 package enum UniquePolicy: String, Hashable, Sendable { case no, never, keep, replace }
 
-/// `start_action`, `close_action` and `dpd_action` of a child.
-package enum ChildAction: String, Hashable, Sendable { case none, trap, start }
+/// `start_action`, `close_action` and `dpd_action` of a child: both may be asked for, as `trap|start`.
+package struct ChildAction: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Traffic brings the child up.
+    package static let trap = ChildAction(rawValue: 1)
+    /// Brings the child up at once.
+    package static let start = ChildAction(rawValue: 2)
+}
+
+/// A packet that found no SA: its ends, each as the selector of that packet alone.
+package struct TriggeringPacket: Hashable, Sendable {
+    package var source: TrafficSelector
+    package var destination: TrafficSelector
+    package init(source: TrafficSelector, destination: TrafficSelector) {
+        self.source = source
+        self.destination = destination
+    }
+}
 
 /// Times after which keys are renewed and, if that fails, dropped. Zero switches one off.
 package struct Lifetime: Hashable, Sendable {
@@ -98,12 +115,14 @@ package struct ChildPolicy: Hashable, Sendable {
     package var remoteTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
     /// In order of preference; each with ESN transforms, and with key exchange transforms where the rekey has PFS.
     package var proposals: [Proposal]
-    package var startAction: ChildAction = .none
-    package var closeAction: ChildAction = .none
-    package var dpdAction: ChildAction = .none
+    package var startAction: ChildAction = []
+    package var closeAction: ChildAction = []
+    package var dpdAction: ChildAction = []
     package var lifetime = Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360))
     /// Packets; 0 switches the check off.
     package var replayWindow: Int = 64
+    /// The packet that asks for the child, offered before the selectors (RFC 7296 section 2.9). Nil in a configuration.
+    package var trigger: TriggeringPacket?
 
     package init(name: String, proposals: [Proposal]) {
         self.name = name

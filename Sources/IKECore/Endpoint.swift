@@ -73,7 +73,7 @@ package final class Endpoint {
             if let spi = context.takeJobOwner(job), let sa = sas[spi] { touch(sa) { sa.jobFinished(job, result) } }
         case .childSAInstalled(let id, let failure):
             withChild(id) { established in established.childSAInstalled(id, failure: failure) }
-        case .initiate(let connection, let child, let local, let remote, let request): initiate(connection, child, local, remote, request)
+        case .initiate(let connection, let child, let packet, let local, let remote, let request): initiate(connection, child, packet, local, remote, request)
         case .terminate(let selection, let request): terminate(selection, request)
         case .rekey(let selection, let request): rekey(selection, request)
         case .shutDown: shutDown()
@@ -243,12 +243,13 @@ package final class Endpoint {
 
     private func answer(_ request: RequestID?, _ result: Result<String, Failure>) { if let request { context.emit(.answer(request, result)) } }
 
-    private func initiate(_ name: String, _ childName: String?, _ local: SocketAddress, _ remote: SocketAddress, _ request: RequestID?) {
+    private func initiate(_ name: String, _ childName: String?, _ packet: TriggeringPacket?, _ local: SocketAddress, _ remote: SocketAddress, _ request: RequestID?) {
         guard !shuttingDown else { return answer(request, .failure(Failure(.closed, "The daemon is ending"))) }
         guard let connection = context.connections.first(where: { $0.name == name }) else { return answer(request, .failure(Failure(.notConfigured, "There is no connection \(name)"))) }
-        guard let child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
+        guard var child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
         }
+        child.trigger = packet
         let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) && $0.established?.predecessor?.peerSuccessor == nil }.min {
             $0.id.rawValue < $1.id.rawValue
         }

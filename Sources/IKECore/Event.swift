@@ -55,7 +55,8 @@ package enum Event: Sendable {
     /// The data plane holds both SAs of the child, or refused them for the reason given.
     case childSAInstalled(ChildSAID, failure: String?)
     /// Bring up `connection`, with `child` if one is named; the addresses are resolved.
-    case initiate(connection: String, child: String?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
+    /// With a packet that asks for it: unless a child that is up carries it.
+    case initiate(connection: String, child: String?, packet: TriggeringPacket?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
     case terminate(SASelection, request: RequestID?)
     case rekey(SASelection, request: RequestID?)
     /// The daemon is ending: tell every peer, once.

@@ -42,6 +42,15 @@ extension Failure {
                 ])
     }
 
+    // MARK: Traps
+
+    static func packetLeftOut(_ packet: TriggeringPacket, _ child: ChildSA, _ sa: IKESA) -> Failure {
+        Failure(
+            .trafficSelectorsUnacceptable, "\(sa.remote) does not carry packets from \(packet.source) to \(packet.destination)",
+            evidence: ["it narrowed \(child.policy.name) to \(text(child.localTS)) === \(text(child.remoteTS))"] + both(sa),
+            advice: ["Add that traffic to the other end's selectors, or take it out of `local_ts` and `remote_ts` of \(child.policy.name)."])
+    }
+
     // MARK: Refused by the peer
 
     static func refusedInit(_ notify: Notify, offered: [Proposal], _ sa: IKESA) -> Failure {

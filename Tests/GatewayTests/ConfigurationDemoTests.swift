@@ -29,7 +29,7 @@ private let repository = URL(fileURLWithPath: #filePath).deletingLastPathCompone
         let ours = try #require(toWest.child(named: "site"))
         let theirs = try #require(toEast.child(named: "site"))
         #expect(ours.localTS == theirs.remoteTS && ours.remoteTS == theirs.localTS)
-        #expect(ours.localTS.count == 2 && ours.startAction == .none)
+        #expect(ours.localTS.count == 2 && ours.startAction.isEmpty)
         #expect(toWest.dpdDelay == .seconds(10))
         let eastID = Identification(kind: .fqdn, data: Array("east.example".utf8))
         let westID = Identification(kind: .fqdn, data: Array("west.example".utf8))

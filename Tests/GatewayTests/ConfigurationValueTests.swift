@@ -127,7 +127,7 @@ import Testing
         let child = try #require(connection.child(named: "k"))
         #expect(child.localTS == [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)] && child.remoteTS == child.localTS)
         #expect(child.lifetime == Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360)))
-        #expect(child.startAction == .none && child.closeAction == .none && child.dpdAction == .none && child.replayWindow == 64)
+        #expect(child.startAction.isEmpty && child.closeAction.isEmpty && child.dpdAction.isEmpty && child.replayWindow == 64)
         #expect(
             connection.proposals.map(\.description) == [
                 "IKE:AES_GCM_16_256/AES_GCM_16_128/CHACHA20_POLY1305/PRF_HMAC_SHA2_256/PRF_HMAC_SHA2_384/PRF_HMAC_SHA2_512/CURVE_25519/ECP_256/ECP_384/ECP_521/MODP_3072/MODP_4096/MODP_2048",
@@ -158,9 +158,9 @@ import Testing
     }
 
     @Test func actionsHaveTwoSetsOfNames() throws {
-        let result = load(site(child: "start_action = start|none\nclose_action = restart\ndpd_action = clear"))
+        let result = load(site(child: "start_action = start|none\nclose_action = restart|trap\ndpd_action = clear"))
         let child = try #require(result.configuration?.connections.first?.children.first)
-        #expect(child.startAction == .start && child.closeAction == .start && child.dpdAction == .none)
+        #expect(child.startAction == .start && child.closeAction == [.start, .trap] && child.dpdAction.isEmpty)
     }
 
     @Test func proposalsAreCompleted() throws {

@@ -123,7 +123,7 @@ import TestSupport
         let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
         let peer = try HostilePeer()
         try peer.connect(target)
-        target.handle(.initiate(connection: "site", child: "second", local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
         for id in 0..<100 as Range<UInt32> where target.answers.isEmpty {
             target.receive(try peer.seal(.createChildSA, [.notify(Notify(.temporaryFailure))], id: id, response: true))
             target.pass(.seconds(4))
@@ -137,7 +137,7 @@ import TestSupport
         let peer = try HostilePeer()
         try peer.connect(target)
         target.worksAtOnce = false
-        target.handle(.initiate(connection: "site", child: "second", local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
         #expect(target.held.inboundSPIs == 2)
         let before = target.sent.count
         target.handle(.shutDown)
@@ -161,7 +161,7 @@ import TestSupport
 
     @Test func anInitiationThatIsEndedStaysEnded() {
         let target = Target(east: true) { $0.keyingTries = 0 }
-        target.handle(.initiate(connection: "site", child: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        target.handle(.initiate(connection: "site", child: nil, packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
         target.handle(.terminate(.connection("site"), request: RequestID(rawValue: 2)))
         #expect(target.again.isEmpty)
         #expect(target.answers[RequestID(rawValue: 1)]?.count == 1 && target.answers[RequestID(rawValue: 2)]?.count == 1)

@@ -9,7 +9,7 @@ import TestSupport
 @Suite struct HostileResponder {
     private func start(_ change: (inout Connection) -> Void = { _ in }) throws -> (Target, HostilePeer, [UInt8]) {
         let target = Target(east: true, change), peer = try HostilePeer(isInitiator: false)
-        target.handle(.initiate(connection: "site", child: "net", local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        target.handle(.initiate(connection: "site", child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
         return (target, peer, try #require(target.sent.last).bytes)
     }
     /// The answer to IKE_AUTH, of a peer that behaves.

@@ -211,10 +211,15 @@ static void on_expired(void *opaque, uint64_t child, uint32_t spi, uint8_t direc
     snprintf(text, sizeof text, "expired child=%llu spi=%08x direction=%u hard=%d", (unsigned long long)child, spi, direction, hard);
     add_event(text);
 }
-static void on_acquire(void *opaque, uint64_t policy) {
+static void on_acquire(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination) {
     (void)opaque;
-    char text[128];
-    snprintf(text, sizeof text, "acquire policy=%llu", (unsigned long long)policy);
+    char text[256], from[64], to[64];
+    int family = source->family == 4 ? AF_INET : AF_INET6;
+    inet_ntop(family, source->start, from, sizeof from);
+    inet_ntop(family, destination->start, to, sizeof to);
+    int single = memcmp(source->start, source->end, 16) == 0 && memcmp(destination->start, destination->end, 16) == 0;
+    snprintf(text, sizeof text, "acquire policy=%llu %s%s>%s proto=%u ports=%u-%u", (unsigned long long)(policy & ~(1ull << 63)), single ? "" : "ranges ", from, to,
+             destination->protocol, destination->start_port, destination->end_port);
     add_event(text);
 }
 static void on_moved(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote) {
@@ -374,6 +379,16 @@ static void add_sa(char *arguments) {
     answer(status);
 }
 
+static void set_policy(unsigned long long number, unsigned action, const char *local_ts, const char *remote_ts) {
+    struct martlet_selector local[64], remote[64];
+    struct martlet_policy policy = {.struct_size = sizeof policy, .action = (uint8_t)action, .number = 1ull << 63 | number, .name = "trap"};
+    policy.local_ts_count = parse_selectors(local_ts, local);
+    policy.remote_ts_count = parse_selectors(remote_ts, remote);
+    policy.local_ts = local;
+    policy.remote_ts = remote;
+    answer(plane->set_policy(&policy));
+}
+
 static void command_record(const char *interface, const char *what) {
     int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
     struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex(interface)};
@@ -487,7 +502,9 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "update %llu %s %s %u", &child, a, b, &x) == 4) {
             struct martlet_address local = parse_address(a), remote = parse_address(b);
             answer(plane->update(child, &local, &remote, (uint8_t)x));
-        } else if (sscanf(line, "counters %x %u %llu", &spi, &x, &child) == 3) command_counters(spi, (uint8_t)x, child);
+        } else if (sscanf(line, "policy %llu %u %s %s", &child, &x, a, b) == 4) set_policy(child, x, a, b);
+        else if (sscanf(line, "unpolicy %llu", &child) == 1) answer(plane->remove_policy(1ull << 63 | child));
+        else if (sscanf(line, "counters %x %u %llu", &spi, &x, &child) == 3) command_counters(spi, (uint8_t)x, child);
         else if (!strcmp(line, "drops")) command_drops();
         else if (!strcmp(line, "allocations")) printf("ok allocations=%lu\n", atomic_load(&allocations));
         else if (!strcmp(line, "events")) {

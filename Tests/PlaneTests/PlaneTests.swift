@@ -226,12 +226,31 @@ import Testing
         #expect(hosts.a.counters(0xc000_0002, inbound: false, child: 1)["packets"] == 8)
     }
 
+    @Test func aTrapReportsThePacketAndGivesWayToTheSA() throws {
+        let hosts = try TwoHosts()
+        #expect(hosts.a.command("policy 7 1 10.1.0.0/24,fd00:1::/64 10.2.0.0/24,fd00:2::/64") == "ok")
+        hosts.a.run("ping -c 3 -i 0.05 -W 1 10.2.0.1")
+        #expect(hosts.a.events == "ok acquire policy=7 10.1.0.1>10.2.0.1 proto=1 ports=0-65535;")
+        #expect(hosts.a.drops == ["no_sa": 3])
+        hosts.add(TwoHosts.Tunnel())
+        #expect(hosts.a.run("ping -c 3 -i 0.05 -W 1 10.2.0.1").status == 0)
+        #expect(hosts.a.events == "ok ")
+        // The trap outlives the SA, with its routes.
+        hosts.remove(TwoHosts.Tunnel())
+        hosts.a.run("ping -c 1 -W 1 fd00:2::1")
+        #expect(hosts.a.events == "ok acquire policy=7 fd00:1::1>fd00:2::1 proto=58 ports=0-65535;")
+        #expect(hosts.a.command("unpolicy 7") == "ok")
+        #expect(hosts.a.command("unpolicy 7") != "ok")
+        #expect(!hosts.a.run("ip route show table 52100").output.contains("10.2.0.0"))
+        #expect(hosts.a.command("policy 7 2 10.1.0.0/24 10.2.0.0/24") != "ok")
+    }
+
     @Test func asksForAnSA() throws {
         let hosts = try TwoHosts()
         hosts.add(TwoHosts.Tunnel())
         #expect(hosts.a.command("remove c0000002 1 1") == "ok")
         hosts.a.run("ping -c 5 -i 0.05 -W 1 10.2.0.1")
-        #expect(hosts.a.events == "ok acquire policy=1;")
+        #expect(hosts.a.events == "ok acquire policy=1 10.1.0.1>10.2.0.1 proto=1 ports=0-65535;")
         #expect(hosts.a.drops == ["no_sa": 5])
         // The inbound half still works on its own.
         hosts.b.run("ping -c 1 -W 1 10.1.0.1")

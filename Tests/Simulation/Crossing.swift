@@ -38,7 +38,7 @@ import TestSupport
                     case 0, 1, 2: .rekey(.child("net", connection: nil), request: id)
                     case 3, 4, 5: .rekey(.connection("site"), request: id)
                     case 6: .terminate(.child("second", connection: nil), request: id)
-                    case 7, 8: node.isBehindNAT || !peer.isBehindNAT ? .initiate(connection: "site", child: "second", local: node.local, remote: peer.publicAddress, request: id) : nil
+                    case 7, 8: node.isBehindNAT || !peer.isBehindNAT ? .initiate(connection: "site", child: "second", packet: nil, local: node.local, remote: peer.publicAddress, request: id) : nil
                     default: nil
                     }
                 if let event {

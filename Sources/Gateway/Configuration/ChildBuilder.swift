@@ -86,10 +86,10 @@ struct ChildBuilder {
 
     /// The actions are words, several with a bar between them: `trap|start`.
     private func action(_ key: String, _ reader: SectionReader, _ diagnostics: inout Diagnostics) -> ChildAction {
-        guard let text = reader.text(key) else { return .none }
+        guard let text = reader.text(key) else { return [] }
         // swanctl.conf has names of its own for dpd_action, and takes both kinds everywhere.
-        let words: [String: ChildAction] = ["none": .none, "clear": .none, "start": .start, "restart": .start, "trap": .trap]
-        var action = ChildAction.none
+        let words: [String: ChildAction] = ["none": [], "clear": [], "start": .start, "restart": .start, "trap": .trap]
+        var action: ChildAction = []
         for word in text.lowercased().split(separator: "|", omittingEmptySubsequences: false) {
             let word = String(decoding: Array(word.utf8)[...].trimmed, as: UTF8.self)
             guard let one = words[word] else {
@@ -97,14 +97,9 @@ struct ChildBuilder {
                 diagnostics.error(
                     at: reader.position(key),
                     "\(quoted(key)) is one of \(usual.joined(separator: ", ")), not \(quoted(text))" + suggestion(nearest(to: word, among: usual)))
-                return .none
+                return []
             }
-            if one == .trap {
-                let instead = key == "dpd_action" ? "restart" : "start"
-                diagnostics.error(at: reader.position(key), "'trap' in \(quoted(key)) is not there yet, so it is refused: write \(key) = \(instead)")
-                return .none
-            }
-            if one != .none { action = one }
+            action.formUnion(one)
         }
         return action
     }

@@ -56,12 +56,13 @@ struct ConnectionBuilder {
         connection.children = children.map { builder.build($0, &diagnostics) }
         if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }),
             let child = children.first(where: { child in
-                connection.child(named: child.name)?.startAction == .start
+                connection.child(named: child.name)?.startAction.isEmpty == false
             })
         {
             diagnostics.error(
                 at: SectionReader(section: child).position("start_action"),
-                "'start_action = start' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name")
+                "'start_action = \(connection.child(named: child.name)?.startAction.controlText ?? "")' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name"
+            )
         }
         return connection
     }

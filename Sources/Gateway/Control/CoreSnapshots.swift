@@ -118,9 +118,9 @@ extension ChildConfigurationSnapshot {
         rekeySeconds = UInt64(clamping: policy.lifetime.rekeyTime.wholeSeconds)
         rekeyBytes = policy.lifetime.rekeyBytes
         rekeyPackets = policy.lifetime.rekeyPackets
-        startAction = policy.startAction.rawValue
-        livenessAction = policy.dpdAction.rawValue
-        closeAction = policy.closeAction.rawValue
+        startAction = policy.startAction.controlText
+        livenessAction = policy.dpdAction.controlText
+        closeAction = policy.closeAction.controlText
         localSelectors = policy.localTS.map(\.controlText)
         remoteSelectors = policy.remoteTS.map(\.controlText)
     }
@@ -181,5 +181,17 @@ extension Instant {
     /// Negative when it has passed.
     fileprivate func secondsUntil(_ later: Instant) -> Int64 {
         later >= self ? later.since(self).wholeSeconds : -since(later).wholeSeconds
+    }
+}
+
+extension ChildAction {
+    /// As `start_action` is written.
+    package var controlText: String {
+        switch self {
+        case []: "none"
+        case .trap: "trap"
+        case .start: "start"
+        default: "trap|start"
+        }
     }
 }

@@ -77,6 +77,7 @@ package enum Daemon {
                 )
                 notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
                 gateway.loop.post {
+                    gateway.installTraps()
                     gateway.initiateStarting()
                     martlet_process_trim()
                 }
@@ -137,6 +138,7 @@ package enum Daemon {
         // The control socket before anything is changed on the host: it says whether another daemon is there.
         let server = try ControlServer(path: settings.control, backend: gateway) { level, message in log.write(LogLevel(rawValue: level) ?? .info, "CFG", message) }
         if let plane {
+            plane.acquired = { [weak gateway] policy, packet in gateway?.acquired(policy, packet) }
             let failure = try plane.start(sockets: sockets.plane, workers: workers, mark: SocketSet.mark) { [weak gateway] shard, event in gateway?.event(event, to: shard) }
             if let failure {
                 guard let connection = configuration.connections.first else {

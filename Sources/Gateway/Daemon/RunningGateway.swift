@@ -32,7 +32,8 @@ package final class RunningGateway: @unchecked Sendable {
     private var requests: [RequestID: (Result<String, Failure>) -> Void] = [:]
     private var lastRequest: UInt64 = 0
     /// Why a connection last failed.
-    private(set) var failures: [String: (failure: Failure, at: Instant)] = [:]
+    var failures: [String: (failure: Failure, at: Instant)] = [:]
+    var traps = TrapPolicies()
     /// Look-ups that failed in a row, by connection.
     private var failedLookUps: [String: Int] = [:]
     private(set) var isEnding = false
@@ -130,14 +131,14 @@ package final class RunningGateway: @unchecked Sendable {
     /// Brings up every child with `start_action = start` of the connections named, or of all.
     func initiateStarting(only names: Set<String>? = nil) {
         for connection in configuration.connections where names?.contains(connection.name) ?? true {
-            for child in connection.children where child.startAction == .start {
+            for child in connection.children where child.startAction.contains(.start) {
                 initiate(connection: connection.name, child: child.name, request: nil)
             }
         }
     }
 
-    /// Looks addresses up, then tells the connection's shard.
-    func initiate(connection name: String, child: String?, request: RequestID?) {
+    /// Looks addresses up, then tells the connection's shard. `packet`: the one that asks for the child.
+    func initiate(connection name: String, child: String?, packet: TriggeringPacket? = nil, request: RequestID?) {
         guard !isEnding else { return settle(request, .failure(Failure(.closed, "The daemon is ending"))) }
         guard let connection = configuration.connection(named: name) else {
             return settle(request, .failure(Failure(.notConfigured, "There is no connection \(name)")))
@@ -148,7 +149,7 @@ package final class RunningGateway: @unchecked Sendable {
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
                 switch outcome {
-                case .done(.success(let path)): self?.begin(connection, child, path, request)
+                case .done(.success(let path)): self?.begin(connection, child, packet, path, request)
                 case .done(.failure(let failure)): self?.lookUpFailed(connection, child, failure, request)
                 case .late, .refused:
                     self?.lookUpFailed(
@@ -159,11 +160,11 @@ package final class RunningGateway: @unchecked Sendable {
         }
     }
 
-    private func begin(_ connection: Connection, _ child: String?, _ path: Resolution.Path, _ request: RequestID?) {
+    private func begin(_ connection: Connection, _ child: String?, _ packet: TriggeringPacket?, _ path: Resolution.Path, _ request: RequestID?) {
         failedLookUps[connection.name] = nil
         // Children of one connection share an IKE SA, whichever side began it.
         let shard = identities.shard(ofConnection: connection.name) ?? router.shard(forConnection: connection.name)
-        event(.initiate(connection: connection.name, child: child, local: path.local, remote: path.remote, request: request), to: shard)
+        event(.initiate(connection: connection.name, child: child, packet: packet, local: path.local, remote: path.remote, request: request), to: shard)
     }
 
     private func lookUpFailed(_ connection: Connection, _ child: String?, _ failure: Failure, _ request: RequestID?) {
@@ -266,6 +267,7 @@ package final class RunningGateway: @unchecked Sendable {
         runner.replaceSecrets(new.secrets)
         for shard in shards { shard.post(.configurationReplaced(new.connections)) }
         log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
+        updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))
         initiateStarting(only: Set(difference.addedConnections + difference.changedConnections))
     }
 
@@ -327,6 +329,10 @@ extension RunningGateway: DriverDelegate {
         loop.post { [weak self] in
             self?.loop.arm(after: after) { [weak self] in self?.initiate(connection: connection, child: child, request: request) }
         }
+    }
+
+    func shouldTrap(connection: String, child: String) {
+        loop.post { [weak self] in self?.install(TrapPolicies.Name(connection: connection, child: child)) { _ in } }
     }
 
     func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }

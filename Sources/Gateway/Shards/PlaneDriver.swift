@@ -23,6 +23,8 @@ package final class PlaneDriver: @unchecked Sendable {
     private let events: UnsafeMutablePointer<martlet_plane_events>
     /// Where events of a child go. Set before the plane starts.
     private var deliver: (@Sendable (_ shard: Int, Event) -> Void)?
+    /// Who is told of packets that met a trap. Set before the plane starts.
+    var acquired: (@Sendable (_ policy: UInt64, TriggeringPacket) -> Void)?
 
     /// One child that the plane holds SAs of.
     private struct Child {
@@ -126,6 +128,34 @@ package final class PlaneDriver: @unchecked Sendable {
         loop.post { [self] in
             let use = children[id].flatMap { counters($0.inboundSPI, MARTLET_INBOUND, id) }?.last_use_ns ?? 0
             deliver?(shard, .useReported(id, lastInbound: use == 0 ? nil : Instant(nanoseconds: use)))
+        }
+    }
+
+    // MARK: Traps, from the control loop
+
+    /// Installs a trap or puts it in place of the one with its number; `completion` is told why not, or nil.
+    func setTrap(_ number: UInt64, _ name: String, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (String?) -> Void) {
+        loop.post { [self] in
+            guard isRunning else { return completion("it is not running") }
+            let localTS = local.map(martlet_selector.init), remoteTS = remote.map(martlet_selector.init)
+            let status = localTS.withUnsafeBufferPointer { local in
+                remoteTS.withUnsafeBufferPointer { remote in
+                    name.withCString { name in
+                        guard let localBase = local.baseAddress, let remoteBase = remote.baseAddress else { return MARTLET_E_INVALID }
+                        var policy = martlet_policy(
+                            struct_size: UInt32(MemoryLayout<martlet_policy>.size), action: UInt8(MARTLET_POLICY_TRAP.rawValue), reserved: (0, 0, 0), number: number, local_ts: localBase,
+                            local_ts_count: local.count, remote_ts: remoteBase, remote_ts_count: remote.count, name: name)
+                        return table.pointee.set_policy(&policy)
+                    }
+                }
+            }
+            completion(status == MARTLET_OK ? nil : words(status))
+        }
+    }
+
+    func removeTrap(_ number: UInt64) {
+        loop.post { [self] in
+            if isRunning { _ = table.pointee.remove_policy(number) }
         }
     }
 
@@ -259,8 +289,10 @@ private func planeExpired(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ 
     Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().expired(ChildSAID(rawValue: child), hard: hard != 0)
 }
 
-/// Traps are not installed yet; nothing waits for this.
-private func planeAcquired(_ opaque: UnsafeMutableRawPointer, _ policy: UInt64) {}
+private func planeAcquired(_ opaque: UnsafeMutableRawPointer, _ policy: UInt64, _ source: UnsafePointer<martlet_selector>, _ destination: UnsafePointer<martlet_selector>) {
+    guard let source = TrafficSelector(source.pointee), let destination = TrafficSelector(destination.pointee) else { return }
+    Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().acquired?(policy, TriggeringPacket(source: source, destination: destination))
+}
 
 private func planeMoved(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ spi: UInt32, _ remote: UnsafePointer<martlet_address>) {
     guard let address = remote.pointee.socketAddress else { return }

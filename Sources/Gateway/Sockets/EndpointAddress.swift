@@ -54,6 +54,18 @@ extension martlet_address {
     }
 }
 
+extension TrafficSelector {
+    /// Nil for a family that is neither 4 nor 6.
+    init?(_ selector: martlet_selector) {
+        func address(_ bytes: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8)) -> IPAddress? {
+            guard selector.family == 4 || selector.family == 6 else { return nil }
+            return IPAddress(bytes: withUnsafeBytes(of: bytes) { Array($0.prefix(selector.family == 4 ? 4 : 16)) })
+        }
+        guard let start = address(selector.start), let end = address(selector.end) else { return nil }
+        self.init(ipProtocol: selector.protocol, startPort: selector.start_port, endPort: selector.end_port, start: start, end: end)
+    }
+}
+
 extension martlet_selector {
     init(_ selector: TrafficSelector) {
         self.init()

@@ -171,16 +171,19 @@ extension Established {
             throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa))
         }
         struct Fit {
-            let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], complete: Bool
+            let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], rank: Int
         }
         let fits = policies.compactMap { policy -> Fit? in
             let localTS = TrafficSelectors.narrow(configured: policy.localTS.map { $0.resolved(sa.local.address) }, offered: ours)
             let remoteTS = TrafficSelectors.narrow(configured: policy.remoteTS.map { $0.resolved(sa.remote.address) }, offered: theirs)
             guard !localTS.isEmpty, !remoteTS.isEmpty else { return nil }
-            return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, complete: TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS))
+            //= RFC 7296 §2.9: what takes all comes first; then what takes the first selectors, which are the packet's that asks.
+            let isComplete = TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS)
+            let takesFirst = TrafficSelectors.within(Array(ours.prefix(1)), localTS) && TrafficSelectors.within(Array(theirs.prefix(1)), remoteTS)
+            return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, rank: isComplete ? 0 : takesFirst ? 1 : 2)
         }
         guard !fits.isEmpty else { throw ChildRefusal(Notify(.tsUnacceptable), .selectorsUnacceptable(theirs: theirs, ours: ours, policies: policies, sa)) }
-        for fit in fits.filter(\.complete) + fits.filter({ !$0.complete }) {
+        for fit in (0...2).flatMap({ rank in fits.filter { $0.rank == rank } }) {
             guard let chosen = Negotiation.choose(configured: fit.policy.proposals, offered: proposals, protocolID: .esp, keyExchangeSent: sent, withoutKeyExchange: withoutKeyExchange),
                 let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255
             else { continue }

@@ -22,14 +22,17 @@ struct ChildCreation {
 extension Established {
     /// An operator, or the start of the connection, wants a child.
     func createChild(_ policy: ChildPolicy, requests: [RequestID]) {
-        if let child = children.first(where: { $0.policy.name == policy.name && $0.isCurrent }) {
-            return answer(requests, .success("\(policy.name) is already up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
-        }
+        if let child = standing(for: policy) { return answer(requests, .success("\(policy.name) is already up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))")) }
         enqueue(.createChild(policy, requests))
     }
 
+    /// A child that does what is asked for.
+    private func standing(for policy: ChildPolicy) -> ChildSA? {
+        children.first { child in child.policy.name == policy.name && child.isCurrent && policy.trigger.map { child.covers($0) } != false }
+    }
+
     func startChild(_ policy: ChildPolicy, replacing old: ChildSA?, _ requests: [RequestID]) {
-        if old == nil, let child = children.first(where: { $0.policy.name == policy.name && $0.isCurrent }) {
+        if old == nil, let child = standing(for: policy) {
             return answer(requests, .success("\(policy.name) is already up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
         }
         guard children.count < context.limits.childSAs else {
@@ -156,6 +159,13 @@ extension Established {
                 return enqueueFirst(.deleteChild(id, []))
             }
         }
+        if let creation, let packet = creation.offer.policy.trigger, !child.covers(packet), children.contains(where: { $0 !== child && $0.policy.name == child.policy.name && $0.isCurrent }) {
+            // The peer narrows the packet away. Kept, such pairs would heap up, one for each try.
+            let failure = Failure.packetLeftOut(packet, child, sa)
+            context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+            answer(creation.requests, .failure(failure))
+            return enqueueFirst(.deleteChild(id, []))
+        }
         context.emit(.activateChildSA(id))
         if let old {
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
@@ -262,7 +272,8 @@ extension Established {
         let initiatorIntegrity = SecretBox(material.slice(lengths.encryption, lengths.integrity))
         let responderKey = SecretBox(material.slice(half, lengths.encryption))
         let responderIntegrity = SecretBox(material.slice(half + lengths.encryption, lengths.integrity))
-        let policy = offer.policy
+        var policy = offer.policy
+        policy.trigger = nil
         let esn = agreement.chosen.transform(.extendedSequenceNumbers)?.id == 1
         let shared = reqid.map { context.retainReqid($0) } ?? context.reqid(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
         let child = ChildSA(

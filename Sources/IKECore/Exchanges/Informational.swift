@@ -71,7 +71,7 @@ extension Established {
     func answerInformational(_ messageID: UInt32, _ payloads: [Payload]) {
         var answered: [UInt32] = []
         var closing: String?
-        var restart: [String] = []
+        var ended: [ChildPolicy] = []
         for payload in payloads {
             switch payload {
             case .delete(let delete) where delete.protocolID == .ike: closing = closing ?? "the peer closed it"
@@ -83,7 +83,7 @@ extension Established {
                     }
                     //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
                     if child.state != .deleting { answered.append(child.inboundSPI) }
-                    if let name = peerDeleted(child) { restart.append(name) }
+                    if let policy = peerDeleted(child) { ended.append(policy) }
                 }
             case .notify(let notify) where notify.type == .authenticationFailed: closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
             case .notify(let notify) where notify.type == .invalidSyntax: closing = "the peer could not read our message (INVALID_SYNTAX)"
@@ -92,20 +92,26 @@ extension Established {
         }
         guard let closing else {
             respond(.informational, messageID, answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))])
-            for name in restart { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .seconds(1), request: nil)) }
+            for policy in ended { follow(policy.closeAction, policy, after: .seconds(1)) }
             return
         }
         //= RFC 7296 §1.4.1: closing an IKE SA is answered with an empty message.
         respond(.informational, messageID, [])
         // The peer won a collision of rekeys that we have not seen the end of. RFC 7296 section 2.25.2.
         if let successor = peerSuccessor { succeed(by: successor.sa) }
-        let wanted = phase == .active ? children.filter { $0.isCurrent && $0.policy.closeAction == .start }.map(\.policy.name) : []
+        let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
         end(closing)
-        for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: .seconds(1), request: nil)) }
+        for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
 
-    /// The peer deletes a child. Returns the child's name where it should come up again.
-    func peerDeleted(_ child: ChildSA) -> String? {
+    /// What the configuration wants after a child's end.
+    func follow(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) {
+        if action.contains(.trap) { context.emit(.trap(connection: sa.connection.name, child: policy.name)) }
+        if action.contains(.start) { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, after: delay, request: nil)) }
+    }
+
+    /// The peer deletes a child. Returns its policy where that was not expected.
+    func peerDeleted(_ child: ChildSA) -> ChildPolicy? {
         if let rekey = child.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) {
             // The peer has moved to the pair that replaces this one; so do we. RFC 7296 section 2.8.
             context.emit(.activateChildSA(replacement.id))
@@ -115,6 +121,6 @@ extension Established {
         let unexpected = child.isCurrent
         if unexpected { context.emit(.report(.childSADown(sa.status, child.status))) }
         retire(child)
-        return unexpected && child.policy.closeAction == .start ? child.policy.name : nil
+        return unexpected ? child.policy : nil
     }
 }

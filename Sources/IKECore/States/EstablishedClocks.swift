@@ -116,8 +116,8 @@ extension Established {
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
         let closing = queue.contains { if case .deleteIKE = $0 { true } else { false } }
-        let wanted = phase == .active && !closing ? children.filter { $0.isCurrent && $0.policy.dpdAction == .start }.map(\.policy.name) : []
+        let wanted = phase == .active && !closing ? children.filter(\.isCurrent).map(\.policy) : []
         end("the peer does not answer")
-        for name in wanted { context.emit(.initiateAgain(connection: sa.connection.name, child: name, after: context.limits.retryDelay, request: nil)) }
+        for policy in wanted { follow(policy.dpdAction, policy, after: context.limits.retryDelay) }
     }
 }

@@ -55,6 +55,6 @@ package enum Fixtures {
     }
 
     package static func initiate(_ world: World, _ from: Node, _ to: Node, child: String? = "net", request: UInt64 = 1) {
-        world.send(.initiate(connection: "site", child: child, local: from.local, remote: to.publicAddress, request: RequestID(rawValue: request)), to: from)
+        world.send(.initiate(connection: "site", child: child, packet: nil, local: from.local, remote: to.publicAddress, request: RequestID(rawValue: request)), to: from)
     }
 }

@@ -16,6 +16,8 @@ package final class Node {
     package var plane = SimulatedPlane()
     package var answers: [RequestID: [Result<String, Failure>]] = [:]
     package var reports: [Report] = []
+    /// Children that the endpoint wants brought back by traffic.
+    package var trapped: [String] = []
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
     package var isDown = false

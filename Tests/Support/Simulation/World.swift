@@ -129,7 +129,8 @@ package final class World {
             case .answer(let request, let result): node.answers[request, default: []].append(result)
             case .initiateAgain(let connection, let child, let after, let request):
                 guard let peer = nodes.first(where: { $0 !== node }) else { continue }
-                schedule(.initiate(connection: connection, child: child, local: node.local, remote: peer.publicAddress, request: request), for: node, after: Int64(after.components.seconds) * 1000 + 1)
+                let event = Event.initiate(connection: connection, child: child, packet: nil, local: node.local, remote: peer.publicAddress, request: request)
+                schedule(event, for: node, after: Int64(after.components.seconds) * 1000 + 1)
             case .report(let report):
                 node.reports.append(report)
                 switch report {
@@ -142,6 +143,7 @@ package final class World {
                 case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
                 case .initiating, .ikeSAEstablished: break
                 }
+            case .trap(_, let child): node.trapped.append(child)
             case .exportKeys(let keys): node.exported.append(keys)
             }
         }

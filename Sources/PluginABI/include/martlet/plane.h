@@ -68,6 +68,26 @@ struct martlet_sa {
     const char *MARTLET_NULLABLE provider; /* of the crypto, null for the host's choice */
 };
 
+/* What happens to a packet that no SA takes. RFC 4301 section 4.4.1. */
+enum martlet_policy_action {
+    MARTLET_POLICY_TRAP = 1, /* held back, and reported by `acquire` */
+    MARTLET_POLICY_PASS = 2, /* let through in clear */
+    MARTLET_POLICY_DROP = 3  /* dropped */
+};
+
+/* A policy without SAs of its own. Of a policy and an SA that match a packet alike the SA wins; otherwise the narrower of the two. */
+struct martlet_policy {
+    uint32_t struct_size;
+    uint8_t action; /* enum martlet_policy_action */
+    uint8_t reserved[3]; /* 0 */
+    uint64_t number; /* the host's; the highest bit is set, so that it is never an SA's `policy` */
+    const struct martlet_selector *local_ts;
+    size_t local_ts_count;
+    const struct martlet_selector *remote_ts;
+    size_t remote_ts_count;
+    const char *name; /* for log lines */
+};
+
 /* Counters of one SA. `last_use_ns` on host->now, 0 for never. */
 struct martlet_sa_counters {
     uint32_t struct_size;
@@ -102,8 +122,9 @@ struct martlet_plane_events {
     /* A limit of an SA was reached; `hard` 1 means that the SA no longer carries packets. An SPI alone does not name an SA: outbound
      * ones are the peer's to choose. Soft and hard are reported once each. */
     void (*expired)(void *opaque, uint64_t child, uint32_t spi, uint8_t direction, int32_t hard);
-    /* Traffic for a policy that has no SA; at most once a second for each policy. */
-    void (*acquire)(void *opaque, uint64_t policy);
+    /* A packet for a trap, or for an SA's policy that has no SA left; at most once a second for each policy. Source and destination are
+     * the packet's: single addresses, and ports where the protocol has them (0 to 65535 where they cannot be seen). */
+    void (*acquire)(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination);
     /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA. Not
      * repeated while the address stays the same; the plane goes on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
@@ -137,6 +158,10 @@ struct martlet_plane {
     martlet_status (*counters)(uint32_t spi, uint8_t direction, uint64_t child, struct martlet_sa_counters *counters);
     /* Fills at most `capacity` drop counters and returns how many there are. */
     size_t (*drops)(struct martlet_drop_counter *MARTLET_NULLABLE counters, size_t capacity);
+    /* Installs a policy or puts another in the place of the one with its number, with the routes it needs. MARTLET_E_UNSUPPORTED for an
+     * action that the plane cannot carry out. */
+    martlet_status (*set_policy)(const struct martlet_policy *policy);
+    martlet_status (*remove_policy)(uint64_t number);
 };
 
 MARTLET_HEADER_END

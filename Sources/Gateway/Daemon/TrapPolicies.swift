@@ -1,0 +1,190 @@
+// Policies that wait for traffic: which children have one, and the one initiation that its packets cause.
+// RFC 4301 section 4.4.1: a packet that needs an SA that is not there.
+
+import IKECore
+import IKEWire
+
+/// A child with a trap installed.
+package struct InstalledTrap: Hashable, Sendable {
+    package var connection: String
+    package var child: String
+    package var localTS: [TrafficSelector]
+    package var remoteTS: [TrafficSelector]
+}
+
+/// The traps of a gateway. On the control loop alone.
+struct TrapPolicies {
+    struct Name: Hashable {
+        let connection: String, child: String
+    }
+
+    private struct Trap {
+        let number: UInt64
+        /// By `start_action`, not by an operator or because of a child's end.
+        var isConfigured = false
+        var installed: InstalledTrap?
+        /// An initiation that its packets began is under way.
+        var isAcquiring = false
+        /// Until then packets begin nothing: the last initiation failed.
+        var quietUntil = Instant(nanoseconds: 0)
+        var failures = 0
+    }
+
+    private var traps: [Name: Trap] = [:]
+    private var names: [UInt64: Name] = [:]
+    private var last: UInt64 = 0
+
+    var installed: [InstalledTrap] { traps.values.compactMap(\.installed).sorted { ($0.connection, $0.child) < ($1.connection, $1.child) } }
+    /// Installed, or about to be.
+    var wanted: [Name] { Array(traps.keys) }
+    func contains(_ name: Name) -> Bool { traps[name] != nil }
+    func isConfigured(_ name: Name) -> Bool { traps[name]?.isConfigured == true }
+
+    /// The number of the trap, a new one if there is none yet. The highest bit tells it from the SAs' policies.
+    mutating func number(for name: Name, isConfigured: Bool) -> UInt64 {
+        if let trap = traps[name] {
+            traps[name]?.isConfigured = isConfigured
+            return trap.number
+        }
+        last += 1
+        let number = 1 << 63 | last
+        traps[name] = Trap(number: number, isConfigured: isConfigured)
+        names[number] = name
+        return number
+    }
+
+    mutating func installed(_ name: Name, _ trap: InstalledTrap) { traps[name]?.installed = trap }
+
+    /// Its number where the plane holds it.
+    mutating func remove(_ name: Name) -> UInt64? {
+        guard let trap = traps.removeValue(forKey: name) else { return nil }
+        names[trap.number] = nil
+        return trap.number
+    }
+
+    /// Whose packet it is, where it should begin an initiation.
+    mutating func acquired(_ number: UInt64, now: Instant) -> Name? {
+        guard let name = names[number], let trap = traps[name], !trap.isAcquiring, trap.quietUntil <= now else { return nil }
+        traps[name]?.isAcquiring = true
+        return name
+    }
+
+    /// The initiation has ended. After failures packets begin nothing for a while: 2, 4, ... 60 seconds.
+    mutating func settled(_ name: Name, succeeded: Bool, now: Instant) {
+        guard var trap = traps[name] else { return }
+        trap.isAcquiring = false
+        trap.failures = succeeded ? 0 : min(trap.failures + 1, 6)
+        trap.quietUntil = succeeded ? now : now + .seconds(min(1 << trap.failures, 60))
+        traps[name] = trap
+    }
+}
+
+extension RunningGateway {
+    /// Installs the trap of every child with `start_action = trap`, of the connections named or of all; a changed one takes the old one's place.
+    func installTraps(only names: Set<String>? = nil) {
+        for connection in configuration.connections where names?.contains(connection.name) ?? true {
+            for child in connection.children where child.startAction.contains(.trap) {
+                install(TrapPolicies.Name(connection: connection.name, child: child.name)) { [unowned self] result in
+                    guard case .failure(let failure) = result else { return }
+                    for line in failure.lines { log.write(.error, "ESP", line, connection: connection.name) }
+                    failures[connection.name] = (failure, Instant.now())
+                }
+            }
+        }
+    }
+
+    /// After a reload: what the configuration no longer has goes; what it has otherwise is put in place of the old one, with no gap between.
+    func updateTraps(changed: Set<String>) {
+        for name in traps.wanted {
+            let child = configuration.connection(named: name.connection)?.child(named: name.child)
+            guard let child, child.startAction.contains(.trap) || !traps.isConfigured(name) else {
+                uninstall(name)
+                continue
+            }
+            if changed.contains(name.connection), !child.startAction.contains(.trap) { install(name) { _ in } }
+        }
+        installTraps(only: changed)
+    }
+
+    /// Looks addresses up where the selectors need them, and hands the policy to the plane.
+    func install(_ name: TrapPolicies.Name, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
+        guard let connection = configuration.connection(named: name.connection), let child = connection.child(named: name.child) else {
+            return completion(.failure(Failure(.notConfigured, "There is no connection \(name.connection) with a child \(name.child)")))
+        }
+        guard child.localTS.contains(where: \.isDynamic) || child.remoteTS.contains(where: \.isDynamic) else {
+            return install(name, child, nil, completion)
+        }
+        let settings = configuration.gateway
+        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+            Resolution.resolve(connection, gateway: settings)
+        } _: { [weak self] outcome in
+            self?.loop.post { [weak self] in
+                guard let self else { return }
+                guard case .done(.success(let path)) = outcome else {
+                    // The network may not be there yet at start.
+                    if traps.contains(name) || child.startAction.contains(.trap) { loop.arm(after: .seconds(10)) { [unowned self] in retry(name, child) } }
+                    let failure = if case .done(.failure(let failure)) = outcome { failure } else { Failure(.noAnswer, "Looking up the peer of \(name.connection) took too long") }
+                    return completion(.failure(failure))
+                }
+                install(name, child, path, completion)
+            }
+        }
+    }
+
+    /// Tries a look-up again, if the configuration still says the same.
+    private func retry(_ name: TrapPolicies.Name, _ child: ChildPolicy) {
+        guard !isEnding, configuration.connection(named: name.connection)?.child(named: name.child) == child else { return }
+        install(name) { _ in }
+    }
+
+    private func install(_ name: TrapPolicies.Name, _ child: ChildPolicy, _ path: Resolution.Path?, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
+        guard let plane else { return completion(.failure(Failure(.dataPlane, "No data plane is loaded, so nothing can wait for traffic of \(name.child)"))) }
+        func resolved(_ patterns: [SelectorPattern], _ address: IPAddress?) -> [TrafficSelector] {
+            patterns.compactMap { pattern in
+                if case .fixed(let selector) = pattern { selector } else { address.map { pattern.resolved($0) } }
+            }
+        }
+        let trap = InstalledTrap(
+            connection: name.connection, child: name.child, localTS: resolved(child.localTS, path?.local.address), remoteTS: resolved(child.remoteTS, path?.remote.address))
+        plane.setTrap(traps.number(for: name, isConfigured: child.startAction.contains(.trap)), "\(name.connection)/\(name.child)", local: trap.localTS, remote: trap.remoteTS) { [weak self] failure in
+            self?.loop.post { [weak self] in
+                guard let self else { return }
+                if let failure {
+                    if !traps.installed.contains(where: { $0.connection == name.connection && $0.child == name.child }) { _ = traps.remove(name) }
+                    return completion(.failure(Failure(.dataPlane, "The data plane refused the trap of \(name.child): \(failure)")))
+                }
+                traps.installed(name, trap)
+                log.write(.info, "ESP", "traffic brings \(name.child) up: \(text(trap.localTS)) === \(text(trap.remoteTS))", connection: name.connection)
+                completion(.success(()))
+            }
+        }
+    }
+
+    private func text(_ selectors: [TrafficSelector]) -> String { selectors.map(\.description).joined(separator: " ") }
+
+    /// Whether there was one.
+    @discardableResult
+    func uninstall(_ name: TrapPolicies.Name) -> Bool {
+        guard let number = traps.remove(name) else { return false }
+        plane?.removeTrap(number)
+        log.write(.info, "ESP", "traffic no longer brings \(name.child) up", connection: name.connection)
+        return true
+    }
+
+    /// A packet met a trap. From any thread.
+    func acquired(_ number: UInt64, _ packet: TriggeringPacket) {
+        loop.offer { [weak self] in
+            guard let self, let name = traps.acquired(number, now: Instant.now()) else { return }
+            log.write(.info, "ESP", "a packet from \(packet.source) to \(packet.destination) asks for \(name.child)", connection: name.connection)
+            let request = expect { [unowned self] result in
+                let succeeded = if case .success = result { true } else { false }
+                traps.settled(name, succeeded: succeeded, now: Instant.now())
+            }
+            initiate(connection: name.connection, child: name.child, packet: packet, request: request)
+        }
+    }
+}
+
+extension SelectorPattern {
+    var isDynamic: Bool { if case .dynamic = self { true } else { false } }
+}
