@@ -74,6 +74,9 @@ let package = Package(
         .target(name: "PluginKit", dependencies: ["PluginABI", "CSwiftVersion", "CSecret"], swiftSettings: common),
         .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
 
+        // What the client shows, as functions of what the control socket says.
+        .target(name: "ClientView", dependencies: ["ViciWire"], swiftSettings: strict),
+
         // The gateway.
         .target(name: "CLinux"),
         .target(
@@ -83,7 +86,7 @@ let package = Package(
         .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common, linkerSettings: programLinker),
         .executableTarget(
             name: "martlet",
-            dependencies: ["ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: ["ClientView", "ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: common, linkerSettings: programLinker),
 
         // The plugins.
@@ -112,6 +115,7 @@ let package = Package(
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
+        .testTarget(name: "ClientViewTests", dependencies: ["ClientView", "Gateway", "ViciWire"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "CLinux", "PluginABI", "TestSupport"], swiftSettings: common),
         // Loads the plugins as the daemon does: linked in, their entry symbols would collide.
         .testTarget(

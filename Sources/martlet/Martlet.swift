@@ -1,5 +1,6 @@
 // `martlet`: the client of the control socket. Parses arguments, runs one command, and turns errors into exit codes.
 import ArgumentParser
+import ClientView
 import Glibc
 
 /// What `martlet version` and `martlet --version` show of the client.
@@ -12,7 +13,7 @@ struct Martlet: ParsableCommand {
         abstract: "Watch and steer a running martletd.",
         discussion: """
             Every command talks to the daemon's control socket, /run/martlet/vici.sock unless --socket says \
-            otherwise, and prints JSON with --json. Both options may stand before or after the command's name.
+            otherwise, and prints JSON with --json. These options and --color may stand before or after the command's name.
 
             Exit status: 0 done, 1 the operation failed (the reason is printed), 2 wrong usage.
 
@@ -49,15 +50,15 @@ struct Martlet: ParsableCommand {
         }
     }
 
-    /// Moves `--socket PATH` and `--json` from before the command's name to behind it, where the parser wants them.
+    /// Moves `--socket PATH`, `--color WHEN` and `--json` from before the command's name to behind it, where the parser wants them.
     static func hoisted(_ arguments: [String]) -> [String] {
         var options: [String] = []
         var rest = arguments[...]
         while let first = rest.first {
-            if first == "--socket" {
+            if first == "--socket" || first == "--color" {
                 options += rest.prefix(2)
                 rest = rest.dropFirst(2)
-            } else if first == "--json" || first.hasPrefix("--socket=") {
+            } else if first == "--json" || first.hasPrefix("--socket=") || first.hasPrefix("--color=") {
                 options.append(first)
                 rest = rest.dropFirst()
             } else {
@@ -76,6 +77,11 @@ struct GlobalOptions: ParsableArguments {
 
     @Flag(help: "Print one JSON document instead of text.")
     var json = false
+
+    @Option(name: [.long, .customLong("colour")], help: ArgumentHelp("Whether to colour: auto, always or never.", valueName: "when"))
+    var color = ColourChoice.auto
+
+    var isColoured: Bool { color.isOn }
 }
 
 /// The operation was understood and did not happen. Exit status 1.

@@ -59,11 +59,11 @@ import Testing
 
     func martlet(_ arguments: String...) throws -> Outcome { try run(arguments) }
 
-    func run(_ arguments: [String], program: URL = program) throws -> Outcome {
+    func run(_ arguments: [String], program: URL = program, environment: [String: String] = [:]) throws -> Outcome {
         let process = Process()
         process.executableURL = program
         process.arguments = arguments
-        process.environment = ["PATH": "/nonexistent", "TZ": "UTC"]
+        process.environment = ["PATH": "/nonexistent", "TZ": "UTC"].merging(environment) { $1 }
         let out = Pipe()
         let err = Pipe()
         process.standardOutput = out
@@ -122,21 +122,45 @@ import Testing
         for line in outcome.lines { #expect(line.count <= 80, "\(line)") }
         #expect(!outcome.out.contains("\u{1b}"))
         let expected = [
-            "gw: established 12s, IKEv2 initiator, #1                             rekey in 1h",
-            "  local   192.0.2.1:4500 as left@example.org",
-            "  remote  198.51.100.7:4500 as right@example.org, behind NAT",
-            "  cipher  AES_GCM_16-256 / PRF_HMAC_SHA2_384 / ECP_384",
-            "  net0: installed 11s, tunnel ESP in UDP                         rekey in 1m 40s",
+            "4 tunnels: 2 up, 2 down (2 failed); in 0 bit/s, out 0 bit/s    martletd up 1m 1s", "",
+            "gw: up 12s                                                           rekey in 1h",
+            "  peer  right@example.org at 198.51.100.7:4500, behind NAT",
+            "  here  left@example.org at 192.0.2.1:4500",
+            "  IKE   AES_GCM_16-256 / PRF_HMAC_SHA2_384 / ECP_384",
+            "  net0: up, keys are 11s old                                     rekey in 1m 40s",
             "    10.1.0.0/16 === 10.2.0.0/16, 2001:db8::/64",
-            "    AES_GCM_16-128 / ESN",
-            "    in 1.2 kB, 5 packets, 2s ago          out 99 B, 1 packet",
-            "    refused: 4 replayed",
+            "    in 1.2 kB, 0 bit/s, last 2s ago        out 99 B, 0 bit/s",
+            "    ESP in UDP, AES_GCM_16-128 / ESN",
+            "    packets refused: 4 replayed",
         ]
-        #expect(Array(outcome.lines.prefix(expected.count)) == expected)
+        #expect(Array(outcome.lines.prefix(expected.count)) == expected, "\(outcome.out)")
         for part in [
-            "  net2: down", "    failed 5m ago: the peer accepts none of the selectors that we proposed for",
+            "  net2: failed 5m ago: the peer accepts none of the selectors that we proposed",
             "branch: down", "  failed 42s ago: 203.0.113.9 port 500 did not answer (no-answer)", "Dropped packets: unknown_spi 3",
-        ] { #expect(outcome.lines.contains(part), "\(part)") }
+        ] { #expect(outcome.lines.contains(part), "\(part) in\n\(outcome.out)") }
+    }
+
+    @Test func statusTakesItsWidthAndColourFromWhereItRuns() throws {
+        let server = running()
+        defer { server.end() }
+        let wide = try run(["status", "--socket", server.path], environment: ["COLUMNS": "200"])
+        #expect(wide.lines.contains { $0.hasPrefix("TUNNEL") && $0.contains("NETWORKS THERE") }, "\(wide.out)")
+        #expect(try martlet("status", "--color", "always", "--socket", server.path).out.contains("\u{1b}[32mup"))
+        #expect(try martlet("--color=always", "--socket", server.path, "status").out.contains("\u{1b}[32mup"))
+        #expect(try !martlet("status", "--color", "never", "--socket", server.path).out.contains("\u{1b}"))
+        #expect(try martlet("status", "--color", "pink", "--socket", server.path).status == 2)
+    }
+
+    @Test func statusOfOneShowsEverything() throws {
+        let server = running()
+        defer { server.end() }
+        let one = try martlet("status", "net1", "--socket", server.path)
+        for part in ["gw: 2 up, 1 down", "      SPIs           in c0ffee01, out 0000001d", "    SPIs           initiator 00000000000000ab, responder 0123456789abcdef"] {
+            #expect(one.lines.contains(part), "\(part) in\n\(one.out)")
+        }
+        #expect(!one.out.contains("branch"))
+        let none = try martlet("status", "nothing", "--socket", server.path)
+        #expect(none.status == 1 && none.err.contains("no connection or child is called nothing"))
     }
 
     @Test func statusAsJSONHasStableKeys() throws {

@@ -12,6 +12,7 @@ SYSTEM = {"Glibc", "Synchronization"}
 ALLOWED = {
     "Sources/IKEWire": set(),
     "Sources/ViciWire": set(),
+    "Sources/ClientView": {"ViciWire"},
     "Sources/IKECrypto": {"IKEWire", "CSecret"},
     "Sources/IKECore": {"IKEWire", "IKECrypto"},
     "Sources/ESPCore": {"IKEWire", "IKECrypto"},
@@ -21,7 +22,7 @@ ALLOWED = {
         "IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux", "CSecret", "CSwiftVersion",
     } | SYSTEM,
     "Sources/martletd": {"Gateway"} | SYSTEM,
-    "Sources/martlet": {"ViciWire", "ArgumentParser"} | SYSTEM,
+    "Sources/martlet": {"ClientView", "ViciWire", "ArgumentParser"} | SYSTEM,
     # A plugin sees the contract and its own library: never the core, the gateway or another plugin.
     "Plugins/OpenSSL": {"PluginKit", "PluginABI", "COpenSSL"} | SYSTEM,
     "Plugins/Gcrypt": {"PluginKit", "PluginABI", "CGcrypt"} | SYSTEM,

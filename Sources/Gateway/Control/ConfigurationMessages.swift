@@ -47,6 +47,7 @@ enum ConfigurationMessages {
         sas.add("half-open", stats.halfOpenIKESAs)
         m.add("ikesas", section: sas)
         m.add("plugins", list: stats.plugins)
+        m.add("martlet-uptime", stats.uptimeSeconds)
         m.add("martlet-shards", stats.shards)
         m.add("martlet-drops", section: counters(stats.drops))
         m.add("martlet-counters", section: counters(stats.counters))

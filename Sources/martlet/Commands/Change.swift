@@ -1,5 +1,6 @@
 // `martlet up`, `down` and `rekey`: what changes SAs.
 import ArgumentParser
+import ClientView
 import ViciWire
 
 struct Up: ParsableCommand {
@@ -28,7 +29,7 @@ struct Up: ParsableCommand {
             var log: [JSON] = []
             func show(_ name: String, _ event: ViciMessage) {
                 guard name == "control-log" else { return }
-                if options.json { log.append(logJSON(event)) } else if !quiet { printNow(logLine(event)) }
+                if options.json { log.append(logJSON(event)) } else if !quiet { printNow(logLine(event, colour: options.isColoured)) }
             }
             try daemon.register("control-log")
             var arguments = [("child", child)]

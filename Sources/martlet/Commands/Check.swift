@@ -1,5 +1,6 @@
 // `martlet check`: lets the daemon's own reader judge a configuration file.
 import ArgumentParser
+import ClientView
 import Glibc
 
 struct Check: ParsableCommand {

@@ -1,5 +1,6 @@
 // `martlet plugins`, `algorithms` and `version`: what the daemon is made of.
 import ArgumentParser
+import ClientView
 import ViciWire
 
 struct Plugins: ParsableCommand {
@@ -26,22 +27,23 @@ struct Plugins: ParsableCommand {
                     ).text)
                 return
             }
-            for plugin in plugins {
-                let name = printable(plugin["name"] ?? "?")
-                let isLoaded = plugin["state"] == "loaded"
-                let facts = [plugin["version"], plugin["vendor"], plugin["licence"]].compactMap(\.self).filter { !$0.isEmpty }.map(printable)
-                print(
-                    styled(name, .bold) + ": " + styled(plugin["state"] ?? "?", isLoaded ? .green : .red)
-                        + (facts.isEmpty ? "" : ", " + facts.joined(separator: ", ")))
-                print("  " + printable(plugin["path"] ?? ""))
-                if let reason = plugin["reason"] {
-                    print("  " + styled("reason ", .red) + paragraph(printable(reason), firstColumn: 9, indent: 4))
-                }
-                let provides = plugin.list("provides") ?? []
-                if !provides.isEmpty { print("  provides " + wrapped(provides.map(printable), firstColumn: 11, indent: 4)) }
-            }
+            let width = TerminalSize.of().columns
+            for plugin in plugins { print(pluginLines(plugin, width: width).rendered(colour: options.isColoured)) }
             if plugins.isEmpty { print("No plugin was found.") }
         }
+    }
+
+    private func pluginLines(_ plugin: ViciMessage, width: Int) -> [StyledText] {
+        let isLoaded = plugin["state"] == "loaded"
+        let facts = [plugin["version"], plugin["vendor"], plugin["licence"]].compactMap(\.self).filter { !$0.isEmpty }.map(printable)
+        var lines = flowed(
+            facts.map { StyledText($0) }, separator: ", ",
+            lead: StyledText(printable(plugin["name"] ?? "?"), .bold) + ": " + StyledText(printable(plugin["state"] ?? "?"), isLoaded ? .green : .red) + (facts.isEmpty ? "" : ", "), width: width,
+            indent: 2)
+        lines += paragraph(printable(plugin["path"] ?? ""), lead: "  ", width: width, indent: 4)
+        if let reason = plugin["reason"] { lines += paragraph(printable(reason), lead: "  " + StyledText("refused because", .red) + " ", width: width, indent: 4) }
+        let provides = (plugin.list("provides") ?? []).map { StyledText(printable($0)) }
+        return lines + (provides.isEmpty ? [] : flowed(provides, separator: ", ", lead: "  provides ", width: width, indent: 4))
     }
 }
 
@@ -65,9 +67,9 @@ struct Algorithms: ParsableCommand {
                     ).text)
             } else {
                 let rows = algorithms.map { one in
-                    ["kind", "name", "provider", "state", "note"].map { printable(one[$0] ?? "") }
+                    ["kind", "name", "provider", "state", "note"].map { StyledText(printable(one[$0] ?? "")) }
                 }
-                print(table([["KIND", "ALGORITHM", "PROVIDER", "STATE", "NOTE"]] + rows))
+                print(table([["KIND", "ALGORITHM", "PROVIDER", "STATE", "NOTE"]] + rows).rendered(colour: options.isColoured))
             }
         }
     }

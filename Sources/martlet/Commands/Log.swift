@@ -1,5 +1,6 @@
 // `martlet log`: the daemon's last lines, and the next ones.
 import ArgumentParser
+import ClientView
 import Glibc
 import ViciWire
 
@@ -31,7 +32,7 @@ struct Log: ParsableCommand {
             }
             try daemon.check(response)
             guard follow else {
-                if options.json { print(JSON.array(past.map(logJSON)).text) } else { past.forEach { print(logLine($0)) } }
+                if options.json { print(JSON.array(past.map(logJSON)).text) } else { past.forEach { print(logLine($0, colour: options.isColoured)) } }
                 return
             }
             let last = past.last?.integer("martlet-sequence", as: UInt64.self) ?? 0
@@ -44,7 +45,7 @@ struct Log: ParsableCommand {
         }
     }
 
-    private func show(_ event: ViciMessage) { printNow(options.json ? logJSON(event).line : logLine(event)) }
+    private func show(_ event: ViciMessage) { printNow(options.json ? logJSON(event).line : logLine(event, colour: options.isColoured)) }
 }
 
 /// When an event was logged, in this machine's time zone.
@@ -77,12 +78,23 @@ func logTime(_ event: ViciMessage) -> LogTime? {
 }
 
 /// `2026-11-21 04:22:18.123 IKE gw#3 sending IKE_SA_INIT`
-func logLine(_ event: ViciMessage) -> String {
-    var line = logTime(event).map { styled($0.text, .dim) + " " } ?? ""
-    line += printable(event["group"] ?? "") + " "
+func logLine(_ event: ViciMessage, colour: Bool) -> String {
+    var line = StyledText(logTime(event).map { $0.text + " " } ?? "", .dim) + StyledText(printable(event["group"] ?? "") + " ")
     if let name = event["ikesa-name"] {
-        line += styled(printable(name) + (event["ikesa-uniqueid"].map { "#" + printable($0) } ?? ""), .bold) + " "
+        line += StyledText(printable(name) + (event["ikesa-uniqueid"].map { "#" + printable($0) } ?? ""), .bold) + " "
     }
-    let message = printable(event["msg"] ?? "")
-    return line + (event["level"] == "0" ? styled(message, .yellow) : message)
+    line += StyledText(printable(event["msg"] ?? ""), event["level"] == "0" ? .yellow : nil)
+    return line.rendered(colour: colour)
+}
+
+/// One event of the log.
+func logJSON(_ event: ViciMessage) -> JSON {
+    .object([
+        ("time", .text(logTime(event).map { $0.iso })),
+        ("group", .text(event["group"])),
+        ("level", .integer(event["level"])),
+        ("ike_sa", .text(event["ikesa-name"])),
+        ("ike_sa_id", .integer(event["ikesa-uniqueid"])),
+        ("message", .text(event["msg"])),
+    ])
 }

@@ -1,8 +1,25 @@
 // The JSON of `martlet status`: snake_case keys that stay.
 import ViciWire
 
+extension GatewayStatus {
+    package var json: JSON {
+        let tunnels = tunnels
+        return .object([
+            ("uptime_seconds", .integer(stats["martlet-uptime"])),
+            ("tunnels", .object(Tunnel.State.allCases.map { state in (state.word, .integer(tunnels.count { $0.state == state })) })),
+            ("ike_sas", .array(sas.map { $0.json(rates) })),
+            ("connections", .array(connections.map { $0.json(isUp: isUp($0.name), childrenUp: childrenUp($0.name)) })),
+            ("drops", .object((stats.section("martlet-drops")?.elements ?? []).map { ($0.name, .integer(stats.section("martlet-drops")?[$0.name])) })),
+        ])
+    }
+
+    /// Names of the children of a connection that carry traffic.
+    private func childrenUp(_ connection: String) -> Set<String> { Set(sas.filter { $0.name == connection }.flatMap(\.children).filter(\.isUp).map(\.name)) }
+    private func isUp(_ connection: String) -> Bool { sas.contains { $0.name == connection && $0.isUp } }
+}
+
 extension IKESA {
-    var json: JSON {
+    func json(_ rates: TrafficRates?) -> JSON {
         func end(_ side: String) -> JSON {
             .object([
                 ("host", .text(body["\(side)-host"])), ("port", .integer(body["\(side)-port"])), ("id", .text(body["\(side)-id"])),
@@ -32,17 +49,20 @@ extension IKESA {
             ("tasks_queued", .strings(body.list("tasks-queued"))),
             ("tasks_active", .strings(body.list("tasks-active"))),
             ("tasks_passive", .strings(body.list("tasks-passive"))),
-            ("children", .array(children.map(\.json))),
+            ("replaced", .bool(isReplaced)),
+            ("children", .array(children.map { $0.json(rates?[TunnelKey(self, $0)]) })),
         ])
     }
 }
 
 extension ChildSA {
-    var json: JSON {
-        func direction(_ side: String) -> JSON {
+    /// Rates are those of the tunnel: a pair that is being replaced and its successor share them.
+    func json(_ rate: TrafficRates.Rate?) -> JSON {
+        func direction(_ side: String, _ rate: Double?) -> JSON {
             .object([
                 ("spi", .text(body["spi-\(side)"])), ("bytes", .integer(body["bytes-\(side)"])),
                 ("packets", .integer(body["packets-\(side)"])), ("idle_seconds", .integer(body["use-\(side)"])),
+                ("bits_per_second", rate.map { .integer(UInt64($0)) } ?? .null),
             ])
         }
         return .object([
@@ -50,6 +70,7 @@ extension ChildSA {
             ("unique_id", .integer(body["uniqueid"])),
             ("request_id", .integer(body["reqid"])),
             ("state", .string(state)),
+            ("replaced", .bool(state == "REKEYED")),
             ("mode", .text(body["mode"])),
             ("protocol", .text(body["protocol"])),
             ("udp_encapsulated", .bool(body.boolean("encap"))),
@@ -61,8 +82,8 @@ extension ChildSA {
             ("key_exchange", .text(body["dh-group"])),
             ("extended_sequence_numbers", .bool(body["esn"] == "1")),
             ("provider", .text(body["martlet-provider"])),
-            ("inbound", direction("in")),
-            ("outbound", direction("out")),
+            ("inbound", direction("in", rate?.inbound)),
+            ("outbound", direction("out", rate?.outbound)),
             ("replayed", .integer(body["martlet-replayed"])),
             ("failed_integrity", .integer(body["martlet-failed-integrity"])),
             ("outside_selectors", .integer(body["martlet-outside-selectors"])),
@@ -89,8 +110,9 @@ extension ConfiguredConnection {
             (
                 "children",
                 .array(
-                    children.map { name, child in
-                        .object([
+                    children.map { one in
+                        let (name, child) = (one.name, one.body)
+                        return .object([
                             ("name", .string(name)),
                             ("up", .bool(childrenUp.contains(name))),
                             ("mode", .text(child["mode"])),
@@ -105,7 +127,7 @@ extension ConfiguredConnection {
     }
 }
 
-func failureJSON(_ failure: ViciMessage?) -> JSON {
+package func failureJSON(_ failure: ViciMessage?) -> JSON {
     guard let failure else { return .null }
     return .object([
         ("code", .text(failure["code"])),
@@ -113,17 +135,5 @@ func failureJSON(_ failure: ViciMessage?) -> JSON {
         ("evidence", .strings(failure.list("evidence"))),
         ("advice", .strings(failure.list("advice"))),
         ("age_seconds", .integer(failure["age"])),
-    ])
-}
-
-/// One event of the log.
-func logJSON(_ event: ViciMessage) -> JSON {
-    .object([
-        ("time", .text(logTime(event).map { $0.iso })),
-        ("group", .text(event["group"])),
-        ("level", .integer(event["level"])),
-        ("ike_sa", .text(event["ikesa-name"])),
-        ("ike_sa_id", .integer(event["ikesa-uniqueid"])),
-        ("message", .text(event["msg"])),
     ])
 }

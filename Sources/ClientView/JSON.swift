@@ -1,7 +1,7 @@
 // JSON out: what the commands print with --json. RFC 8259.
 
 /// A JSON value; objects keep the order of their keys.
-indirect enum JSON {
+package indirect enum JSON {
     case null
     case bool(Bool)
     case number(String)
@@ -9,26 +9,26 @@ indirect enum JSON {
     case array([JSON])
     case object([(String, JSON)])
 
-    static func strings(_ items: [String]) -> JSON { .array(items.map(JSON.string)) }
-    static func strings(_ items: [String]?) -> JSON { .strings(items ?? []) }
-    static func integer(_ number: some BinaryInteger) -> JSON { .number(String(number)) }
-    static func text(_ text: String?) -> JSON { text.map(JSON.string) ?? .null }
+    package static func strings(_ items: [String]) -> JSON { .array(items.map(JSON.string)) }
+    package static func strings(_ items: [String]?) -> JSON { .strings(items ?? []) }
+    package static func integer(_ number: some BinaryInteger) -> JSON { .number(String(number)) }
+    package static func text(_ text: String?) -> JSON { text.map(JSON.string) ?? .null }
     /// A decimal number that came as text; null where there is none.
-    static func integer(_ text: String?) -> JSON {
+    package static func integer(_ text: String?) -> JSON {
         guard let text else { return .null }
         guard Int64(text) != nil || UInt64(text) != nil else { return .string(text) }
         return .number(text)
     }
 
     /// Indented by two spaces.
-    var text: String {
+    package var text: String {
         var out = ""
         write(to: &out, indent: "")
         return out
     }
 
     /// On one line.
-    var line: String {
+    package var line: String {
         var out = ""
         write(to: &out, indent: nil)
         return out

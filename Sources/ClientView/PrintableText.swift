@@ -1,0 +1,80 @@
+// Text from far away, made fit for a terminal: nothing that steers it, and a width that is known.
+// A peer's identity is a peer's text. Unicode Standard Annex 11 (widths), Unicode 14.
+
+/// The text with what could steer a terminal, end a line or change the order of what follows written as `\u{1b}`. Marks that pile up on
+/// one letter, and what makes a symbol change its width, are written out as well.
+package func printable(_ text: String) -> String {
+    guard !text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) else { return text }
+    var out = ""
+    var marks = 0
+    for scalar in text.unicodeScalars {
+        let isMark = columns(scalar) == 0
+        marks = isMark ? marks + 1 : 0
+        if isSteering(scalar) || marks > 2 || (isMark && out.isEmpty) {
+            out += "\\u{" + String(scalar.value, radix: 16) + "}"
+        } else {
+            out.unicodeScalars.append(scalar)
+        }
+    }
+    return out
+}
+
+private func isSteering(_ scalar: Unicode.Scalar) -> Bool {
+    guard scalar.value >= 0x80 else { return scalar.value < 0x20 || scalar.value == 0x7f }
+    // Variation selectors: terminals do not agree on the width of what precedes one.
+    if (0xfe00...0xfe0f).contains(scalar.value) || (0xe0100...0xe01ef).contains(scalar.value) { return true }
+    return switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: true
+    default: false
+    }
+}
+
+/// How many columns of a terminal a text takes that `printable` has given.
+package func columns(_ text: some StringProtocol) -> Int {
+    text.unicodeScalars.reduce(0) { $0 + columns($1) }
+}
+
+package func columns(_ scalar: Unicode.Scalar) -> Int {
+    guard scalar.value >= 0x300 else { return 1 }
+    switch scalar.properties.generalCategory {
+    case .nonspacingMark, .enclosingMark: return 0
+    default: break
+    }
+    // Vowels and final consonants of Hangul join what precedes them.
+    if (0x1160...0x11ff).contains(scalar.value) { return 0 }
+    var low = 0, high = wide.count
+    while low < high {
+        let middle = (low + high) / 2
+        if wide[middle].upperBound < scalar.value { low = middle + 1 } else { high = middle }
+    }
+    return low < wide.count && wide[low].contains(scalar.value) ? 2 : 1
+}
+
+/// The beginning of a text, no wider than `width`, with `..` for what is missing.
+package func clipped(_ text: String, to width: Int) -> String {
+    guard columns(text) > width else { return text }
+    guard width > 2 else { return String(repeating: ".", count: max(0, width)) }
+    var out = ""
+    var column = 0
+    for character in text {
+        let next = columns(String(character))
+        guard column + next <= width - 2 else { break }
+        out.append(character)
+        column += next
+    }
+    return out + ".."
+}
+
+/// East_Asian_Width W and F, in order.
+private let wide: [ClosedRange<UInt32>] = [
+    0x1100...0x115f, 0x231a...0x231b, 0x2329...0x232a, 0x23e9...0x23ec, 0x23f0...0x23f0, 0x23f3...0x23f3, 0x25fd...0x25fe, 0x2614...0x2615, 0x2648...0x2653,
+    0x267f...0x267f, 0x2693...0x2693, 0x26a1...0x26a1, 0x26aa...0x26ab, 0x26bd...0x26be, 0x26c4...0x26c5, 0x26ce...0x26ce, 0x26d4...0x26d4, 0x26ea...0x26ea,
+    0x26f2...0x26f3, 0x26f5...0x26f5, 0x26fa...0x26fa, 0x26fd...0x26fd, 0x2705...0x2705, 0x270a...0x270b, 0x2728...0x2728, 0x274c...0x274c, 0x274e...0x274e,
+    0x2753...0x2755, 0x2757...0x2757, 0x2795...0x2797, 0x27b0...0x27b0, 0x27bf...0x27bf, 0x2b1b...0x2b1c, 0x2b50...0x2b50, 0x2b55...0x2b55, 0x2e80...0x303e,
+    0x3041...0x3247, 0x3250...0x4dbf, 0x4e00...0xa4c6, 0xa960...0xa97c, 0xac00...0xd7a3, 0xf900...0xfad9, 0xfe10...0xfe19, 0xfe30...0xfe6b, 0xff01...0xff60,
+    0xffe0...0xffe6, 0x16fe0...0x1b2fb, 0x1f004...0x1f004, 0x1f0cf...0x1f0cf, 0x1f18e...0x1f18e, 0x1f191...0x1f19a, 0x1f200...0x1f320, 0x1f32d...0x1f335,
+    0x1f337...0x1f37c, 0x1f37e...0x1f393, 0x1f3a0...0x1f3ca, 0x1f3cf...0x1f3d3, 0x1f3e0...0x1f3f0, 0x1f3f4...0x1f3f4, 0x1f3f8...0x1f43e, 0x1f440...0x1f440,
+    0x1f442...0x1f4fc, 0x1f4ff...0x1f53d, 0x1f54b...0x1f54e, 0x1f550...0x1f567, 0x1f57a...0x1f57a, 0x1f595...0x1f596, 0x1f5a4...0x1f5a4, 0x1f5fb...0x1f64f,
+    0x1f680...0x1f6c5, 0x1f6cc...0x1f6cc, 0x1f6d0...0x1f6d2, 0x1f6d5...0x1f6df, 0x1f6eb...0x1f6ec, 0x1f6f4...0x1f6fc, 0x1f7e0...0x1f7f0, 0x1f90c...0x1f93a,
+    0x1f93c...0x1f945, 0x1f947...0x1f9ff, 0x1fa70...0x1faf6, 0x20000...0x3134a,
+]
