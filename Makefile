@@ -16,10 +16,10 @@ CONFIG ?= debug
 SECONDS_EACH ?= 60
 FUZZER ?=
 
-.PHONY: help deps build install clean lint fuzz bench demo check check-full
+.PHONY: help deps build install clean lint rfc-coverage fuzz bench demo check check-full
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 deps: ## Install the Debian packages that are missing, for building, testing and the demonstration
 	@packaging/deps.sh build demo test
@@ -42,6 +42,9 @@ check-full: ## The same with more seeds, sanitizers and fuzzers; takes hours
 
 lint: ## Check layers, style and what must not be in what ships
 	@Tests/Lint/lint.sh
+
+rfc-coverage: ## Print what of each RFC is met, tested, missing or done otherwise
+	@python3 Tests/RFC/coverage.py
 
 fuzz: ## Run the fuzzers (SECONDS_EACH=60 FUZZER=FuzzMessage)
 	@packaging/deps.sh build
