@@ -16,7 +16,7 @@ ROLES = ["initiator", "responder", "both", "peer"]
 STATUSES = ["met", "untested", "deviates", "not-yet", "not-applicable"]
 HEAD = re.compile(r"(\S+) (MUST NOT|MUST|SHOULD NOT|SHOULD) (\S+) (\S+)$")
 ID = re.compile(r"(\d+)-([0-9A-Z]+(?:\.\d+)*)-(\d+)$")
-WIDTH = 160
+WIDTH = 200
 
 
 class Record:
