@@ -67,6 +67,7 @@ let package = Package(
         .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: strict),
         .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: strict),
         .target(name: "ViciWire", swiftSettings: strict),
+        .target(name: "IPsecConf", dependencies: ["IKEWire"], swiftSettings: strict),
 
         // The plugin contract and both views of it.
         .target(name: "PluginABI"),
@@ -86,7 +87,7 @@ let package = Package(
         .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common, linkerSettings: programLinker),
         .executableTarget(
             name: "martlet",
-            dependencies: ["ClientView", "ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: ["ClientView", "IPsecConf", "ViciWire", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: common, linkerSettings: programLinker),
 
         // The plugins.
@@ -114,6 +115,7 @@ let package = Package(
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
+        .testTarget(name: "IPsecConfTests", dependencies: ["IPsecConf", "Gateway", "IKEWire"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
         .testTarget(name: "ClientViewTests", dependencies: ["ClientView", "Gateway", "ViciWire"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "CLinux", "PluginABI", "TestSupport"], swiftSettings: common),

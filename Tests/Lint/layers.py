@@ -13,6 +13,7 @@ ALLOWED = {
     "Sources/IKEWire": set(),
     "Sources/ViciWire": set(),
     "Sources/ClientView": {"ViciWire"},
+    "Sources/IPsecConf": {"IKEWire"},
     "Sources/IKECrypto": {"IKEWire", "CSecret"},
     "Sources/IKECore": {"IKEWire", "IKECrypto"},
     "Sources/ESPCore": {"IKEWire", "IKECrypto"},
@@ -22,7 +23,7 @@ ALLOWED = {
         "IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux", "CSecret", "CSwiftVersion",
     } | SYSTEM,
     "Sources/martletd": {"Gateway"} | SYSTEM,
-    "Sources/martlet": {"ClientView", "ViciWire", "ArgumentParser"} | SYSTEM,
+    "Sources/martlet": {"ClientView", "IPsecConf", "ViciWire", "ArgumentParser"} | SYSTEM,
     # A plugin sees the contract and its own library: never the core, the gateway or another plugin.
     "Plugins/OpenSSL": {"PluginKit", "PluginABI", "COpenSSL"} | SYSTEM,
     "Plugins/Gcrypt": {"PluginKit", "PluginABI", "CGcrypt"} | SYSTEM,

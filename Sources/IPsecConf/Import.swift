@@ -1,0 +1,114 @@
+// From the text of ipsec.conf and ipsec.secrets to a configuration of Martlet, and what was said about it.
+
+import IKEWire
+
+package struct ImportOptions: Sendable {
+    /// Nil for the one that the files seem to be for.
+    package var dialect: Dialect?
+    /// The gateway's own addresses, which tell the local side of a connection.
+    package var localAddresses: Set<String> = []
+    /// Whether the text has the secrets; else something that no daemon takes stands in their place.
+    package var showsSecrets = true
+    package init() {}
+}
+
+package struct ImportResult: Sendable {
+    /// Nil where a file could not be read or understood.
+    package var text: String?
+    package var findings: [Finding]
+    package var problems: [String]
+    package var dialect: Dialect
+    /// Whether anything is missing from the result.
+    package var isComplete: Bool { findings.allSatisfy { $0.severity == .note } }
+    package var connectionCount = 0
+    package var secretCount = 0
+}
+
+/// What all connections share.
+struct ImportContext {
+    var dialect: Dialect
+    var localAddresses: Set<IPAddress>
+    var secrets: SecretIndex
+    /// Why there are no secrets at all.
+    var secretsProblem: String?
+    var unique: OutputSetting
+}
+
+package enum Import {
+    /// `secretsPath` is nil for an ipsec.secrets beside the file.
+    package static func run(_ path: String, secrets secretsPath: String? = nil, files: any ImportFiles, options: ImportOptions = ImportOptions()) -> ImportResult {
+        let parsed = ConfParser.parse(path, files)
+        let (detected, evidence) = Dialect.detected(in: parsed.allSettings)
+        let dialect = options.dialect ?? detected
+        let secretsPath = secretsPath ?? resolved("ipsec.secrets", in: path)
+        let secrets = SecretsParser.parse(secretsPath, files, dialect)
+        let problems = (parsed.problems + secrets.problems).map { "\($0.origin): \($0.reason)" }
+        guard problems.isEmpty else { return ImportResult(text: nil, findings: [], problems: problems, dialect: dialect) }
+
+        var findings = parsed.findings
+        let unique = unique(parsed.setup["uniqueids"], &findings)
+        let context = ImportContext(
+            dialect: dialect, localAddresses: Set(options.localAddresses.compactMap { IPAddress($0) }), secrets: SecretIndex(keys: secrets.keys, dialect: dialect),
+            secretsProblem: secrets.missing.map { "\(secretsPath): \($0.reason) (--secrets names another file)" }, unique: unique)
+        judge(parsed.setup, &findings)
+        for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not there yet") }
+        var connections = translate(parsed.conns, context, &findings)
+        name(&connections, &findings)
+        let secretFindings = secrets.findings.all
+        var document = Document(connections: connections, secrets: secrets.keys, findings: findings.all + secretFindings, options: options)
+        document.introduce(path: path, secretsPath: secrets.missing == nil ? secretsPath : nil, dialect: dialect, evidence: options.dialect == nil ? evidence : nil, isChosen: options.dialect != nil)
+        return ImportResult(
+            text: document.text, findings: findings.all + secretFindings, problems: [], dialect: dialect, connectionCount: connections.reduce(0) { $0 + $1.children.count },
+            secretCount: secrets.keys.count)
+    }
+
+    /// strongSwan and libreswan replace an SA of the same identities unless told otherwise.
+    private static func unique(_ setting: Setting?, _ findings: inout Findings) -> OutputSetting {
+        guard let setting else { return OutputSetting(key: "unique", value: "replace", origins: []) }
+        let words = ["yes": "replace", "replace": "replace", "no": "no", "never": "never", "keep": "keep"]
+        if words[setting.value.lowercased()] == nil { findings.add(.notCarried, setting, "this value is not known; replace is taken") }
+        return OutputSetting(key: "unique", value: words[setting.value.lowercased()] ?? "replace", origins: [setting.origin])
+    }
+
+    private static func judge(_ setup: [String: Setting], _ findings: inout Findings) {
+        for setting in setup.values.sorted(by: { $0.origin.line < $1.origin.line }) where setting.name != "uniqueids" && !setting.value.isEmpty && !Parameters.isComment(setting.name) {
+            let rule = Parameters.setup[setting.name] ?? .dropped("Martlet does not know this parameter of config setup")
+            if rule.inert.contains(setting.value.lowercased()) { continue }
+            findings.add(rule.effect == .hasNone ? .note : .notCarried, setting, rule.reason)
+        }
+    }
+
+    private static func translate(_ conns: [Section], _ context: ImportContext, _ findings: inout Findings) -> [OutputConnection] {
+        var resolver = SectionResolver(conns)
+        var connections: [OutputConnection] = []
+        var places: [String: Int] = [:]
+        for (index, section) in conns.enumerated() where section.name != "%default" {
+            switch resolver.settings(of: index) {
+            case .failure(let problem): findings.add(.leftOut, problem.setting, in: section.name, problem.reason)
+            case .success(let settings):
+                var translator = ConnTranslator(section, settings, context)
+                guard let connection = translator.translate(&findings) else { continue }
+                if let place = places[connection.ikeSA] {
+                    connections[place].children += connection.children
+                    findings.add(.note, at: section.origin, in: section.name, "it shares the IKE SA of conn \(connections[place].name), as in \(context.dialect.name)")
+                } else {
+                    places[connection.ikeSA] = connections.count
+                    connections.append(connection)
+                }
+            }
+        }
+        return connections
+    }
+
+    /// Names that sections may have, each once.
+    private static func name(_ connections: inout [OutputConnection], _ findings: inout Findings) {
+        var names = SectionNames()
+        var childNames = SectionNames()
+        for index in connections.indices {
+            let source = connections[index].name
+            connections[index].name = names.name(for: source)
+            if connections[index].name != source { findings.add(.note, at: connections[index].origin, in: source, "it is called \(connections[index].name)") }
+            for child in connections[index].children.indices { connections[index].children[child].name = childNames.name(for: connections[index].children[child].name) }
+        }
+    }
+}
