@@ -208,23 +208,15 @@ extension ConnTranslator {
             drop(start.setting, "there is no single address of the peer to begin at: it waits for the peer")
             action = "none"
         }
-        if action == "trap" {
-            drop(start.setting, "tunnels that come up with the first packet are not there yet: this one comes up at the start")
-            action = "start"
-        }
         if action != "none" { result.append(OutputSetting(key: "start_action", value: action, origins: [start.setting.origin])) }
         for (name, key) in [("dpdaction", "dpd_action"), ("closeaction", "close_action")] {
             guard let setting = take(name) else { continue }
-            guard var action = choice(setting, ["none": "", "clear": "", "hold": "trap", "restart": "start", "restart_by_peer": "start"]), !action.isEmpty else { continue }
+            guard let action = choice(setting, ["none": "", "clear": "", "hold": "trap", "restart": "start", "restart_by_peer": "start"]), !action.isEmpty else { continue }
             if !isReachable {
                 drop(setting, "there is no single address of the peer to begin at: it waits for the peer")
                 continue
             }
-            if action == "trap" {
-                drop(setting, "tunnels that come up with the first packet are not there yet: this one is begun again at once")
-                action = "start"
-            }
-            result.append(OutputSetting(key: key, value: key == "dpd_action" ? "restart" : "start", origins: [setting.origin]))
+            result.append(OutputSetting(key: key, value: action == "start" && key == "dpd_action" ? "restart" : action, origins: [setting.origin]))
         }
         return result
     }

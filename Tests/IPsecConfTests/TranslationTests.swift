@@ -6,7 +6,7 @@ import Testing
 @Suite struct TranslationTests {
     /// A line, and the settings that it gives.
     @Test(arguments: [
-        ("auto=start", ["start_action = start"]), ("dpdaction=restart", ["dpd_delay = 30s", "dpd_action = restart"]),
+        ("auto=start", ["start_action = start"]), ("auto=route\ncloseaction=hold\ndpdaction=hold", ["start_action = trap", "close_action = trap", "dpd_action = trap"]), ("dpdaction=restart", ["dpd_delay = 30s", "dpd_action = restart"]),
         ("dpdaction=clear\ndpddelay=2m", ["dpd_delay = 2m"]), ("closeaction=restart", ["close_action = start"]),
         ("ike=aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048!", ["proposals = aes256gcm16-prfsha384-ecp384, aes256-sha256-modp2048"]),
         ("ike=aes256-sha256-modp2048", ["proposals = aes256-sha256-modp2048, default"]), ("esp=aes128gcm16-x25519!", ["esp_proposals = aes128gcm16-x25519"]),
@@ -47,7 +47,7 @@ import Testing
 
     /// Lines without which the connection is no weaker.
     @Test(arguments: [
-        ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"), ("auto=route", "first packet"), ("closeaction=hold", "first packet"),
+        ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"),
         ("reauth=yes", "again"), ("fragmentation=yes", "fragmentation"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"), ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
     ]) func notCarried(line: String, reason: String) {
         let result = importing(conn(line))
