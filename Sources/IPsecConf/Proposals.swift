@@ -113,7 +113,10 @@ enum Proposals {
 
     private static let ciphers: [String: [String]] = {
         var table = ["3des": ["3des"], "chacha20poly1305": ["chacha20poly1305"], "null": ["null"], "aes": ["aes256", "aes128"], "aescbc": ["aes256", "aes128"]]
-        for (name, icv) in [("aesgcm", "gcm16"), ("aesgcmc", "gcm16"), ("aesgcm16", "gcm16"), ("aesgcmb", "gcm12"), ("aesgcm12", "gcm12"), ("aesgcma", "gcm8"), ("aesgcm8", "gcm8"), ("aesctr", "ctr"), ("aesccm", "ccm16"), ("aesccmc", "ccm16")] {
+        for (name, icv) in [
+            ("aesgcm", "gcm16"), ("aesgcmc", "gcm16"), ("aesgcm16", "gcm16"), ("aesgcmb", "gcm12"), ("aesgcm12", "gcm12"), ("aesgcma", "gcm8"), ("aesgcm8", "gcm8"), ("aesctr", "ctr"),
+            ("aesccm", "ccm16"), ("aesccmc", "ccm16"),
+        ] {
             table[name] = ["aes256" + icv, "aes128" + icv]
             for bits in ["128", "192", "256"] { table[name + bits] = ["aes" + bits + icv] }
         }

@@ -69,7 +69,10 @@ import Testing
     }
 
     @Test func changedAnywhere() {
-        let tokens = ["=", "\"", "\n", "\n  ", "#", " ", "\\", "%any", "%", "@", "[", "]", "/", "{", "}", ",", "!", ";", "also=site", "conn x\n", ":", "0", "99999999999999999999", "\u{2028}", "é", "left", "right", "include b.conf\n", "auto=add\n", "ike=", "esp=aes_gcm;dh31", "id=", "subnet="]
+        let tokens = [
+            "=", "\"", "\n", "\n  ", "#", " ", "\\", "%any", "%", "@", "[", "]", "/", "{", "}", ",", "!", ";", "also=site", "conn x\n", ":", "0", "99999999999999999999", "\u{2028}", "é", "left",
+            "right", "include b.conf\n", "auto=add\n", "ike=", "esp=aes_gcm;dh31", "id=", "subnet=",
+        ]
         for seed in 0..<1500 {
             var random = Random(state: UInt64(seed))
             var conf = Array(Self.conf.utf8)

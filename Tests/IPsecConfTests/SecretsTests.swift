@@ -5,9 +5,12 @@ import Testing
 
 @Suite struct SecretsTests {
     @Test(arguments: [
-        ("@east.example @west.example : PSK \"sixteen bytes, or more\"", "secret = \"sixteen bytes, or more\""), ("@east.example @west.example: PSK 'with \"quotes\" and \\'", #"secret = "with \"quotes\" and \\""#),
-        ("192.0.2.1 192.0.2.2 : PSK 0x00112233445566778899aabbccddeeff", "secret = 0x00112233445566778899aabbccddeeff"), ("%any : PSK 0sAAECAwQFBgcICQoLDA0ODw==", "secret = 0x000102030405060708090a0b0c0d0e0f"),
-        (": PSK \"0x is text in quotes\"", "secret = 0x3078206973207465787420696e2071756f746573"), (": PSK bare", "secret = \"bare\""), ("@east.example @west.example :\n  PSK \"over three\"\n", "secret = \"over three\""),
+        ("@east.example @west.example : PSK \"sixteen bytes, or more\"", "secret = \"sixteen bytes, or more\""),
+        ("@east.example @west.example: PSK 'with \"quotes\" and \\'", #"secret = "with \"quotes\" and \\""#),
+        ("192.0.2.1 192.0.2.2 : PSK 0x00112233445566778899aabbccddeeff", "secret = 0x00112233445566778899aabbccddeeff"),
+        ("%any : PSK 0sAAECAwQFBgcICQoLDA0ODw==", "secret = 0x000102030405060708090a0b0c0d0e0f"),
+        (": PSK \"0x is text in quotes\"", "secret = 0x3078206973207465787420696e2071756f746573"), (": PSK bare", "secret = \"bare\""),
+        ("@east.example @west.example :\n  PSK \"over three\"\n", "secret = \"over three\""),
         ("@a @b @east.example : psk \"many\" # a comment", "secret = \"many\""), (": PSK \"café and more bytes\"", "secret = 0x636166c3a920616e64206d6f7265206279746573"),
     ]) func forms(line: String, setting: String) {
         let result = importing(conn("leftid=@east.example\nrightid=@west.example"), secrets: line)

@@ -6,19 +6,24 @@ import Testing
 @Suite struct TranslationTests {
     /// A line, and the settings that it gives.
     @Test(arguments: [
-        ("auto=start", ["start_action = start"]), ("auto=route\ncloseaction=hold\ndpdaction=hold", ["start_action = trap", "close_action = trap", "dpd_action = trap"]), ("dpdaction=restart", ["dpd_delay = 30s", "dpd_action = restart"]),
+        ("auto=start", ["start_action = start"]), ("auto=route\ncloseaction=hold\ndpdaction=hold", ["start_action = trap", "close_action = trap", "dpd_action = trap"]),
+        ("dpdaction=restart", ["dpd_delay = 30s", "dpd_action = restart"]),
         ("dpdaction=clear\ndpddelay=2m", ["dpd_delay = 2m"]), ("closeaction=restart", ["close_action = start"]),
         ("ike=aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048!", ["proposals = aes256gcm16-prfsha384-ecp384, aes256-sha256-modp2048"]),
         ("ike=aes256-sha256-modp2048", ["proposals = aes256-sha256-modp2048, default"]), ("esp=aes128gcm16-x25519!", ["esp_proposals = aes128gcm16-x25519"]),
-        ("esp=aes256gcm16-aes256-sha256!", ["esp_proposals = aes256gcm16, aes256-sha256"]), ("ike=aes256gcm16-aes128-sha256-x25519!", ["proposals = aes256gcm16-prfsha256-x25519, aes128-sha256-x25519"]),
+        ("esp=aes256gcm16-aes256-sha256!", ["esp_proposals = aes256gcm16, aes256-sha256"]),
+        ("ike=aes256gcm16-aes128-sha256-x25519!", ["proposals = aes256gcm16-prfsha256-x25519, aes128-sha256-x25519"]),
         ("keyingtries=%forever", ["keyingtries = 0"]), ("keyingtries=5", ["keyingtries = 5"]), ("forceencaps=yes", ["encap = yes"]), ("mobike=no", ["mobike = no"]),
-        ("fragmentation=no", ["fragmentation = no"]), ("replay_window=1024", ["replay_window = 1024"]), ("ikelifetime=28800s\nmargintime=5m\nrekeyfuzz=50%", ["rekey_time = 475m", "over_time = 5m", "rand_time = 150s"]),
+        ("fragmentation=no", ["fragmentation = no"]), ("replay_window=1024", ["replay_window = 1024"]),
+        ("ikelifetime=28800s\nmargintime=5m\nrekeyfuzz=50%", ["rekey_time = 475m", "over_time = 5m", "rand_time = 150s"]),
         ("lifetime=8h", ["rekey_time = 471m", "life_time = 8h", "rand_time = 9m"]), ("keylife=1d", ["life_time = 1d"]), ("lifetime=5m", ["rekey_time = 270s", "life_time = 5m", "rand_time = 30s"]),
         ("rekey=no", ["rekey_time = 0s", "life_time = 0s"]), ("lifebytes=1000000\nmarginbytes=100000", ["rekey_bytes = 900000", "life_bytes = 1000000", "rand_bytes = 100000"]),
-        ("leftsubnet=10.1.0.0/16,10.9.0.0/24[tcp/80],fd01::/64", ["local_ts = 10.1.0.0/16, 10.9.0.0/24[tcp/80], fd01::/64"]), ("rightsubnet=\nrightprotoport=17/1701", ["remote_ts = dynamic[17/1701]"]),
+        ("leftsubnet=10.1.0.0/16,10.9.0.0/24[tcp/80],fd01::/64", ["local_ts = 10.1.0.0/16, 10.9.0.0/24[tcp/80], fd01::/64"]),
+        ("rightsubnet=\nrightprotoport=17/1701", ["remote_ts = dynamic[17/1701]"]),
         ("leftprotoport=tcp", ["local_ts = 10.1.0.0/16[tcp]"]), ("right=%any", ["id = @west.example"]), ("right=gw.example", ["remote_addrs = gw.example"]),
         ("right=%gw.example", ["remote_addrs = gw.example, %any"]), ("right=192.0.2.2,192.0.2.128/25", ["remote_addrs = 192.0.2.2, 192.0.2.128/25"]), ("rightikeport=4500", ["remote_port = 4500"]),
-        ("authby=\nleftauth=psk\nrightauth=secret", ["auth = psk"]), ("leftid=keyid:east\nrightid=%west.example", ["id = keyid:east", "id = west.example"]), ("compress=no\ntype=tunnel\nreqid=0\nkeyexchange=ikev2", []),
+        ("authby=\nleftauth=psk\nrightauth=secret", ["auth = psk"]), ("leftid=keyid:east\nrightid=%west.example", ["id = keyid:east", "id = west.example"]),
+        ("compress=no\ntype=tunnel\nreqid=0\nkeyexchange=ikev2", []),
     ]) func carriedOver(lines: String, settings: [String]) {
         let result = importing(conn(lines), secrets: ": PSK \"sixteen bytes, or more\"")
         #expect(result.isComplete && result.connectionCount == 1, "\(result.findings)")
@@ -30,13 +35,19 @@ import Testing
     @Test(arguments: [
         ("keyexchange=ikev1", "IKEv1"), ("type=transport", "tunnel mode"), ("type=passthrough", "shunts"), ("type=drop", "firewall"), ("type=tunel", "no such type"), ("ah=sha256!", "AH"),
         ("mark=100", "marks"), ("mark_in=1/0xff", "marks"), ("mark_out=1", "marks"), ("reqid=7", "chosen"), ("installpolicy=no", "enforced"), ("sha256_96=yes", "truncation"), ("tfc=%mtu", "padding"),
-        ("authby=pubkey", "certificates"), ("authby=rsasig", "certificates"), ("authby=xauthpsk", "XAUTH"), ("authby=never", "no tunnel"), ("authby=", "certificates"), ("leftauth=pubkey", "certificates"),
+        ("authby=pubkey", "certificates"), ("authby=rsasig", "certificates"), ("authby=xauthpsk", "XAUTH"), ("authby=never", "no tunnel"), ("authby=", "certificates"),
+        ("leftauth=pubkey", "certificates"),
         ("rightauth=eap-mschapv2", "EAP"), ("leftcert=a.pem", "certificates"), ("rightca=\"C=CH, CN=ca\"", "certificates"), ("rightgroups=admins", "group"), ("leftauth2=psk", "second"),
-        ("leftsourceip=%config", "virtual"), ("rightsourceip=10.3.0.0/24", "virtual"), ("leftupdown=/etc/fw.sh", "scripts"), ("rightid=\"C=CH, CN=west\"", "certificates"), ("leftid=*@east.example", "pattern"),
-        ("rightid=ipv4:1.2.3.4", "this type"), ("ike=3des-md5-modp768!", "no cipher"), ("esp=null-sha256!", "no cipher"), ("ike=aes256-sha256!", "no key exchange"), ("esp=aes256-sha256-modp768!", "no key exchange"),
-        ("ike=nonsense!", "no algorithm"), ("dpdaction=clear\ndpddelay=soon", "no time"), ("lifetime=1y", "no time"), ("rekeyfuzz=50", "percentage"), ("keyingtries=many", "number"), ("replay_window=wide", "number"),
-        ("leftsubnet=10.1.0.0/33", "no network"), ("leftsubnet=10.1.0.0/16[tcp", "']'"), ("leftprotoport=6/%opaque", "OPAQUE"), ("leftprotoport=6/0", "port 0"), ("leftprotoport=warp", "number"), ("right=300.1.1.1", "neither"),
-        ("right=192.0.2.0/24\nrightid=", "rightid"), ("leftikeport=501", "ports"), ("mediation=yes", "mediation"), ("frobnicate=yes", "does not know"), ("rightid=@nobody.example\nleftid=@someone.example", "no preshared key"), ("auto=maybe", "not known"), ("failureshunt=drop", "unprotected"),
+        ("leftsourceip=%config", "virtual"), ("rightsourceip=10.3.0.0/24", "virtual"), ("leftupdown=/etc/fw.sh", "scripts"), ("rightid=\"C=CH, CN=west\"", "certificates"),
+        ("leftid=*@east.example", "pattern"),
+        ("rightid=ipv4:1.2.3.4", "this type"), ("ike=3des-md5-modp768!", "no cipher"), ("esp=null-sha256!", "no cipher"), ("ike=aes256-sha256!", "no key exchange"),
+        ("esp=aes256-sha256-modp768!", "no key exchange"),
+        ("ike=nonsense!", "no algorithm"), ("dpdaction=clear\ndpddelay=soon", "no time"), ("lifetime=1y", "no time"), ("rekeyfuzz=50", "percentage"), ("keyingtries=many", "number"),
+        ("replay_window=wide", "number"),
+        ("leftsubnet=10.1.0.0/33", "no network"), ("leftsubnet=10.1.0.0/16[tcp", "']'"), ("leftprotoport=6/%opaque", "OPAQUE"), ("leftprotoport=6/0", "port 0"), ("leftprotoport=warp", "number"),
+        ("right=300.1.1.1", "neither"),
+        ("right=192.0.2.0/24\nrightid=", "rightid"), ("leftikeport=501", "ports"), ("mediation=yes", "mediation"), ("frobnicate=yes", "does not know"),
+        ("rightid=@nobody.example\nleftid=@someone.example", "no preshared key"), ("auto=maybe", "not known"), ("failureshunt=drop", "unprotected"),
     ]) func leftOut(lines: String, reason: String) {
         let result = importing(conn(lines, name: "bad") + conn(name: "good"), as: .strongSwan)
         #expect(result.connectionCount == 1 && !result.isComplete)
@@ -48,7 +59,8 @@ import Testing
     /// Lines without which the connection is no weaker.
     @Test(arguments: [
         ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"),
-        ("reauth=yes", "again"), ("fragmentation=yes", "fragmentation"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"), ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
+        ("reauth=yes", "again"), ("fragmentation=yes", "fragmentation"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
+        ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
     ]) func notCarried(line: String, reason: String) {
         let result = importing(conn(line))
         #expect(result.connectionCount == 1 && !result.isComplete && result.leftOut == [])
@@ -56,7 +68,9 @@ import Testing
         #expect(errors(of: result.text ?? "") == [])
     }
 
-    @Test(arguments: ["dpdtimeout=120s", "aggressive=no", "leftsendcert=never", "pfs=yes", "leftnexthop=%defaultroute", "x-mine=1", "eap_identity=me", "keyexchange=ike"]) func withoutEffect(line: String) {
+    @Test(arguments: ["dpdtimeout=120s", "aggressive=no", "leftsendcert=never", "pfs=yes", "leftnexthop=%defaultroute", "x-mine=1", "eap_identity=me", "keyexchange=ike"]) func withoutEffect(
+        line: String
+    ) {
         let result = importing(conn(line))
         #expect(result.isComplete && result.connectionCount == 1, "\(result.findings)")
     }

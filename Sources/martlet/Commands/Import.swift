@@ -87,11 +87,12 @@ struct Import: ParsableCommand {
         while let entry = next?.pointee {
             next = entry.ifa_next
             guard let address = entry.ifa_addr else { continue }
-            let size = switch Int32(address.pointee.sa_family) {
-            case AF_INET: MemoryLayout<sockaddr_in>.size
-            case AF_INET6: MemoryLayout<sockaddr_in6>.size
-            default: 0
-            }
+            let size =
+                switch Int32(address.pointee.sa_family) {
+                case AF_INET: MemoryLayout<sockaddr_in>.size
+                case AF_INET6: MemoryLayout<sockaddr_in6>.size
+                default: 0
+                }
             var name = [CChar](repeating: 0, count: Int(NI_MAXHOST))
             guard size > 0, getnameinfo(address, socklen_t(size), &name, socklen_t(name.count), nil, 0, NI_NUMERICHOST) == 0 else { continue }
             // A link-local address comes with its interface.
