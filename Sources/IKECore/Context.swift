@@ -162,8 +162,10 @@ final class Context {
         newSAs = []
         return taken
     }
-    /// Whether an established SA with the same connection and identities is there beside the one given.
+    /// Whether an established SA of the same connection is in this shard beside the one given.
     var hasOtherSA: (IKESA) -> Bool = { _ in false }
+    /// Connections with an established SA in another shard.
+    var establishedElsewhere: Set<String> = []
     /// The connections as configured now.
     var connections: [Connection] = []
 
@@ -243,7 +245,7 @@ extension IKESA {
         IKESAStatus(
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
-            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }

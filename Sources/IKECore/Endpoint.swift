@@ -94,6 +94,8 @@ package final class Endpoint {
             }
         case .forget(let id):
             for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
+        case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)
+        case .establishedElsewhere(let connection, false): context.establishedElsewhere.remove(connection)
         case .configurationReplaced(let connections): context.connections = connections
         }
         return context.takeActions()

@@ -69,6 +69,8 @@ package enum Event: Sendable {
     case peerMoved(ChildSAID, remote: SocketAddress)
     /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.
     case forget(IKESAID)
+    /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.
+    case establishedElsewhere(connection: String, Bool)
     /// A new set of connections. SAs of connections that are unchanged stay as they are.
     case configurationReplaced([Connection])
 }

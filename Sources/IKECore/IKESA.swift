@@ -22,6 +22,8 @@ final class IKESA {
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false
+    /// When IKE_SA_INIT was begun, here or by the peer.
+    let begun: Instant
     /// The inbound SPI offered in IKE_AUTH, until a child has it.
     var offeredSPI: UInt32?
     var state: State = .dead
@@ -30,6 +32,7 @@ final class IKESA {
 
     init(context: Context, connection: Connection, isInitiator: Bool, localSPI: IKESPI, remoteSPI: IKESPI, local: SocketAddress, remote: SocketAddress, marked: Bool) {
         id = context.newIKESAID()
+        begun = context.now
         self.context = context
         self.connection = connection
         self.isInitiator = isInitiator

@@ -27,8 +27,8 @@ package struct IKESAStatus: Hashable, Sendable {
     package var transforms: [Transform]
     package var provider: String?
     package var unique: UniquePolicy
-    /// The peer said that it holds no other SA with us. RFC 7296 section 2.4.
-    package var initialContact: Bool
+    /// The peer said that it holds no other SA with us: when its IKE_SA_INIT came. RFC 7296 section 2.4.
+    package var initialContact: Instant?
     package var established: Instant?
     package var rekeyAt: Instant?
     package var expiresAt: Instant?

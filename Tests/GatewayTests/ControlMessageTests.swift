@@ -117,7 +117,7 @@ import ViciWire
             local: SocketAddress(address: IPAddress(v4: 0xc000_0201), port: 500),
             remote: SocketAddress(address: IPAddress(family: .v6, value: 1), port: 4500), localIdentity: id, remoteIdentity: nil,
             isInitiator: false, initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2), localBehindNAT: false,
-            remoteBehindNAT: false, transforms: [.aesCBC(256), .hmacSHA256_128, .prfHMACSHA256, .curve25519], provider: nil, unique: .no, initialContact: false,
+            remoteBehindNAT: false, transforms: [.aesCBC(256), .hmacSHA256_128, .prfHMACSHA256, .curve25519], provider: nil, unique: .no, initialContact: nil,
             established: Instant(nanoseconds: 90_000_000_000), rekeyAt: Instant(nanoseconds: 160_000_000_000),
             expiresAt: Instant(nanoseconds: 95_000_000_000),
             children: [

@@ -128,13 +128,22 @@ import TestSupport
         Fixtures.initiate(world, east, west, request: 2)
         world.run(.seconds(5)) { west.established.count == 2 }
         let new = try #require(west.established.first { $0.id != old.id })
-        #expect(new.initialContact)
+        #expect(new.initialContact != nil)
         let before = world.wire.count
         world.send(.forget(old.id), to: west)
         #expect(world.wire.count == before)
         world.run(.seconds(60))
         #expect(Agreement.differences(east, west) == [], "\(world.log.suffix(20))")
         #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+    }
+
+    @Test func anSAInAnotherShardIsNotForgotten() throws {
+        let (world, east, west) = try up(61)
+        east.restart()
+        world.send(.establishedElsewhere(connection: "site", true), to: east)
+        Fixtures.initiate(world, east, west, request: 2)
+        world.run(.seconds(5)) { west.established.count == 2 }
+        #expect(west.established.count == 2 && west.established.allSatisfy { $0.initialContact == nil || $0.id == west.established.first?.id })
     }
 
     @Test func aReboundNATIsFollowed() throws {

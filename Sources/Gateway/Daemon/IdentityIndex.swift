@@ -24,12 +24,21 @@ struct IdentityIndex {
         let remote: Identification
     }
     private var members: [Key: [Member]] = [:]
-    private var keys: [IKESAID: Key] = [:]
+    private struct Place {
+        var key: Key
+        var shard: Int
+        var established: Instant?
+    }
+    private var places: [IKESAID: Place] = [:]
+    private var population: [String: [Int: Int]] = [:]
 
     /// The shard of some established SA of a connection.
     func shard(ofConnection name: String) -> Int? {
         members.first { $0.key.connection == name && !$0.value.isEmpty }?.value.first?.shard
     }
+
+    /// The shards that have an established SA of a connection.
+    func shards(ofConnection name: String) -> Set<Int> { Set(population[name, default: [:]].keys) }
 
     mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
@@ -38,8 +47,9 @@ struct IdentityIndex {
         let older = (members[key] ?? []).filter { $0.sa != status.id }
         var verdicts: [Verdict] = []
         //= RFC 7296 §2.4: INITIAL_CONTACT asserts that this is the only IKE SA between the identities.
-        if status.initialContact, status.unique != .never {
-            verdicts = older.map(Verdict.forget)
+        if let begun = status.initialContact, status.unique != .never {
+            // What was established since is no leftover of an earlier life: the two ends began at the same time.
+            verdicts = older.filter { member in places[member.sa]?.established.map { $0 < begun } ?? true }.map(Verdict.forget)
         } else {
             switch status.unique {
             case .replace: verdicts = older.map(Verdict.terminate)
@@ -48,19 +58,24 @@ struct IdentityIndex {
             }
         }
         members[key] = older + [new]
-        keys[status.id] = key
+        places[status.id] = Place(key: key, shard: shard, established: status.established)
+        population[key.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
 
     mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
-        guard let key = keys.removeValue(forKey: previous) else { return }
-        members[key] = (members[key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
-        keys[current.id] = key
+        guard let place = places.removeValue(forKey: previous) else { return }
+        members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
+        places[current.id] = Place(key: place.key, shard: place.shard, established: current.established)
     }
 
     mutating func closed(_ id: IKESAID) {
-        guard let key = keys.removeValue(forKey: id) else { return }
-        let rest = (members[key] ?? []).filter { $0.sa != id }
-        members[key] = rest.isEmpty ? nil : rest
+        guard let place = places.removeValue(forKey: id) else { return }
+        let rest = (members[place.key] ?? []).filter { $0.sa != id }
+        members[place.key] = rest.isEmpty ? nil : rest
+        var counts = population[place.key.connection, default: [:]]
+        let left = counts[place.shard, default: 1] - 1
+        counts[place.shard] = left > 0 ? left : nil
+        population[place.key.connection] = counts.isEmpty ? nil : counts
     }
 }

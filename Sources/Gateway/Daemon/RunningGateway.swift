@@ -191,7 +191,10 @@ package final class RunningGateway: @unchecked Sendable {
         case .initiating, .note: break
         case .ikeSAEstablished(let sa):
             failures[sa.connection] = nil
-            for verdict in identities.established(sa, shard: shard) {
+            let before = identities.shards(ofConnection: sa.connection)
+            let verdicts = identities.established(sa, shard: shard)
+            tellShards(of: sa.connection, before: before)
+            for verdict in verdicts {
                 switch verdict {
                 case .terminate(let member):
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) ends: unique = \(sa.unique.rawValue) leaves one for each peer", connection: sa.connection, ikeSA: member.sa.rawValue)
@@ -206,7 +209,9 @@ package final class RunningGateway: @unchecked Sendable {
             identities.rekeyed(previous.id, current, shard: shard)
             server?.publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
         case .ikeSAClosed(let sa, _):
+            let before = identities.shards(ofConnection: sa.connection)
             identities.closed(sa.id)
+            tellShards(of: sa.connection, before: before)
             server?.publish(.ikeSAChanged(isUp: false, snapshot(sa)))
         case .childSAUp(let sa, let child):
             failures[sa.connection] = nil
@@ -217,6 +222,16 @@ package final class RunningGateway: @unchecked Sendable {
             server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .failed(let failure, let connection, _):
             if let connection { failures[connection] = (failure, now) }
+        }
+    }
+
+    /// Tells each shard whether another has an SA of the connection, where that has changed.
+    private func tellShards(of connection: String, before: Set<Int>) {
+        let after = identities.shards(ofConnection: connection)
+        guard after != before else { return }
+        for shard in shards.indices {
+            let isElsewhere = after.contains { $0 != shard }
+            if isElsewhere != before.contains(where: { $0 != shard }) { event(.establishedElsewhere(connection: connection, isElsewhere), to: shard) }
         }
     }
 

@@ -22,7 +22,8 @@ struct Signing {
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         payloads.append(.authentication(authentication))
         //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.
-        if sa.connection.unique != .never, !sa.context.hasOtherSA(sa) { payloads.append(.notify(Notify(.initialContact))) }
+        let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.establishedElsewhere.contains(sa.connection.name)
+        if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
         payloads += offer.payloads
         do throws(CryptoError) {
             let bytes = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)

@@ -29,14 +29,15 @@ import Testing
 }
 
 @Suite struct IdentityIndexTests {
-    private func sa(_ id: UInt64, unique: UniquePolicy = .no, contact: Bool = false, remote: String = "peer", connection: String = "site") -> IKESAStatus {
+    private func sa(_ id: UInt64, unique: UniquePolicy = .no, contact: Int64? = nil, established: Int64? = nil, remote: String = "peer", connection: String = "site") -> IKESAStatus {
         let address = SocketAddress(address: IPAddress(v4: 1), port: 500)
         return IKESAStatus(
             id: IKESAID(rawValue: id), connection: connection, state: .established, local: address, remote: address,
             localIdentity: Identification(kind: .fqdn, data: Array("us".utf8)), remoteIdentity: Identification(kind: .fqdn, data: Array(remote.utf8)), isInitiator: false,
             initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2), localBehindNAT: false, remoteBehindNAT: false, transforms: [], provider: nil, unique: unique,
-            initialContact: contact, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+            initialContact: contact.map(second), established: established.map(second), rekeyAt: nil, expiresAt: nil, children: [])
     }
+    private func second(_ number: Int64) -> Instant { Instant(nanoseconds: 0) + .seconds(number) }
     private func member(_ id: UInt64, _ shard: Int) -> IdentityIndex.Member { IdentityIndex.Member(sa: IKESAID(rawValue: id), shard: shard) }
 
     @Test func replaceEndsTheOlderOneInItsShard() {
@@ -62,10 +63,33 @@ import Testing
         var index = IdentityIndex()
         #expect(index.established(sa(1), shard: 0).isEmpty)
         #expect(index.established(sa(2), shard: 1).isEmpty)
-        #expect(index.established(sa(3, contact: true), shard: 0) == [.forget(member(1, 0)), .forget(member(2, 1))])
+        #expect(index.established(sa(3, contact: 9), shard: 0) == [.forget(member(1, 0)), .forget(member(2, 1))])
         var never = IdentityIndex()
         _ = never.established(sa(1, unique: .never), shard: 0)
-        #expect(never.established(sa(2, unique: .never, contact: true), shard: 0).isEmpty)
+        #expect(never.established(sa(2, unique: .never, contact: 9), shard: 0).isEmpty)
+    }
+
+    /// Both ends began at the same time: neither SA is a leftover.
+    @Test func initialContactSparesWhatCameUpMeanwhile() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1, established: 3), shard: 0).isEmpty)
+        #expect(index.established(sa(2, established: 6), shard: 1).isEmpty)
+        #expect(index.established(sa(3, contact: 5, established: 7), shard: 0) == [.forget(member(1, 0))])
+    }
+
+    @Test func shardsOfAConnectionAreKnown() {
+        var index = IdentityIndex()
+        _ = index.established(sa(1), shard: 0)
+        _ = index.established(sa(2, remote: "somebody else"), shard: 1)
+        _ = index.established(sa(3, remote: "a third"), shard: 1)
+        _ = index.established(sa(4, connection: "other"), shard: 2)
+        #expect(index.shards(ofConnection: "site") == [0, 1])
+        index.rekeyed(IKESAID(rawValue: 1), sa(5), shard: 0)
+        index.closed(IKESAID(rawValue: 2))
+        #expect(index.shards(ofConnection: "site") == [0, 1])
+        index.closed(IKESAID(rawValue: 3))
+        index.closed(IKESAID(rawValue: 5))
+        #expect(index.shards(ofConnection: "site").isEmpty)
     }
 
     @Test func closedAndRekeyedSAsAreFollowed() {
