@@ -52,12 +52,13 @@ def wait(condition, what, seconds=10.0, step=0.05):
 
 
 class Lab:
-    """Two hosts, east and west, on one link; with `nat`, east is behind a third host that translates."""
+    """Two hosts, east and west, on one link; with `nat`, east is behind a third host that translates. With `latency`, every frame takes so many seconds (a wire for IKE, not for a load)."""
 
-    def __init__(self, nat=False, mtu=1500):
+    def __init__(self, nat=False, mtu=1500, latency=0):
         self.prefix = f"mt{os.getpid() % 10000}x{next(_serial)}"
         self.nat = nat
         self.mtu = mtu
+        self.latency = latency
         self.folder = Path(tempfile.mkdtemp(prefix="martlet-lab-"))
         self.folder.chmod(0o700)
         self.processes = []
@@ -90,7 +91,7 @@ class Lab:
         return process
 
     def _build(self):
-        for host in ("east", "west") + (("nat",) if self.nat else ()):
+        for host in ("east", "west") + (("nat",) if self.nat else ()) + (("middle",) if self.latency else ()):
             run("ip", "netns", "add", self.name(host))
             self.namespaces.append(self.name(host))
             self.ip(host, "link", "set", "lo", "up")
@@ -121,9 +122,19 @@ class Lab:
             self.ip(host, "-6", "addr", "add", f"fd0{number}::1/64", "dev", "lo", "nodad")
 
     def _link(self, a, b):
-        run("ip", "link", "add", f"to-{b}", "netns", self.name(a), "mtu", str(self.mtu), "type", "veth", "peer", "name", f"to-{a}", "netns", self.name(b), "mtu", str(self.mtu))
-        self.ip(a, "link", "set", f"to-{b}", "up")
-        self.ip(b, "link", "set", f"to-{a}", "up")
+        if self.latency:
+            self._cable(a, f"to-{b}", "middle", f"to-{a}")
+            self._cable(b, f"to-{a}", "middle", f"to-{b}")
+            wire = self.start("middle", sys.executable, Path(__file__).with_name("wire.py"), self.latency, f"to-{a}", f"to-{b}", stdout=subprocess.PIPE, text=True)
+            if wire.stdout.readline().strip() != "ready":
+                raise Failed("the slow wire did not start")
+        else:
+            self._cable(a, f"to-{b}", b, f"to-{a}")
+
+    def _cable(self, a, name, b, other):
+        run("ip", "link", "add", name, "netns", self.name(a), "mtu", str(self.mtu), "type", "veth", "peer", "name", other, "netns", self.name(b), "mtu", str(self.mtu))
+        self.ip(a, "link", "set", name, "up")
+        self.ip(b, "link", "set", other, "up")
 
     def wire(self, host="west"):
         """The name of a host's outer interface."""
@@ -296,6 +307,13 @@ plugins {{ {plugins} }}
 {connections(host, **settings)}"""
 
 
+def print_tails(*daemons, lines=80):
+    """Prints the end of each daemon's log, without the tests' own comings and goings on the control socket."""
+    for daemon in daemons:
+        kept = [line for line in daemon.log().splitlines() if "vici client" not in line and "stopped listening" not in line]
+        print(f"--- the end of the log of {type(daemon).__name__} in {daemon.host}", *kept[-lines:], sep="\n", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def pair(nat=False, east=None, west=None, both=None, start=True, mtu=1500):
     """Two gateways, started. `both` are settings of each; `east` and `west` of one."""
@@ -309,9 +327,7 @@ def pair(nat=False, east=None, west=None, both=None, start=True, mtu=1500):
         try:
             yield lab, a, b
         except BaseException:
-            for gateway in (a, b):
-                tail = "\n".join(gateway.log().splitlines()[-60:])
-                print(f"--- the end of {gateway.host}'s log\n{tail}", file=sys.stderr)
+            print_tails(a, b)
             raise
 
 

@@ -7,10 +7,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-from lab import Failed, Gateway, Lab, Skipped, configuration, connections, outer, run, wait
+from lab import Failed, Gateway, Lab, Skipped, configuration, connections, outer, print_tails, run, wait
 from vicisocket import ViciSocket
 
 CHARON, SWANCTL = Path("/usr/sbin/charon-systemd"), Path("/usr/sbin/swanctl")
@@ -175,13 +174,6 @@ swanctl {{
         return text in self.log()
 
 
-def tails(*daemons, lines=60):
-    """Prints the end of each daemon's log."""
-    for daemon in daemons:
-        tail = "\n".join(daemon.log().splitlines()[-lines:])
-        print(f"--- the end of the log of {type(daemon).__name__} in {daemon.host}\n{tail}", file=sys.stderr)
-
-
 def both_roles(martlet, peer, child="site"):
     """Brings a child up from one side, lets the caller look at it, closes it; then the same from the other side. Yields what happens."""
     for first, role in ((martlet, "Martlet initiates"), (peer, "strongSwan initiates")):
@@ -193,12 +185,12 @@ def both_roles(martlet, peer, child="site"):
 
 
 @contextlib.contextmanager
-def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, start=True, mtu=1500, settings="", peer_plugins=""):
+def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, start=True, mtu=1500, latency=0, settings="", peer_plugins=""):
     """A Martlet in one host and a strongSwan in the other: `lab, martlet, peer`. `martlet` and `peer` are settings of one (see `lab.configuration`), `both` of each."""
     required()
     peer_host = "west" if martlet_host == "east" else "east"
     both, martlet, peer = both or {}, martlet or {}, peer or {}
-    with Lab(nat=nat, mtu=mtu) as lab:
+    with Lab(nat=nat, mtu=mtu, latency=latency) as lab:
         ours = Gateway(lab, martlet_host, configuration(martlet_host, **{**outer(martlet_host, nat), **both, **martlet}))
         theirs = StrongSwan(lab, peer_host, connections(peer_host, **{**outer(peer_host, nat), **both, **peer}), settings, peer_plugins)
         try:
@@ -207,5 +199,5 @@ def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, s
                 ours.start()
             yield lab, ours, theirs
         except BaseException:
-            tails(ours, theirs)
+            print_tails(ours, theirs)
             raise

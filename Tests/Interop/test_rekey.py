@@ -1,36 +1,11 @@
 """Rekeys of both kinds, from both sides, under traffic: no ping is lost, and no packet is dropped for an unknown SPI or a replay."""
 
-import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from lab import Failed, expect, pair, wait
+from lab import expect, pair, wait
+from traffic import Load
 
 LOSSES = ("unknown_spi", "replay", "no_sa", "icv", "malformed")
-
-
-class Load:
-    """UDP at 20 Mbit/s each way and a ping every 20 ms, for `seconds`."""
-
-    def __init__(self, lab, seconds):
-        self.lab = lab
-        program = Path(__file__).with_name("stream.py")
-        self.sinks = [lab.start(host, sys.executable, program, "sink", address, stdout=subprocess.PIPE, text=True) for host, address in (("west", "10.2.0.1"), ("east", "10.1.0.1"))]
-        ports = [sink.stdout.readline().strip() for sink in self.sinks]
-        self.ping = lab.start("east", "ping", "-n", "-i", "0.02", "-c", str(int(seconds * 50)), "-W", "2", "-I", "10.1.0.1", "10.2.0.1", stdout=subprocess.PIPE, text=True)
-        self.sources = [
-            lab.start("east", sys.executable, program, "source", "10.1.0.1", "10.2.0.1", ports[0], seconds, stdout=subprocess.PIPE, text=True),
-            lab.start("west", sys.executable, program, "source", "10.2.0.1", "10.1.0.1", ports[1], seconds, stdout=subprocess.PIPE, text=True),
-        ]
-
-    def finish(self):
-        sent = [int(source.communicate(timeout=90)[0].split()[-1]) for source in self.sources]
-        text = self.ping.communicate(timeout=90)[0]
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        expect(found and found.group(1) == found.group(2), f"pings were lost:\n{text[-500:]}")
-        expect(all(count > 1000 for count in sent), f"the load was not a load: {sent}")
 
 
 def rekeys(kind, who, both=None):
@@ -39,7 +14,7 @@ def rekeys(kind, who, both=None):
         # What `up` has promised carries the first packet.
         first = lab.ping("east", "10.2.0.1", source="10.1.0.1", check=False)
         expect(first == 3, lambda: f"{first} of the first 3 pings were answered; drops: {a.drops()} {b.drops()}")
-        load = Load(lab, 8)
+        load = Load(lab)
         time.sleep(0.5)
         before = {gateway.children()[0]["inbound"]["spi"] for gateway in (a, b)}, a.sas()[0]["initiator_spi"]
         for round in range(3):
@@ -84,7 +59,8 @@ def test_by_time():
     with pair(east=dict(child="rekey_time = 2s\n rand_time = 0", connection="rekey_time = 3s\n rand_time = 0")) as (lab, a, b):
         a.cli("up", "site")
         first = a.children()[0]["inbound"]["spi"], a.sas()[0]["initiator_spi"]
-        load = Load(lab, 7)
+        load = Load(lab)
+        time.sleep(7)
         load.finish()
         last = a.children()[0]["inbound"]["spi"], a.sas()[0]["initiator_spi"]
         expect(first[0] != last[0] and first[1] != last[1], f"not rekeyed by time: {first} {last}")

@@ -1,0 +1,43 @@
+"""A load on a tunnel, and what became of it."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from lab import expect
+
+
+class Load:
+    """UDP at 20 Mbit/s each way and a ping every 20 ms, from its making to `finish`, at most for `seconds`."""
+
+    def __init__(self, lab, seconds=120, east="10.1.0.1", west="10.2.0.1"):
+        program = Path(__file__).with_name("stream.py")
+        ends = (("east", east, "west", west), ("west", west, "east", east))
+        self.sinks = [lab.start(host, sys.executable, program, "sink", address, stdout=subprocess.PIPE, text=True) for _, _, host, address in ends]
+        ports = [sink.stdout.readline().strip() for sink in self.sinks]
+        self.ping = lab.start("east", "ping", "-n", "-i", "0.02", "-c", int(seconds * 50), "-W", "2", "-I", east, west, stdout=subprocess.PIPE, text=True)
+        self.sources = [
+            lab.start(host, sys.executable, program, "source", address, target, port, seconds, stdout=subprocess.PIPE, text=True)
+            for (host, address, _, target), port in zip(ends, ports)
+        ]
+
+    def finish(self):
+        """Ends the load. Fails if a ping was lost, or if the load was none; returns how much of the stream arrived, in percent, each way."""
+        for process, number in ((self.ping, signal.SIGINT), *((source, signal.SIGTERM) for source in self.sources)):
+            if process.poll() is None:
+                process.send_signal(number)
+        sent = [int(source.communicate(timeout=30)[0].split()[-1]) for source in self.sources]
+        for sink in self.sinks:
+            sink.send_signal(signal.SIGTERM)
+        received = [int(sink.communicate(timeout=30)[0].split()[-1]) for sink in self.sinks]
+        text = self.ping.communicate(timeout=30)[0]
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+)", text)}
+        transmitted = int((re.search(r"(\d+) packets transmitted", text) or [0, 0])[1])
+        # What was on its way when the load ended is not lost.
+        last = max(answered, default=0)
+        lost = set(range(1, last + 1)) - answered
+        expect(last > 0 and not lost and transmitted - last <= 50, lambda: f"of {transmitted} pings {len(lost)} were lost: {sorted(lost)[:20]}; the last answered is {last}")
+        expect(all(count > 1000 for count in sent), f"the load was not a load: {sent} datagrams sent")
+        return [round(100 * there / count, 1) for there, count in zip(received, sent)]
