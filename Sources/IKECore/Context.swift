@@ -245,7 +245,8 @@ extension IKESA {
         IKESAStatus(
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
-            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, established: nil, rekeyAt: nil, expiresAt: nil, children: []
+        )
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }
