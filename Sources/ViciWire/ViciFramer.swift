@@ -39,4 +39,9 @@ package struct ViciFramer: Sendable {
         start = body + length
         return buffer[body..<body + length]
     }
+
+    /// Overwrites what was handed out. No slice of it may be alive, else that keeps its bytes.
+    package mutating func forgetTaken() {
+        for index in 0..<start { buffer[index] = 0 }
+    }
 }

@@ -19,8 +19,13 @@ package enum ViciElementType: UInt8, Sendable {
 
 extension ViciMessage {
     /// Reads a whole message: `bytes` holds one and nothing else. No bytes are an empty message.
-    package init(decoding bytes: ArraySlice<UInt8>) throws(ViciError) {
+    package init(decoding bytes: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(bytes, withholding: nil).message }
+
+    /// The same, but values of the name `secret` outside all sections are left empty. Where they stand in `bytes` comes back instead, in
+    /// order, so that a secret is not copied on the way to the one who takes it.
+    static func decode(_ bytes: ArraySlice<UInt8>, withholding secret: String?) throws(ViciError) -> (message: ViciMessage, secrets: [Range<Int>]) {
         var reader = ViciReader(bytes)
+        var secrets: [Range<Int>] = []
         // The sections that are open, outermost first, each with its name; the root has none.
         var names: [String] = []
         var bodies: [ViciMessage] = []
@@ -38,7 +43,7 @@ extension ViciMessage {
                 switch type {
                 case .listItem:
                     openList = nil  // so that the items have one owner and grow in place
-                    list.items.append(try reader.value())
+                    list.items.append(Array(bytes[try reader.value()]))
                     openList = list
                 case .listEnd:
                     current.elements.append(.list(list.name, list.items))
@@ -60,7 +65,13 @@ extension ViciMessage {
                 current = outer
             case .keyValue:
                 let name = try reader.name()
-                current.elements.append(.value(name, try reader.value()))
+                let place = try reader.value()
+                if name == secret, names.isEmpty {
+                    secrets.append(place)
+                    current.elements.append(.value(name, []))
+                } else {
+                    current.elements.append(.value(name, Array(bytes[place])))
+                }
             case .listStart:
                 openList = (try reader.name(), [])
             case .listItem, .listEnd:
@@ -68,7 +79,7 @@ extension ViciMessage {
             }
         }
         guard names.isEmpty, openList == nil else { throw .unterminated(sections: names.count, inList: openList != nil) }
-        self = current
+        return (current, secrets)
     }
 
     /// The message as bytes. Throws `nameTooLong`, `valueTooLong` or `tooDeep`.
@@ -127,21 +138,22 @@ struct ViciReader {
         let length = Int(try byte())
         let start = offset - bytes.startIndex
         let raw = try take(length)
-        guard let name = String(validating: raw, as: UTF8.self) else { throw .malformedName(offset: start) }
+        guard let name = String(validating: bytes[raw], as: UTF8.self) else { throw .malformedName(offset: start) }
         return name
     }
 
-    mutating func value() throws(ViciError) -> [UInt8] {
+    /// Where the value stands.
+    mutating func value() throws(ViciError) -> Range<Int> {
         let high = try byte()
         let low = try byte()
-        return Array(try take(Int(high) << 8 | Int(low)))
+        return try take(Int(high) << 8 | Int(low))
     }
 
-    private mutating func take(_ count: Int) throws(ViciError) -> ArraySlice<UInt8> {
+    private mutating func take(_ count: Int) throws(ViciError) -> Range<Int> {
         let left = bytes.endIndex - offset
         guard count <= left else { throw .truncated(need: count, have: left) }
         defer { offset += count }
-        return bytes[offset..<offset + count]
+        return offset..<offset + count
     }
 }
 

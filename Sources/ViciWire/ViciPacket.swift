@@ -43,28 +43,35 @@ package enum ViciPacket: Hashable, Sendable {
     }
 
     /// Reads what a frame holds: the type, its name where it has one, and the message that fills the rest.
-    package init(decoding frame: ArraySlice<UInt8>) throws(ViciError) {
+    package init(decoding frame: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(frame, withholding: nil).packet }
+
+    /// The same, but the values of the name `secret` outside a message's sections are left empty, and where they stand in `frame` comes back.
+    package static func decode(_ frame: ArraySlice<UInt8>, withholding secret: String?) throws(ViciError) -> (packet: ViciPacket, secrets: [Range<Int>]) {
         guard !frame.isEmpty else { throw .emptyPacket }
         var reader = ViciReader(frame)
         let code = try reader.byte()
         guard let type = ViciPacketType(rawValue: code) else { throw .unknownPacketType(code) }
+        let packet: ViciPacket
         switch type {
         case .commandRequest:
-            self = .commandRequest(name: try reader.name(), try ViciMessage(decoding: reader.rest))
-            return
+            let name = try reader.name()
+            let (message, secrets) = try ViciMessage.decode(reader.rest, withholding: secret)
+            return (.commandRequest(name: name, message), secrets)
         case .commandResponse:
-            self = .commandResponse(try ViciMessage(decoding: reader.rest))
-            return
+            let (message, secrets) = try ViciMessage.decode(reader.rest, withholding: secret)
+            return (.commandResponse(message), secrets)
         case .event:
-            self = .event(name: try reader.name(), try ViciMessage(decoding: reader.rest))
-            return
-        case .commandUnknown: self = .commandUnknown
-        case .eventRegister: self = .eventRegister(name: try reader.name())
-        case .eventUnregister: self = .eventUnregister(name: try reader.name())
-        case .eventConfirm: self = .eventConfirm
-        case .eventUnknown: self = .eventUnknown
+            let name = try reader.name()
+            let (message, secrets) = try ViciMessage.decode(reader.rest, withholding: secret)
+            return (.event(name: name, message), secrets)
+        case .commandUnknown: packet = .commandUnknown
+        case .eventRegister: packet = .eventRegister(name: try reader.name())
+        case .eventUnregister: packet = .eventUnregister(name: try reader.name())
+        case .eventConfirm: packet = .eventConfirm
+        case .eventUnknown: packet = .eventUnknown
         }
         guard reader.isAtEnd else { throw .trailing(reader.rest.count) }
+        return (packet, [])
     }
 
     /// The packet as it goes on the stream: 32-bit length in network order, then the packet. Throws what a message throws, and

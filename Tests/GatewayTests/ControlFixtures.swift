@@ -1,6 +1,7 @@
 // A backend that answers when the test says so, and snapshots to answer with.
 import Glibc
 import IKECore
+import IKECrypto
 import Synchronization
 import ViciWire
 
@@ -16,6 +17,10 @@ final class ScriptedBackend: ControlBackend {
     var terminations: [TerminateRequest] = []
     var terminationOutcome = SelectionOutcome(matches: 0, completed: 0)
     var rekeys: [RekeyRequest] = []
+    var loads: [(name: String, root: ConfigurationSection)] = []
+    var loadResult = LoadResult.success([])
+    var secrets: [(id: String, owners: [String], data: SecretBox)] = []
+    var policies: [PolicySnapshot] = []
 
     func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void) {
         var stats = StatsSnapshot()
@@ -51,6 +56,31 @@ final class ScriptedBackend: ControlBackend {
         refused.reason = "writable by others"
         completion([PluginSnapshot(name: "openssl", path: "/p/openssl.so", isLoaded: true), refused])
     }
+}
+
+extension ScriptedBackend {
+    func loadConnection(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        loads.append((name, root))
+        completion(loadResult)
+    }
+    func unloadConnection(_ name: String) -> LoadResult { .failure(FailureSnapshot(code: "configuration-refused", summary: "no \(name)")) }
+    var loadedConnections: [String] { loads.map(\.name) }
+    func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult {
+        secrets.append((id, owners, data))
+        return .success(["it is short"])
+    }
+    func unloadSecret(id: String) -> LoadResult {
+        secrets.removeAll { $0.id == id }
+        return .success([])
+    }
+    var loadedSecrets: [String] { secrets.map(\.id) }
+    func clearSecrets() { secrets = [] }
+    func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) { completion(.success([])) }
+    func installPolicy(child: String, connection: String?, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        policies.append(PolicySnapshot(kind: .trap, connection: connection ?? "gw", child: child, mode: "TUNNEL"))
+        completion(.success([]))
+    }
+    func uninstallPolicy(child: String, connection: String?) -> LoadResult { .failure(FailureSnapshot(code: "configuration-refused", summary: "no policy of \(child)")) }
 }
 
 func sampleSA(name: String = "gw", id: UInt64 = 1, children: Int = 1) -> IKESASnapshot {

@@ -56,7 +56,7 @@ import ViciWire
         #expect(stats.section("martlet-drops")?["unknown_spi"] == "3")
         let algorithms = try fixture.call(client, "get-algorithms")
         #expect(algorithms.section("aead")?.elements == [.value("AES_GCM_16", Array("openssl".utf8))])
-        #expect(algorithms.section("ke")?["CURVE_25519"] == "openssl")
+        #expect(algorithms.section("dh")?["CURVE_25519"] == "openssl")
         #expect(try fixture.call(client, "martlet-algorithms").sections.count == 3)
         let plugins = try fixture.call(client, "martlet-plugins")
         #expect(plugins.section("2")?["reason"] == "writable by others")
@@ -80,7 +80,7 @@ import ViciWire
     @Test func refusesByNameWhatIsNotThereYetAndWhatIsUnknown() throws {
         let fixture = try Fixture()
         let client = try fixture.client()
-        for name in ControlRequest.notThereYet.sorted() {
+        for name in ControlRequest.notThereYet.keys.sorted() {
             let message = try fixture.call(client, name)
             #expect(message["success"] == "no")
             #expect(message["errmsg"]?.contains(name) == true)

@@ -97,4 +97,34 @@ import Testing
             #expect(framer.pendingBytes == 0)
         }
     }
+
+    @Test func withholdsASecretAndForgetsItsBytes() throws {
+        var message = ViciMessage()
+        message.add("id", "a")
+        message.elements.append(.value("data", Array("swordfish".utf8)))
+        var inner = ViciMessage()
+        inner.add("data", "no secret")
+        message.add("section", section: inner)
+        var framer = ViciFramer()
+        framer.append(try ViciPacket.commandRequest(name: "load-shared", message).framed()[...])
+        do {
+            let next = try framer.next()
+            let frame = try #require(next)
+            let (packet, secrets) = try ViciPacket.decode(frame, withholding: "data")
+            guard case .commandRequest(name: "load-shared", let decoded) = packet else {
+                Issue.record("\(packet)")
+                return
+            }
+            #expect(decoded["id"] == "a")
+            #expect(decoded.bytes("data") == [])
+            #expect(decoded.section("section")?["data"] == "no secret")
+            #expect(secrets.map { Array(frame[$0]) } == [Array("swordfish".utf8)])
+            let whole = try ViciPacket(decoding: frame)
+            #expect(whole == .commandRequest(name: "load-shared", message))
+        }
+        framer.append([0, 0, 0, 2, 5, 5])
+        framer.forgetTaken()
+        let next = try framer.next()
+        #expect(next.map(Array.init) == [5, 5])
+    }
 }

@@ -1,6 +1,7 @@
 // What is wrong with a configuration, and where: one value for an error or a warning, printed as compilers print theirs.
 
-/// A place in a configuration file. Lines and columns count from 1; a column counts characters.
+/// A place in a configuration file. Lines and columns count from 1; a column counts characters. In a message there are no lines: line 0, and
+/// `file` is the names on the way there, `site.children.net.mode`.
 package struct SourcePosition: Hashable, Sendable, Comparable, CustomStringConvertible {
     package var file: String
     package var line: Int
@@ -10,7 +11,9 @@ package struct SourcePosition: Hashable, Sendable, Comparable, CustomStringConve
         self.line = line
         self.column = column
     }
-    package var description: String { "\(file):\(line):\(column)" }
+    package var description: String { line == 0 ? file : "\(file):\(line):\(column)" }
+
+    package init(path: String) { self.init(file: path, line: 0, column: 0) }
     package static func < (a: Self, b: Self) -> Bool { (a.file, a.line, a.column) < (b.file, b.line, b.column) }
 }
 
@@ -37,6 +40,8 @@ package struct ConfigurationError: Error, Hashable, Sendable, CustomStringConver
     package var column: Int { position.column }
     /// `FILE:LINE:COL: error: message`.
     package var description: String { "\(position): \(severity.rawValue): \(message)" }
+    /// `FILE:LINE:COL: message`, for one who knows that it failed.
+    package var text: String { "\(position): \(message)" }
 }
 
 /// Collects complaints in the order they arise, each once, and stops at a cap.
@@ -54,6 +59,9 @@ struct Diagnostics {
     mutating func missing(_ severity: ConfigurationError.Severity = .error, at position: SourcePosition, _ message: String) {
         if !isIncomplete { add(ConfigurationError(severity, at: position, message)) }
     }
+
+    /// Whether more complaints would be left out: then nobody needs to look for their words.
+    var isFull: Bool { items.count >= 2 * Self.cap }
 
     mutating func add(_ item: ConfigurationError) {
         if item.severity == .error { hasErrors = true }

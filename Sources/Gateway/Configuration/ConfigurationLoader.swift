@@ -65,12 +65,15 @@ package enum ConfigurationLoader {
     }
 
     /// Builds connections and secrets, and checks them against what the plugins can do and against each other.
-    package static func validate(_ read: ReadConfiguration, _ capabilities: Capabilities) -> ConfigurationResult {
+    ///
+    /// Connections that a client loads join a `running` configuration: its section `gateway` and its secrets are theirs. A secret may come
+    /// after the connection that needs it, so that one that is missing is a warning then.
+    package static func validate(_ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil) -> ConfigurationResult {
         var diagnostics = Diagnostics()
         for item in read.diagnostics { diagnostics.add(item) }
         diagnostics.isIncomplete = read.isIncomplete
         var configuration = GatewayConfiguration(path: read.path)
-        configuration.gateway = SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
+        configuration.gateway = running?.gateway ?? SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
         configuration.plugins = read.plugins
 
         let secrets = (read.tree.section("secrets")?.sections ?? []).filter { $0.name.hasPrefix("ike") }
@@ -81,7 +84,7 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
-        let index = SecretIndex(configuration.secrets)
+        let index = SecretIndex(running?.secrets ?? configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
             let connection = builder.build(section, &diagnostics)
@@ -92,7 +95,7 @@ package enum ConfigurationLoader {
             CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }
-            CrossChecks.checkSecret(of: connection, section, index, &diagnostics)
+            CrossChecks.checkSecret(of: connection, section, index, running == nil ? .error : .warning, &diagnostics)
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
 

@@ -15,17 +15,22 @@ package struct ConfigurationValue: Sendable {
     let pieces: [Piece]
     /// The elements as the source had them, where it has lists of its own as vici does; else commas separate them.
     let givenElements: [String]?
+    /// Bytes that are no text, such as a certificate; `text` then only says so.
+    let isBinary: Bool
     package let position: SourcePosition
 
     init(text: String, pieces: [Piece], position: SourcePosition) {
-        (self.text, self.secret, self.pieces, self.givenElements, self.position) = (text, nil, pieces, nil, position)
+        (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = (text, nil, pieces, nil, false, position)
     }
     package init(text: String, position: SourcePosition) { self.init(text: text, pieces: [], position: position) }
     package init(elements: [String], position: SourcePosition) {
-        (self.text, self.secret, self.pieces, self.givenElements, self.position) = (elements.joined(separator: ","), nil, [], elements, position)
+        (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = (elements.joined(separator: ","), nil, [], elements, false, position)
     }
     package init(secret: SecretBox, position: SourcePosition) {
-        (self.text, self.secret, self.pieces, self.givenElements, self.position) = ("", secret, [], nil, position)
+        (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = ("", secret, [], nil, false, position)
+    }
+    package init(binary count: Int, position: SourcePosition) {
+        (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = ("(\(count) bytes)", nil, [], nil, true, position)
     }
 
     /// One element of a list, without the spaces around it.

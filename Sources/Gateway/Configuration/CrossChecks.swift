@@ -5,7 +5,9 @@ import IKEWire
 
 enum CrossChecks {
     /// A connection that authenticates with a preshared key needs one: without, it would fail at every attempt.
-    static func checkSecret(of connection: Connection, _ section: ConfigurationSection, _ secrets: SecretIndex, _ diagnostics: inout Diagnostics) {
+    static func checkSecret(
+        of connection: Connection, _ section: ConfigurationSection, _ secrets: SecretIndex, _ severity: ConfigurationError.Severity, _ diagnostics: inout Diagnostics
+    ) {
         guard connection.local.method == "psk" || connection.remote.method == "psk" else { return }
         var local = connection.local.identity
         // Our identity is then our address, if there is one alone.
@@ -18,7 +20,7 @@ enum CrossChecks {
         }
         guard !secrets.mayServe(local: local, remote: remote) else { return }
         diagnostics.missing(
-            at: section.position,
+            severity, at: section.position,
             "the connection \(quoted(section.name)) has no secret: write secrets { ike-\(section.name) { id-1 = \(written("local", local))  id-2 = \(written("remote", remote))  secret = \"...\" } }")
     }
 

@@ -92,8 +92,8 @@ struct SchemaSection: Sendable {
 extension SchemaSection {
     /// Checks names, types and statuses of everything in `section`.
     func check(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) {
-        for setting in section.settings { check(setting, &diagnostics) }
-        for inner in section.sections {
+        for setting in section.settings where !diagnostics.isFull { check(setting, &diagnostics) }
+        for inner in section.sections where !diagnostics.isFull {
             guard let schema = self.section(inner.name) else {
                 if takesAnyKey { continue }
                 diagnostics.error(at: inner.position, unknownSection(inner.name))
@@ -123,6 +123,7 @@ extension SchemaSection {
         }
         if key.inert.contains(value.text.lowercased()) { return }
         switch key.status {
+        case .implemented where value.isBinary: diagnostics.error(at: value.position, "\(quoted(setting.name)) is not text")
         case .implemented: break
         case .tunesOnly(let reason): diagnostics.warning(at: setting.position, "\(quoted(setting.name)) has no effect: \(reason)")
         case .restricts(let reason):
@@ -168,6 +169,10 @@ extension ValueKind {
     /// What is wrong with a value, as the end of a sentence that begins with the key; nil if nothing is.
     func complaint(about value: ConfigurationValue) -> String? {
         let text = value.text
+        if value.givenElements != nil {
+            if case .list = self { return nil }
+            return "takes one value, not a list"
+        }
         switch self {
         case .text, .list, .secret: return nil
         case .boolean: return booleanValue(text) == nil ? "is 'yes' or 'no', not \(quoted(text))" : nil

@@ -5,17 +5,8 @@ import IKECrypto
 
 struct SecretBuilder {
     func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> IKESecret? {
-        var identities: [IdentityPattern] = []
-        for setting in section.settings where setting.name.hasPrefix("id") {
-            guard let value = setting.value else { continue }
-            do throws(IdentityProblem) {
-                identities.append(try IdentityPattern(configured: value.text))
-            } catch {
-                diagnostics.error(at: value.position, error.message)
-                // Without it the secret would serve more peers than it should.
-                return nil
-            }
-        }
+        let owners = section.settings.filter { $0.name.hasPrefix("id") }.compactMap(\.value)
+        guard let identities = identities(owners.map { ConfigurationValue.Element(text: $0.text, position: $0.position) }, &diagnostics) else { return nil }
         guard let value = section.value("secret"), let given = value.secret else {
             diagnostics.missing(at: section.position, "the secret \(quoted(section.name)) has no value: write secret = \"...\"")
             return nil
@@ -24,16 +15,41 @@ struct SecretBuilder {
             diagnostics.error(at: value.position, "the secret begins with 0x or 0s and is not hexadecimal or base64 behind it")
             return nil
         }
-        let length = decoded.count
+        guard hasLength(decoded.count, at: value.position, &diagnostics) else { return nil }
+        return IKESecret(name: section.name, identities: identities, secret: SecretBox(decoded), origin: section.position)
+    }
+
+    /// A secret from a client, whose bytes are meant as they are.
+    func build(_ name: String, owners: [ConfigurationValue.Element], secret: SecretBox, origin: SourcePosition, _ diagnostics: inout Diagnostics) -> IKESecret? {
+        guard let identities = identities(owners, &diagnostics) else { return nil }
+        guard hasLength(secret.withSecret { $0.count } ?? 0, at: origin, &diagnostics) else { return nil }
+        return IKESecret(name: name, identities: identities, secret: secret, origin: origin)
+    }
+
+    /// Nil where one is wrong: without it the secret would serve more peers than it should.
+    private func identities(_ owners: [ConfigurationValue.Element], _ diagnostics: inout Diagnostics) -> [IdentityPattern]? {
+        var identities: [IdentityPattern] = []
+        for owner in owners {
+            do throws(IdentityProblem) {
+                identities.append(try IdentityPattern(configured: owner.text))
+            } catch {
+                diagnostics.error(at: owner.position, error.message)
+                return nil
+            }
+        }
+        return identities
+    }
+
+    private func hasLength(_ length: Int, at position: SourcePosition, _ diagnostics: inout Diagnostics) -> Bool {
         if length == 0 {
-            diagnostics.error(at: value.position, "the secret is empty")
-            return nil
+            diagnostics.error(at: position, "the secret is empty")
+            return false
         }
         //= RFC 7296 §2.15
         if length < 16 {
-            diagnostics.warning(at: value.position, "the secret is \(length) bytes long: one that is guessed opens the tunnel; take 16 or more random bytes")
+            diagnostics.warning(at: position, "the secret is \(length) bytes long: one that is guessed opens the tunnel; take 16 or more random bytes")
         }
-        return IKESecret(name: section.name, identities: identities, secret: SecretBox(decoded), origin: section.position)
+        return true
     }
 
     /// Text as it is, hexadecimal behind `0x`, base64 behind `0s`. Nil if that is malformed.

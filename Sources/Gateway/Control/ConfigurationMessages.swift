@@ -102,6 +102,18 @@ enum ConfigurationMessages {
         return m
     }
 
+    static func policy(_ policy: PolicySnapshot) -> ViciMessage {
+        var m = ViciMessage()
+        m.add("child", policy.child)
+        m.add("ike", policy.connection)
+        m.add("mode", policy.mode)
+        m.add("local-ts", list: policy.localSelectors)
+        m.add("remote-ts", list: policy.remoteSelectors)
+        var message = ViciMessage()
+        message.add(clipped("\(policy.connection)/\(policy.child)"), section: m)
+        return message
+    }
+
     static func failure(_ failure: FailureSnapshot) -> ViciMessage {
         var m = ViciMessage()
         m.add("code", failure.code)
@@ -115,14 +127,22 @@ enum ConfigurationMessages {
     /// So many and so long that the packet has room for them.
     static func lines(_ lines: [String]) -> [String] { lines.prefix(32).map { clipped($0, to: 1_024) } }
 
-    /// Section of kind, then `name = provider` for the algorithms that are offered.
+    /// The sections that vici clients of 5.9 know, in their order; one that Martlet has nothing for is empty.
+    private static let algorithmSections: [(name: String, kind: AlgorithmSnapshot.Kind?)] = [
+        ("encryption", .encryption), ("integrity", .integrity), ("aead", .aead), ("hasher", .hasher), ("prf", .prf), ("xof", nil), ("kdf", .kdf), ("drbg", nil), ("dh", .keyExchange),
+        ("rng", .random), ("nonce-gen", nil),
+    ]
+
+    /// A section for each kind, then `name = provider` for the algorithms that are offered, or will be once a connection names them.
     static func algorithms(_ algorithms: [AlgorithmSnapshot]) -> ViciMessage {
         var m = ViciMessage()
-        for kind in AlgorithmSnapshot.Kind.allCases {
+        for (name, kind) in algorithmSections {
             var section = ViciMessage()
-            for one in algorithms where one.kind == kind && one.state == .active { section.add(clipped(one.name), one.provider) }
-            if kind == .signature && section.isEmpty { continue }  // not one of the kinds that clients expect
-            m.add(kind.rawValue, section: section)
+            var seen: Set<String> = []
+            for one in algorithms where one.kind == kind && (one.state == .active || one.state == .untested) && seen.insert(one.plainName).inserted {
+                section.add(clipped(one.plainName), one.provider)
+            }
+            m.add(name, section: section)
         }
         return m
     }

@@ -76,6 +76,24 @@ package struct ChildConfigurationSnapshot: Sendable, Hashable {
     package init(name: String) { self.name = name }
 }
 
+/// A policy that is installed without an SA: it takes traffic to a tunnel that it makes, past all tunnels, or nowhere.
+package struct PolicySnapshot: Sendable, Hashable {
+    package enum Kind: String, Sendable, Hashable, CaseIterable { case trap, drop, pass }
+    package var kind: Kind
+    package var connection: String
+    package var child: String
+    /// `TUNNEL`, `TRANSPORT`, `PASS` or `DROP`.
+    package var mode: String
+    package var localSelectors: [String] = []
+    package var remoteSelectors: [String] = []
+    package init(kind: Kind, connection: String, child: String, mode: String) {
+        self.kind = kind
+        self.connection = connection
+        self.child = child
+        self.mode = mode
+    }
+}
+
 /// A plugin file that was loaded, or why it was not.
 package struct PluginSnapshot: Sendable, Hashable {
     package var name: String
@@ -114,15 +132,18 @@ package struct AlgorithmSnapshot: Sendable, Hashable {
         case failed
     }
     package var kind: Kind
-    /// As in IKEWire's `Transform.name`.
+    /// As in IKEWire's `Transform.name`, with the key's bits where there are several sizes.
     package var name: String
+    /// The same for all sizes of key, as vici clients know it.
+    package var plainName: String
     package var provider: String
     package var state: State
     /// Why it failed, or what it measured.
     package var note: String?
-    package init(kind: Kind, name: String, provider: String, state: State, note: String? = nil) {
+    package init(kind: Kind, name: String, plainName: String? = nil, provider: String, state: State, note: String? = nil) {
         self.kind = kind
         self.name = name
+        self.plainName = plainName ?? name
         self.provider = provider
         self.state = state
         self.note = note

@@ -5,7 +5,7 @@
 ///
 /// Every function is called on the control loop's thread and returns at once. Each completion is called exactly once, on the control
 /// loop's thread, at once or later; one that comes after its client has gone or its time-out has passed is harmless.
-package protocol ControlBackend: AnyObject {
+package protocol ControlBackend: ConfigurationBackend {
     /// What `version` answers beside the host's own `uname`.
     var daemonVersion: String { get }
 

@@ -1,21 +1,42 @@
 // What a vici client asked for: command names and arguments as typed requests.
 // Source of the names: strongSwan's src/libcharon/plugins/vici/README.md, "Client-initiated commands".
+import IKECrypto
 import ViciWire
 
 enum ControlRequest: Sendable, Hashable {
     case version
     case stats
+    case reloadSettings
     case listSAs(SAFilter)
     case listConnections(name: String?)
+    case listPolicies(PolicyFilter)
     case initiate(InitiateRequest, ControlWait)
     case terminate(TerminateRequest, ControlWait)
     case rekey(RekeyRequest)
     case algorithms
+    case install(child: String, ike: String?)
+    case uninstall(child: String, ike: String?)
+
+    // What clients load beside the files.
+    case loadConnection(ViciMessage)
+    case unloadConnection(String)
+    case loadedConnections
+    case loadShared(SharedKey)
+    case unloadShared(String)
+    case loadedShared
+    case clearCredentials
+    case flushCertificates
+
+    // Lists of what Martlet does not have yet are empty: an honest answer.
+    case emptyList(String)
+    case emptyStream(ControlEventName)
+
     /// Martlet's own: every algorithm of every provider, the plugin files, and the last lines of the log.
     case allAlgorithms
     case plugins
     case logBacklog(limit: Int)
-    /// A command of vici that is not there yet.
+
+    /// A command of vici that is not there yet, and why.
     case unsupported(String)
     /// A command that is there, with arguments that say nothing it could do.
     case invalid(String)
@@ -29,44 +50,50 @@ enum ControlRequest: Sendable, Hashable {
             "initiate" + (request.child.map { " child=\($0)" } ?? "") + (request.ike.map { " ike=\($0)" } ?? "")
         case .terminate(let request, _): "terminate" + request.filter.arguments + (request.force ? " force" : "")
         case .rekey(let request): "rekey" + request.filter.arguments
-        case .version, .stats, .listSAs, .listConnections, .algorithms, .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid,
-            .unknown:
+        case .install(let child, let ike): "install" + SAFilter(ike: ike, child: child).arguments
+        case .uninstall(let child, let ike): "uninstall" + SAFilter(ike: ike, child: child).arguments
+        case .reloadSettings: "reload-settings"
+        case .loadConnection(let message): "load-conn " + (message.elements.first.map { quoted($0.name) } ?? "")
+        case .unloadConnection(let name): "unload-conn " + quoted(name)
+        case .loadShared(let key): "load-shared " + quoted(key.id)
+        case .unloadShared(let id): "unload-shared " + quoted(id)
+        case .clearCredentials: "clear-creds"
+        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .loadedConnections, .loadedShared, .flushCertificates, .emptyList, .emptyStream,
+            .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid, .unknown:
             nil
         }
     }
 }
 
-/// How long a client waits for a change, and what it wants to read meanwhile.
-struct ControlWait: Sendable, Hashable {
-    enum Limit: Sendable, Hashable {
-        /// `timeout = -1`: answer at once.
-        case none
-        case forever
-        case limited(Duration)
-    }
-    var limit: Limit
-    /// The highest level of `control-log` events.
-    var logLevel: Int
-}
-
 extension ControlRequest {
-    /// The commands of vici that Martlet does not have yet. They are refused by name: a client must not take silence for success.
-    static let notThereYet: Set<String> = [
-        "clear-creds", "flush-certs", "get-authorities", "get-conns", "get-counters", "get-keys", "get-pools", "get-shared", "install",
-        "list-authorities", "list-certs", "list-policies", "load-authority", "load-cert", "load-conn", "load-key", "load-pool",
-        "load-shared", "load-token", "redirect", "reload-settings", "reset-counters", "uninstall", "unload-authority", "unload-conn",
-        "unload-key", "unload-pool", "unload-shared",
+    private static let certificates = "certificates are not there yet"
+    private static let keys = "private keys are not there yet"
+    private static let pools = "virtual addresses are not there yet"
+
+    /// The commands of vici that Martlet does not have yet, and why. They are refused: a client must not take silence for success.
+    static let notThereYet: [String: String] = [
+        "load-cert": certificates, "load-authority": certificates, "unload-authority": certificates,
+        "load-key": keys, "unload-key": keys, "load-token": keys,
+        "load-pool": pools, "unload-pool": pools,
+        "get-counters": "counters are not there yet", "reset-counters": "counters are not there yet",
+        "redirect": "redirecting a peer (RFC 5685) is not there yet",
     ]
 
     static let backlogLimit = 1_000
 
-    init(name: String, _ message: ViciMessage) {
+    /// The name of the value that holds a secret in the requests that bring one.
+    static let secretName = "data"
+
+    /// `secret` is the value `data`, which `message` is without.
+    init(name: String, _ message: ViciMessage, secret: SecretBox? = nil) {
         do throws(BadArgument) {
             switch name {
             case "version": self = .version
             case "stats": self = .stats
+            case "reload-settings": self = .reloadSettings
             case "list-sas": self = .listSAs(try SAFilter(message))
             case "list-conns": self = .listConnections(name: message.text("ike"))
+            case "list-policies": self = .listPolicies(PolicyFilter(message))
             case "initiate":
                 let wait = try ControlWait(message)
                 let request = InitiateRequest(child: message.text("child"), ike: message.text("ike"), timeout: wait.timeout)
@@ -80,80 +107,35 @@ extension ControlRequest {
             case "rekey":
                 let filter = try SAFilter(message)
                 guard !filter.isEmpty else { throw BadArgument("rekey needs one of child, child-id, ike and ike-id") }
-                guard !message.boolean("reauth") else { throw BadArgument("reauth is not there yet; a rekey is") }
+                guard !message.boolean("reauth") else { throw BadArgument("reauth is not there yet; a rekey is", isMissing: true) }
                 self = .rekey(RekeyRequest(filter: filter))
+            case "install": self = .install(child: try message.needed("child", by: name), ike: message.text("ike"))
+            case "uninstall": self = .uninstall(child: try message.needed("child", by: name), ike: message.text("ike"))
             case "get-algorithms": self = .algorithms
+            case "load-conn": self = .loadConnection(message)
+            case "unload-conn": self = .unloadConnection(try message.needed("name", by: name))
+            case "get-conns": self = .loadedConnections
+            case "load-shared": self = .loadShared(try SharedKey(message, secret))
+            case "unload-shared": self = .unloadShared(try message.needed("id", by: name))
+            case "get-shared": self = .loadedShared
+            case "clear-creds": self = .clearCredentials
+            case "flush-certs": self = .flushCertificates
+            case "get-keys": self = .emptyList("keys")
+            case "get-authorities": self = .emptyList("authorities")
+            // Pools are sections: none is nothing.
+            case "get-pools": self = .emptyList("")
+            case "list-certs": self = .emptyStream(.listCertificate)
+            case "list-authorities": self = .emptyStream(.listAuthority)
             case "martlet-algorithms": self = .allAlgorithms
             case "martlet-plugins": self = .plugins
             case "martlet-log":
                 let limit = try message.number("limit", as: UInt32.self) ?? UInt32(Self.backlogLimit)
                 self = .logBacklog(limit: min(Int(limit), Self.backlogLimit))
             default:
-                self = Self.notThereYet.contains(name) ? .unsupported(name) : .unknown(name)
+                self = Self.notThereYet[name].map { .unsupported("\(name): \($0)") } ?? .unknown(name)
             }
         } catch {
-            self = .invalid(error.reason)
+            self = error.isMissing ? .unsupported(error.reason) : .invalid(error.reason)
         }
-    }
-}
-
-/// An argument that is not what its key takes.
-struct BadArgument: Error {
-    let reason: String
-    init(_ reason: String) { self.reason = reason }
-}
-
-extension ControlWait {
-    fileprivate init(_ message: ViciMessage) throws(BadArgument) {
-        logLevel = Int(min(max(try message.number("loglevel", as: Int32.self) ?? 1, -1), 4))
-        switch try message.number("timeout", as: Int32.self) ?? 0 {
-        case ..<0: limit = .none
-        case 0: limit = .forever
-        case let milliseconds: limit = .limited(.milliseconds(milliseconds))
-        }
-    }
-
-    fileprivate var timeout: Duration? {
-        switch limit {
-        case .limited(let duration): duration
-        case .none, .forever: nil
-        }
-    }
-}
-
-extension SAFilter {
-    fileprivate init(_ message: ViciMessage) throws(BadArgument) {
-        self.init(
-            ike: message.text("ike"), ikeID: try message.identifier("ike-id"), child: message.text("child"),
-            childID: try message.identifier("child-id"))
-    }
-
-    var arguments: String {
-        var out = ""
-        if let ike { out += " ike=\(ike)" }
-        if let ikeID { out += " ike-id=\(ikeID)" }
-        if let child { out += " child=\(child)" }
-        if let childID { out += " child-id=\(childID)" }
-        return out
-    }
-}
-
-extension ViciMessage {
-    /// An empty value is as good as none: some clients send all keys.
-    fileprivate func text(_ name: String) -> String? {
-        guard let text = self[name], !text.isEmpty else { return nil }
-        return text
-    }
-
-    fileprivate func number<Number: FixedWidthInteger>(_ name: String, as _: Number.Type) throws(BadArgument) -> Number? {
-        guard let text = text(name) else { return nil }
-        guard let number = Number(text) else { throw BadArgument("\(name) is not a number in range") }
-        return number
-    }
-
-    /// A unique number; 0, which no SA has, stands for none.
-    fileprivate func identifier(_ name: String) throws(BadArgument) -> UInt64? {
-        guard let number = try number(name, as: UInt64.self), number != 0 else { return nil }
-        return number
     }
 }

@@ -1,4 +1,4 @@
-// The control socket's server: accepts clients, moves their bytes, and sends each request to the backend.
+// The control socket's server: accepts clients and moves their bytes.
 // Driven by whatever loop owns the control thread: it asks `fds`, reports readiness, and calls `expire` when `nextDeadline` has passed.
 import Glibc
 import IKECore
@@ -18,14 +18,15 @@ package struct ControlInterest: OptionSet, Sendable, Hashable {
 /// `dispatchPrecondition` has no counterpart for a thread of our own.
 package final class ControlServer: @unchecked Sendable {
     private let socket: ControlSocket
-    private weak let backend: (any ControlBackend)?
-    private let limits: ControlLimits
-    private let now: @Sendable () -> Instant
+    weak let backend: (any ControlBackend)?
+    let limits: ControlLimits
+    let now: @Sendable () -> Instant
     /// Level and text of a line for the daemon's log, group `CFG`.
-    private let log: @Sendable (Int, String) -> Void
-    private var clients: [Int32: Client] = [:]
-    private var backlog: [(sequence: UInt64, entry: LogEntrySnapshot)] = []
-    private var nextSequence: UInt64 = 1
+    let log: @Sendable (Int, String) -> Void
+    private(set) var clients: [Int32: Client] = [:]
+    /// The last lines of the log.
+    var backlog: [(sequence: UInt64, entry: LogEntrySnapshot)] = []
+    var nextSequence: UInt64 = 1
     private var nextSerial: UInt64 = 1
     /// Set while the process has no descriptor left for another client.
     private var acceptPausedUntil: Instant?
@@ -95,75 +96,7 @@ package final class ControlServer: @unchecked Sendable {
         }
     }
 
-    // MARK: For the gateway
-
-    /// Tells the subscribers. Costs little when there are none.
-    package func publish(_ event: ControlEvent) {
-        switch event {
-        case .logged(let entry):
-            publish(entry)
-        case .ikeSAChanged(let isUp, let sa):
-            broadcast(.ikeUpDown) { SAMessages.ikeUpDown(isUp: isUp, sa) }
-        case .ikeSARekeyed(let old, let new):
-            broadcast(.ikeRekey) { SAMessages.ikeRekey(old: old, new: new) }
-        case .childSAChanged(let isUp, let ike, let child):
-            broadcast(.childUpDown) { SAMessages.childUpDown(isUp: isUp, ike, child) }
-        case .childSARekeyed(let ike, let old, let new):
-            broadcast(.childRekey) { SAMessages.childRekey(ike, old: old, new: new) }
-        }
-    }
-
-    private func publish(_ entry: LogEntrySnapshot) {
-        let sequence = nextSequence
-        nextSequence += 1
-        backlog.append((sequence, entry))
-        if backlog.count >= 2 * limits.backlogLines { backlog.removeFirst(backlog.count - limits.backlogLines) }
-        broadcast(.log) { ConfigurationMessages.log(entry, sequence: sequence, withThread: true) }
-        guard let name = entry.ikeSAName else { return }
-        for client in Array(clients.values) where client.command?.followed.contains(name) == true { sendProgress(client, entry) }
-    }
-
-    private func broadcast(_ name: ControlEventName, _ message: () -> ViciMessage) {
-        let listeners = clients.values.filter { $0.session.isRegistered(name) }
-        guard !listeners.isEmpty else { return }
-        let message = message()
-        for client in listeners { offer(client, name, message) }
-    }
-
     // MARK: Clients
-
-    /// A client and what the server knows about it.
-    private final class Client {
-        let fd: Int32
-        /// Tells this client from a later one with the same descriptor.
-        let serial: UInt64
-        /// `pid 12 uid 0 gid 0`.
-        let peer: String
-        var session: ControlSession
-        var interest: ControlInterest = .read
-        var command: Command?
-        /// Set once the peer closed or broke the protocol.
-        var isClosing = false
-        /// Set while its requests are being taken: an answer that comes at once does not start them again.
-        var isServing = false
-
-        init(fd: Int32, serial: UInt64, peer: String, limits: ControlLimits) {
-            self.fd = fd
-            self.serial = serial
-            self.peer = peer
-            session = ControlSession(limits: limits)
-        }
-    }
-
-    /// The open command of a client, as far as it changes something.
-    private struct Command {
-        var id: ControlSession.CommandID
-        var description: String
-        var logLevel: Int
-        /// Connections whose log lines the client reads meanwhile.
-        var followed: Set<String> = []
-        var deadline: Instant?
-    }
 
     private var listenerInterest: ControlInterest { acceptPausedUntil == nil ? .read : [] }
 
@@ -206,6 +139,8 @@ package final class ControlServer: @unchecked Sendable {
         switch count {
         case 1...:
             client.session.receive(buffer[..<count])
+            // A client may have sent a secret.
+            wipe(&buffer)
             serve(client)
         case 0:
             hungUp(client)
@@ -225,7 +160,7 @@ package final class ControlServer: @unchecked Sendable {
     }
 
     /// Starts what the client asked for and writes what it takes, until neither goes on.
-    private func serve(_ client: Client) {
+    func serve(_ client: Client) {
         guard !client.isServing else { return }
         client.isServing = true
         defer { client.isServing = false }
@@ -233,6 +168,7 @@ package final class ControlServer: @unchecked Sendable {
         do throws(ViciError) {
             while !client.isClosing, let (id, request) = try client.session.next() {
                 perform(id, request, client)
+                client.session.forgetSecrets()
                 flush(client)
             }
             flush(client)  // registrations are answered on the way
@@ -288,133 +224,13 @@ package final class ControlServer: @unchecked Sendable {
         return "pid \(credentials[0]) uid \(credentials[1]) gid \(credentials[2])"
     }
 
-    private func offer(_ client: Client, _ name: ControlEventName, _ message: ViciMessage) {
+    func offer(_ client: Client, _ name: ControlEventName, _ message: ViciMessage) {
         if !client.session.offer(name, message) {
             // Once an episode, and after the event was counted: this line is an event itself.
             log(1, "control socket: client (\(client.peer)) reads too slowly and loses events")
         }
         flush(client)
         updateInterest(client)
-    }
-
-    // MARK: Requests
-
-    private func perform(_ id: ControlSession.CommandID, _ request: ControlRequest, _ client: Client) {
-        if let audited = request.audited { log(1, "control: \(audited), by \(client.peer)") }
-        guard let backend else { return answer(client, id, OutcomeMessages.refusal("the daemon is going down", code: "shutting-down")) }
-        let reply = Reply(server: self, fd: client.fd, serial: client.serial, command: id)
-        switch request {
-        case .version:
-            answer(client, id, ConfigurationMessages.version(daemonVersion: backend.daemonVersion))
-        case .stats:
-            backend.stats { reply.send(ConfigurationMessages.stats($0)) }
-        case .listSAs(let filter):
-            backend.listSAs(filter) { all in
-                reply.stream(
-                    .listSA,
-                    all.filter(filter.matches).flatMap { sa in SAMessages.list(sa, children: sa.children.filter(filter.matches)) })
-            }
-        case .listConnections(let name):
-            backend.listConnections { all in
-                reply.stream(
-                    .listConnection, all.filter { name == nil || name == $0.name }.map(ConfigurationMessages.connection))
-            }
-        case .initiate(let request, let wait):
-            begin(client, id, wait, request.child.map { "initiating child \($0)" } ?? "initiating \(request.ike ?? "")")
-            backend.initiate(request, reply.progress) { reply.send(OutcomeMessages.initiated($0)) }
-            answerAtOnce(client, id, wait)
-        case .terminate(let request, let wait):
-            begin(client, id, wait, "terminating" + request.filter.arguments)
-            backend.terminate(request, reply.progress) { reply.send(OutcomeMessages.selected($0, verb: "terminate", count: "terminated")) }
-            answerAtOnce(client, id, wait)
-        case .rekey(let request):
-            begin(client, id, ControlWait(limit: .forever, logLevel: 1), "rekeying" + request.filter.arguments)
-            backend.rekey(request, reply.progress) { reply.send(OutcomeMessages.selected($0, verb: "rekey", count: "martlet-rekeyed")) }
-        case .algorithms:
-            backend.algorithms { reply.send(ConfigurationMessages.algorithms($0)) }
-        case .allAlgorithms:
-            backend.algorithms { reply.send(ConfigurationMessages.allAlgorithms($0)) }
-        case .plugins:
-            backend.plugins { reply.send(ConfigurationMessages.plugins($0)) }
-        case .logBacklog(let limit):
-            client.session.respond(
-                id,
-                streaming: backlog.suffix(limit).map { ConfigurationMessages.log($0.entry, sequence: $0.sequence, withThread: true) },
-                as: .logBacklog)
-        case .unsupported(let name):
-            answer(client, id, OutcomeMessages.refusal("the command \(name) is not there yet", code: "unsupported-command"))
-        case .invalid(let reason):
-            answer(client, id, OutcomeMessages.refusal(reason, code: "invalid-argument"))
-        case .unknown:
-            client.session.respondUnknown(id)
-        }
-    }
-
-    private func begin(_ client: Client, _ id: ControlSession.CommandID, _ wait: ControlWait, _ description: String) {
-        var command = Command(id: id, description: description, logLevel: wait.logLevel)
-        if case .limited(let duration) = wait.limit { command.deadline = now() + duration }
-        client.command = command
-    }
-
-    /// `timeout = -1`: begun is done.
-    private func answerAtOnce(_ client: Client, _ id: ControlSession.CommandID, _ wait: ControlWait) {
-        guard wait.limit == .none else { return }
-        var message = ViciMessage()
-        message.add("success", "yes")
-        answer(client, id, message)
-    }
-
-    private func answer(_ client: Client, _ id: ControlSession.CommandID, _ message: ViciMessage) {
-        guard client.session.respond(id, message) else { return }
-        finish(client, id)
-    }
-
-    private func finish(_ client: Client, _ id: ControlSession.CommandID) {
-        if client.command?.id == id { client.command = nil }
-        serve(client)
-    }
-
-    private func sendProgress(_ client: Client, _ entry: LogEntrySnapshot) {
-        guard let command = client.command, entry.level <= command.logLevel else { return }
-        offer(client, .controlLog, ConfigurationMessages.log(entry, sequence: nil, withThread: false))
-    }
-
-    // MARK: Answers that come later
-
-    /// Finds its way back to a command that may be gone.
-    private struct Reply: Sendable {
-        weak let server: ControlServer?
-        let fd: Int32
-        let serial: UInt64
-        let command: ControlSession.CommandID
-
-        private func target() -> (ControlServer, Client)? {
-            guard let server, let client = server.clients[fd], client.serial == serial else { return nil }
-            return (server, client)
-        }
-
-        func send(_ message: ViciMessage) {
-            guard let (server, client) = target() else { return }
-            server.answer(client, command, message)
-        }
-
-        func stream(_ name: ControlEventName, _ events: [ViciMessage]) {
-            guard let (server, client) = target() else { return }
-            guard client.session.respond(command, streaming: events, as: name) else { return }
-            server.finish(client, command)
-        }
-
-        var progress: ControlProgress {
-            ControlProgress(
-                follow: { connection in
-                    guard let (_, client) = target(), client.command?.id == command else { return }
-                    client.command?.followed.insert(connection)
-                },
-                line: { entry in
-                    guard let (server, client) = target(), client.command?.id == command else { return }
-                    server.sendProgress(client, entry)
-                })
-        }
     }
 }
 

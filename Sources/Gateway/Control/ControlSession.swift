@@ -1,5 +1,6 @@
 // One control client as a function: bytes in, requests out; answers and events in, bytes out. No socket, no clock.
 // Source of the rules: strongSwan's src/libcharon/plugins/vici/README.md, "Packet layer".
+import IKECrypto
 import ViciWire
 
 /// Caps on what clients may cost.
@@ -21,11 +22,16 @@ enum ControlEventName: String, CaseIterable, Sendable {
     case log
     case controlLog = "control-log"
     case listSA = "list-sa"
+    case listPolicy = "list-policy"
     case listConnection = "list-conn"
+    case listCertificate = "list-cert"
+    case listAuthority = "list-authority"
     case ikeUpDown = "ike-updown"
     case ikeRekey = "ike-rekey"
+    case ikeUpdate = "ike-update"
     case childUpDown = "child-updown"
     case childRekey = "child-rekey"
+    case alert
     /// The lines that `martlet-log` asked for.
     case logBacklog = "martlet-log"
 }
@@ -41,8 +47,10 @@ struct ControlSession {
     /// The command that waits for its response; its client gets no other answered before.
     private(set) var openCommand: CommandID?
     private var nextCommand: CommandID = 1
-    /// Requests behind the open command, not decoded yet.
-    private var held: (name: String, message: ViciMessage)?
+    /// A request behind the open command.
+    private var held: (name: String, message: ViciMessage, secret: SecretBox?)?
+    /// Whether the framer still holds the bytes of a secret that was handed out.
+    private var hasSecretBehind = false
     /// Events that belong to the open command's answer. They are not lost but wait, and the response waits for them.
     private var stream: (name: ControlEventName, rest: ArraySlice<ViciMessage>, response: ViciMessage)?
     private var output = OutputQueue()
@@ -61,15 +69,20 @@ struct ControlSession {
     /// The next request, with its number; nil until more bytes or the open command's response have come. Registrations are answered
     /// here. After a throw the client must be closed.
     mutating func next() throws(ViciError) -> (id: CommandID, request: ControlRequest)? {
-        if openCommand == nil, let (name, message) = held {
+        forgetSecrets()
+        if openCommand == nil, let (name, message, secret) = held {
             held = nil
-            return open(name, message)
+            return open(name, message, secret)
         }
         while held == nil, output.bytes < limits.queuedBytes, let frame = try framer.next() {
-            switch try ViciPacket(decoding: frame) {
+            let (packet, secrets) = try ViciPacket.decode(frame, withholding: ControlRequest.secretName)
+            switch packet {
             case .commandRequest(let name, let message):
-                if openCommand == nil { return open(name, message) }
-                held = (name, message)
+                // Two would be one too many to know which is meant.
+                let secret = secrets.count == 1 ? SecretBox(SecretBytes(copying: frame[secrets[0]].span)) : nil
+                hasSecretBehind = !secrets.isEmpty
+                if openCommand == nil { return open(name, message, secret) }
+                held = (name, message, secret)
             case .eventRegister(let name):
                 if let event = ControlEventName(rawValue: name) {
                     registered.insert(event)
@@ -91,11 +104,17 @@ struct ControlSession {
         return nil
     }
 
-    private mutating func open(_ name: String, _ message: ViciMessage) -> (id: CommandID, request: ControlRequest) {
+    /// Call it when a request that came from `next` was dealt with: a secret does not wait in memory for the next one.
+    mutating func forgetSecrets() {
+        if hasSecretBehind { framer.forgetTaken() }
+        hasSecretBehind = false
+    }
+
+    private mutating func open(_ name: String, _ message: ViciMessage, _ secret: SecretBox?) -> (id: CommandID, request: ControlRequest) {
         let id = nextCommand
         nextCommand &+= 1
         openCommand = id
-        return (id, ControlRequest(name: name, message))
+        return (id, ControlRequest(name: name, message, secret: secret))
     }
 
     // MARK: Answers

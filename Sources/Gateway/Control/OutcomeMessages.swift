@@ -1,4 +1,4 @@
-// What initiate, terminate and rekey answer.
+// What commands that change something answer.
 // Keys are those of strongSwan's src/libcharon/plugins/vici/README.md; the failure's code, evidence and advice are Martlet's.
 import ViciWire
 
@@ -17,6 +17,24 @@ enum OutcomeMessages {
         case .failure(let failure):
             return failed(failure)
         }
+    }
+
+    static func loaded(_ result: LoadResult) -> ViciMessage {
+        switch result {
+        case .success(let warnings):
+            var m = ViciMessage()
+            m.add("success", "yes")
+            if !warnings.isEmpty { m.add("martlet-warnings", list: ConfigurationMessages.lines(warnings)) }
+            return m
+        case .failure(let failure):
+            return failed(failure)
+        }
+    }
+
+    static func list(_ name: String, _ items: [String]) -> ViciMessage {
+        var m = ViciMessage()
+        m.add(name, list: items)
+        return m
     }
 
     /// `verb` as in "no SA to terminate matches"; `count` is the key for what was dealt with.

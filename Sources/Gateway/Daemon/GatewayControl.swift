@@ -55,7 +55,7 @@ extension RunningGateway: ControlBackend {
         completion(
             configuration.connections.map { connection in
                 var snapshot = ConnectionSnapshot(connection)
-                snapshot.origin = configuration.origin(ofConnection: connection.name)?.description
+                snapshot.origin = sources.isLoaded(connection: connection.name) ? "vici" : configuration.origin(ofConnection: connection.name)?.description
                 snapshot.lastFailure = failures[connection.name].map { FailureSnapshot($0.failure, ageSeconds: UInt64(clamping: now.since($0.at).wholeSeconds)) }
                 return snapshot
             })
@@ -94,7 +94,7 @@ extension RunningGateway: ControlBackend {
         }
     }
 
-    private func notConfigured(_ request: InitiateRequest) -> Failure {
+    func notConfigured(_ request: InitiateRequest) -> Failure {
         let names = configuration.connections.map(\.name), children = configuration.connections.flatMap { $0.children.map(\.name) }
         var advice = ["`martlet check FILE` shows what a file configures; SIGHUP reads it again"]
         if let wanted = request.child, let near = nearest(to: wanted, among: children) { advice.insert("did you mean the child \(near)?", at: 0) }
@@ -172,7 +172,8 @@ extension RunningGateway: ControlBackend {
                 let isFirst = status.disabledBecause == nil && served.insert(status.kind + ":" + status.name).inserted
                 return AlgorithmSnapshot(
                     kind: AlgorithmSnapshot.Kind(pluginKind: status.kind), name: status.transform.map { $0.keyLength == nil ? $0.name : "\($0.name)_\($0.keyLength ?? 0)" } ?? status.name,
-                    provider: status.provider, state: status.disabledBecause != nil ? .failed : !status.isTested ? .untested : isFirst ? .active : .standby, note: status.disabledBecause)
+                    plainName: status.kind == "random" ? "RNG_STRONG" : status.transform?.name, provider: status.provider,
+                    state: status.disabledBecause != nil ? .failed : !status.isTested ? .untested : isFirst ? .active : .standby, note: status.disabledBecause)
             })
     }
 

@@ -24,7 +24,7 @@ package final class RunningGateway: @unchecked Sendable {
     private var driver: Driver?
 
     // The control loop alone.
-    var configuration: GatewayConfiguration
+    var sources: ConfigurationSources
     var server: ControlServer?
     private var serverTimer: (id: EventLoop.TimerID, at: Instant)?
     private var identities = IdentityIndex()
@@ -42,7 +42,7 @@ package final class RunningGateway: @unchecked Sendable {
     init(
         configuration: GatewayConfiguration, plugins: PluginSet, crypto: Crypto, transport: Transport, shardCount: Int, plane: PlaneDriver?, loop: EventLoop, log: Log
     ) throws(SystemError) {
-        self.configuration = configuration
+        sources = ConfigurationSources(files: configuration)
         self.plugins = plugins
         self.transport = transport
         self.plane = plane
@@ -63,6 +63,9 @@ package final class RunningGateway: @unchecked Sendable {
         self.shards = shards
         driver = Driver(jobs: jobs, runner: runner, plane: plane, log: log, limits: limits, delegate: self)
     }
+
+    /// What files and clients say together.
+    var configuration: GatewayConfiguration { sources.merged }
 
     /// Starts shards and readers. After this datagrams are answered.
     func start() throws(SystemError) {
@@ -212,7 +215,8 @@ package final class RunningGateway: @unchecked Sendable {
             let before = identities.shards(ofConnection: sa.connection)
             identities.closed(sa.id)
             tellShards(of: sa.connection, before: before)
-            server?.publish(.ikeSAChanged(isUp: false, snapshot(sa)))
+            // What another one has replaced is not down: its subscribers were told of the rekey.
+            if sa.state != .rekeyed { server?.publish(.ikeSAChanged(isUp: false, snapshot(sa))) }
         case .childSAUp(let sa, let child):
             failures[sa.connection] = nil
             server?.publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
@@ -233,57 +237,6 @@ package final class RunningGateway: @unchecked Sendable {
             let isElsewhere = after.contains { $0 != shard }
             if isElsewhere != before.contains(where: { $0 != shard }) { event(.establishedElsewhere(connection: connection, isElsewhere), to: shard) }
         }
-    }
-
-    // MARK: Reload
-
-    /// Reads the configuration again. A wrong one changes nothing.
-    func reload() {
-        let path = configuration.path
-        let plugins = plugins
-        log.write(.info, "CFG", "reading \(path) again")
-        jobs.submit(deadline: Instant.now() + .seconds(30)) {
-            ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins))
-        } _: { [weak self] outcome in
-            self?.loop.post { [weak self] in
-                guard let self else { return }
-                guard case .done(let result) = outcome else { return log.write(.error, "CFG", "the configuration could not be read in time; the running one stays") }
-                for diagnostic in result.diagnostics { log.write(.error, "CFG", diagnostic.description) }
-                guard let new = result.configuration else {
-                    return log.write(.error, "CFG", "the configuration has \(result.errors.count) errors; the running one stays")
-                }
-                replace(with: new)
-            }
-        }
-    }
-
-    private func replace(with new: GatewayConfiguration) {
-        let difference = configuration.difference(to: new)
-        func list(_ names: [String]) -> String { names.joined(separator: ", ") }
-        for name in difference.removedConnections {
-            log.write(.info, "CFG", "the connection is gone from the configuration: its SAs end", connection: name)
-            for shard in shards { shard.post(.terminate(.connection(name), request: nil)) }
-            failures[name] = nil
-        }
-        if !difference.addedConnections.isEmpty { log.write(.info, "CFG", "new connections: \(list(difference.addedConnections))") }
-        if !difference.changedConnections.isEmpty { log.write(.info, "CFG", "changed connections, from their next negotiation on: \(list(difference.changedConnections))") }
-        if !difference.connectionsWithNewSecret.isEmpty { log.write(.info, "CFG", "connections with a new secret: \(list(difference.connectionsWithNewSecret))") }
-        var applied = new
-        // What a restart alone changes stays as it runs, so that the next difference is true.
-        applied.gateway = configuration.gateway
-        applied.gateway.logLevel = new.gateway.logLevel
-        applied.gateway.logFile = new.gateway.logFile
-        applied.plugins = configuration.plugins
-        if applied.gateway != new.gateway || difference.arePluginsChanged {
-            log.write(.error, "CFG", "of the sections gateway and plugins only the log takes effect now; restart the daemon for the rest")
-        }
-        configuration = applied
-        log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
-        runner.replaceSecrets(new.secrets)
-        for shard in shards { shard.post(.configurationReplaced(new.connections)) }
-        log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
-        updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))
-        initiateStarting(only: Set(difference.addedConnections + difference.changedConnections))
     }
 
     // MARK: The end

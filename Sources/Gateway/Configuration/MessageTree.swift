@@ -1,0 +1,70 @@
+// A vici message as the tree that a file would give. What a place is in a file, the names on the way there are here.
+// Source: strongSwan's src/libcharon/plugins/vici/README.md, "Message format" and "load-conn".
+
+import ViciWire
+
+/// Why a message is no configuration.
+package struct MessageTreeProblem: Error, Hashable, Sendable {
+    package let position: SourcePosition
+    package let reason: String
+}
+
+package enum MessageTree {
+    /// A root section that holds `connections` with what a `load-conn` says: one section, the connection.
+    package static func connection(_ message: ViciMessage) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
+        guard message.elements.count == 1, case .section(let name, let body) = message.elements[0] else {
+            throw MessageTreeProblem(position: SourcePosition(path: "load-conn"), reason: "the message is one section, of the connection's name")
+        }
+        let connection = try section(name, body, around: "")
+        var connections = ConfigurationSection(name: "connections", position: SourcePosition(path: "connections"))
+        connections.extend(with: connection)
+        var root = ConfigurationSection(name: "", position: SourcePosition(path: ""))
+        root.extend(with: connections)
+        return (name, root)
+    }
+
+    private static func section(_ name: String, _ message: ViciMessage, around path: String) throws(MessageTreeProblem) -> ConfigurationSection {
+        let path = try step(name, in: path)
+        var section = ConfigurationSection(name: name, position: SourcePosition(path: path))
+        for element in message.elements {
+            let place = SourcePosition(path: try step(element.name, in: path))
+            // A file's later setting replaces the earlier one, as an administrator may have meant it; a program means one of them.
+            guard section.setting(element.name) == nil, section.section(element.name) == nil else {
+                throw MessageTreeProblem(position: place, reason: "\(quoted(element.name)) stands there twice")
+            }
+            switch element {
+            case .section(let name, let body): section.extend(with: try self.section(name, body, around: path))
+            case .value(let name, let bytes): section.set(ConfigurationSetting(name: name, position: place, value: value(bytes, at: place)))
+            case .list(let name, let items): section.set(ConfigurationSetting(name: name, position: place, value: list(items, at: place)))
+            }
+        }
+        return section
+    }
+
+    private static func step(_ name: String, in path: String) throws(MessageTreeProblem) -> String {
+        let whole = path.isEmpty ? name : path + "." + name
+        // A name goes into logs and onto terminals.
+        guard !name.isEmpty, name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7f...0x9f).contains($0.value) }) else {
+            throw MessageTreeProblem(position: SourcePosition(path: path.isEmpty ? "load-conn" : path), reason: "\(quoted(name)) is no name")
+        }
+        return whole
+    }
+
+    private static func value(_ bytes: [UInt8], at place: SourcePosition) -> ConfigurationValue {
+        guard let text = String(validating: bytes, as: UTF8.self) else { return ConfigurationValue(binary: bytes.count, position: place) }
+        return ConfigurationValue(text: text, position: place)
+    }
+
+    /// An empty list is as good as none.
+    private static func list(_ items: [[UInt8]], at place: SourcePosition) -> ConfigurationValue? {
+        guard !items.isEmpty else { return nil }
+        var elements: [String] = []
+        for item in items {
+            guard let text = String(validating: item, as: UTF8.self) else {
+                return ConfigurationValue(binary: items.reduce(0) { $0 + $1.count }, position: place)
+            }
+            elements.append(text)
+        }
+        return ConfigurationValue(elements: elements, position: place)
+    }
+}

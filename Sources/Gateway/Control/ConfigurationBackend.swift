@@ -1,0 +1,31 @@
+// What the control socket asks of the gateway about its configuration: what clients load beside the files, and what of it is installed.
+import IKECrypto
+
+/// What loading or unloading came to: the warnings, or why nothing has changed.
+package typealias LoadResult = Result<[String], FailureSnapshot>
+
+/// The configuration as the control socket sees it.
+///
+/// Called on the control loop's thread, as `ControlBackend` is. What clients load stands beside the files, lasts until the daemon ends, and
+/// is all that `loadedConnections` and `loadedSecrets` name. A load that is wrong changes nothing.
+package protocol ConfigurationBackend: AnyObject {
+    /// `root` holds `connections` with one connection of that `name`. The completion is called once, on the control loop's thread.
+    func loadConnection(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void)
+    func unloadConnection(_ name: String) -> LoadResult
+    var loadedConnections: [String] { get }
+
+    /// `id` may be empty: such a secret goes with `clearSecrets` alone. Without `owners` it is everybody's.
+    func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult
+    func unloadSecret(id: String) -> LoadResult
+    /// Those that have an id.
+    var loadedSecrets: [String] { get }
+    func clearSecrets()
+
+    /// Reads the files again. The completion is called once, on the control loop's thread.
+    func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void)
+
+    var policies: [PolicySnapshot] { get }
+    /// Installs what the child's configuration says to install before there is an SA. The completion is called once, on the control loop's thread.
+    func installPolicy(child: String, connection: String?, _ completion: @escaping @Sendable (LoadResult) -> Void)
+    func uninstallPolicy(child: String, connection: String?) -> LoadResult
+}

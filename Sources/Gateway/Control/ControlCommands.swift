@@ -1,0 +1,120 @@
+// Sends each request of a client to the backend, and the answer back.
+import IKECore
+import ViciWire
+
+extension ControlServer {
+    func perform(_ id: ControlSession.CommandID, _ request: ControlRequest, _ client: Client) {
+        if let audited = request.audited { log(1, "control: \(audited), by \(client.peer)") }
+        guard let backend else { return answer(client, id, OutcomeMessages.refusal("the daemon is going down", code: "shutting-down")) }
+        let reply = Reply(server: self, fd: client.fd, serial: client.serial, command: id)
+        switch request {
+        case .version:
+            answer(client, id, ConfigurationMessages.version(daemonVersion: backend.daemonVersion))
+        case .stats:
+            backend.stats { reply.send(ConfigurationMessages.stats($0)) }
+        case .listSAs(let filter):
+            backend.listSAs(filter) { all in
+                reply.stream(
+                    .listSA,
+                    all.filter(filter.matches).flatMap { sa in SAMessages.list(sa, children: sa.children.filter(filter.matches)) })
+            }
+        case .listConnections(let name):
+            backend.listConnections { all in
+                reply.stream(
+                    .listConnection, all.filter { name == nil || name == $0.name }.map(ConfigurationMessages.connection))
+            }
+        case .listPolicies(let filter):
+            reply.stream(.listPolicy, backend.policies.filter(filter.matches).map(ConfigurationMessages.policy))
+        case .initiate(let request, let wait):
+            begin(client, id, wait, request.child.map { "initiating child \($0)" } ?? "initiating \(request.ike ?? "")")
+            backend.initiate(request, reply.progress) { reply.send(OutcomeMessages.initiated($0)) }
+            answerAtOnce(client, id, wait)
+        case .terminate(let request, let wait):
+            begin(client, id, wait, "terminating" + request.filter.arguments)
+            backend.terminate(request, reply.progress) { reply.send(OutcomeMessages.selected($0, verb: "terminate", count: "terminated")) }
+            answerAtOnce(client, id, wait)
+        case .rekey(let request):
+            begin(client, id, ControlWait(limit: .forever, logLevel: 1), "rekeying" + request.filter.arguments)
+            backend.rekey(request, reply.progress) { reply.send(OutcomeMessages.selected($0, verb: "rekey", count: "martlet-rekeyed")) }
+        case .algorithms:
+            backend.algorithms { reply.send(ConfigurationMessages.algorithms($0)) }
+        case .install, .uninstall, .reloadSettings, .loadConnection, .unloadConnection, .loadedConnections, .loadShared, .unloadShared, .loadedShared, .clearCredentials, .flushCertificates:
+            configure(id, request, client, backend, reply)
+        case .emptyList(let name):
+            answer(client, id, name.isEmpty ? ViciMessage() : OutcomeMessages.list(name, []))
+        case .emptyStream(let name):
+            reply.stream(name, [])
+        case .allAlgorithms:
+            backend.algorithms { reply.send(ConfigurationMessages.allAlgorithms($0)) }
+        case .plugins:
+            backend.plugins { reply.send(ConfigurationMessages.plugins($0)) }
+        case .logBacklog(let limit):
+            client.session.respond(
+                id,
+                streaming: backlog.suffix(limit).map { ConfigurationMessages.log($0.entry, sequence: $0.sequence, withThread: true) },
+                as: .logBacklog)
+        case .unsupported(let reason):
+            answer(client, id, OutcomeMessages.refusal(reason, code: "unsupported-command"))
+        case .invalid(let reason):
+            answer(client, id, OutcomeMessages.refusal(reason, code: "invalid-argument"))
+        case .unknown:
+            client.session.respondUnknown(id)
+        }
+    }
+
+    private func configure(_ id: ControlSession.CommandID, _ request: ControlRequest, _ client: Client, _ backend: any ControlBackend, _ reply: Reply) {
+        func done(_ result: LoadResult) { answer(client, id, OutcomeMessages.loaded(result)) }
+        switch request {
+        case .loadConnection(let message):
+            do throws(MessageTreeProblem) {
+                let (name, root) = try MessageTree.connection(message)
+                backend.loadConnection(name, root) { reply.send(OutcomeMessages.loaded($0)) }
+            } catch {
+                done(.failure(FailureSnapshot(code: "configuration-refused", summary: "\(error.position): \(error.reason)")))
+            }
+        case .install(let child, let ike): backend.installPolicy(child: child, connection: ike) { reply.send(OutcomeMessages.loaded($0)) }
+        case .uninstall(let child, let ike): done(backend.uninstallPolicy(child: child, connection: ike))
+        case .unloadConnection(let name): done(backend.unloadConnection(name))
+        case .loadedConnections: answer(client, id, OutcomeMessages.list("conns", backend.loadedConnections))
+        case .loadShared(let key): done(backend.loadSecret(id: key.id, owners: key.owners, data: key.data))
+        case .unloadShared(let name): done(backend.unloadSecret(id: name))
+        case .loadedShared: answer(client, id, OutcomeMessages.list("keys", backend.loadedSecrets))
+        case .clearCredentials:
+            backend.clearSecrets()
+            done(.success([]))
+        // None are kept, so none are left.
+        case .flushCertificates: done(.success([]))
+        case .reloadSettings: backend.reloadFiles { reply.send(OutcomeMessages.loaded($0)) }
+        default: break
+        }
+    }
+
+    private func begin(_ client: Client, _ id: ControlSession.CommandID, _ wait: ControlWait, _ description: String) {
+        var command = Command(id: id, description: description, logLevel: wait.logLevel)
+        if case .limited(let duration) = wait.limit { command.deadline = now() + duration }
+        client.command = command
+    }
+
+    /// `timeout = -1`: begun is done.
+    private func answerAtOnce(_ client: Client, _ id: ControlSession.CommandID, _ wait: ControlWait) {
+        guard wait.limit == .none else { return }
+        var message = ViciMessage()
+        message.add("success", "yes")
+        answer(client, id, message)
+    }
+
+    func answer(_ client: Client, _ id: ControlSession.CommandID, _ message: ViciMessage) {
+        guard client.session.respond(id, message) else { return }
+        finish(client, id)
+    }
+
+    func finish(_ client: Client, _ id: ControlSession.CommandID) {
+        if client.command?.id == id { client.command = nil }
+        serve(client)
+    }
+
+    func sendProgress(_ client: Client, _ entry: LogEntrySnapshot) {
+        guard let command = client.command, entry.level <= command.logLevel else { return }
+        offer(client, .controlLog, ConfigurationMessages.log(entry, sequence: nil, withThread: false))
+    }
+}

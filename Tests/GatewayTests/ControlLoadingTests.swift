@@ -1,0 +1,119 @@
+// What clients load, unload and ask for over the control socket; and where the bytes of a secret go.
+import IKECore
+import IKECrypto
+import Testing
+import ViciWire
+
+@testable import Gateway
+
+@Suite struct ControlLoadingTests {
+    typealias Fixture = ControlServerTests.Fixture
+
+    private func call(_ fixture: Fixture, _ client: TestClient, _ name: String, _ message: ViciMessage = ViciMessage()) throws -> ViciMessage {
+        try client.send(.commandRequest(name: name, message))
+        guard case .commandResponse(let answer) = try client.receive(fixture.pump) else {
+            Issue.record("no response to \(name)")
+            return ViciMessage()
+        }
+        return answer
+    }
+
+    private func key(type: String = "IKE", owners: [String] = ["east.example", "west.example"], data: [UInt8]? = [0, 0xff, 7]) -> ViciMessage {
+        var message = ViciMessage()
+        message.add("id", "ike-1")
+        message.add("type", type)
+        if let data { message.elements.append(.value("data", data)) }
+        message.add("owners", list: owners)
+        return message
+    }
+
+    @Test func loadsAConnectionAndLogsWho() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        fixture.backend.loadResult = .success(["site: it has no secret"])
+        let answer = try call(fixture, client, "load-conn", MessageTreeTests.site())
+        #expect(answer["success"] == "yes")
+        #expect(answer.list("martlet-warnings") == ["site: it has no secret"])
+        #expect(fixture.backend.loads.first?.root.section("connections")?.section("site")?.value("remote_addrs")?.elements.map(\.text) == ["192.0.2.2"])
+        #expect(fixture.log.contains("load-conn 'site', by pid"))
+        #expect(try call(fixture, client, "get-conns").list("conns") == ["site"])
+    }
+
+    @Test func aWrongConnectionSaysWhatIsWrong() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        var message = ViciMessage()
+        message.add("name", "site")
+        let answer = try call(fixture, client, "load-conn", message)
+        #expect(answer["success"] == "no")
+        #expect(answer["errmsg"] == "load-conn: the message is one section, of the connection's name")
+        #expect(fixture.backend.loads.isEmpty)
+        #expect(try call(fixture, client, "unload-conn")["errmsg"] == "unload-conn needs name")
+        message = ViciMessage()
+        message.add("name", "nosuch")
+        #expect(try call(fixture, client, "unload-conn", message)["success"] == "no")
+    }
+
+    @Test func aSharedKeyIsTakenAsItIs() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        let answer = try call(fixture, client, "load-shared", key())
+        #expect(answer["success"] == "yes")
+        let secret = try #require(fixture.backend.secrets.first)
+        #expect(secret.owners == ["east.example", "west.example"])
+        let bytes = secret.data.withSecret { secret in
+            let span = secret.span
+            return span.indices.map { span[$0] }
+        }
+        #expect(bytes == [0, 0xff, 7])
+        #expect(try call(fixture, client, "get-shared").list("keys") == ["ike-1"])
+        #expect(try call(fixture, client, "clear-creds")["success"] == "yes")
+        #expect(try call(fixture, client, "get-shared").list("keys") == [])
+        #expect(!fixture.log.all.contains { $0.contains("\u{7}") })
+    }
+
+    @Test func sharedKeysOfOtherKindsAreRefusedByName() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        for (type, word) in [("EAP", "EAP"), ("xauth", "xauth"), ("NTLM", "NTLM"), ("ppk", "RFC 8784"), ("", "needs type"), ("password", "no secret of the type 'password'")] {
+            let answer = try call(fixture, client, "load-shared", key(type: type))
+            #expect(answer["success"] == "no")
+            #expect(answer["errmsg"]?.contains(word) == true, "\(type): \(answer["errmsg"] ?? "")")
+        }
+        #expect(try call(fixture, client, "load-shared", key(data: nil))["errmsg"] == "load-shared needs data, once")
+        var twice = key()
+        twice.elements.append(.value("data", [1]))
+        #expect(try call(fixture, client, "load-shared", twice)["errmsg"] == "load-shared needs data, once")
+        #expect(fixture.backend.secrets.isEmpty)
+    }
+
+    @Test func listsOfWhatIsNotThereYetAreEmpty() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        #expect(try call(fixture, client, "get-keys").elements == [.list("keys", [])])
+        #expect(try call(fixture, client, "get-authorities").elements == [.list("authorities", [])])
+        #expect(try call(fixture, client, "get-pools").isEmpty)
+        for (event, command) in [("list-cert", "list-certs"), ("list-authority", "list-authorities"), ("list-policy", "list-policies")] {
+            try fixture.register(client, event)
+            #expect(try call(fixture, client, command).isEmpty)
+        }
+        for name in ["flush-certs", "reload-settings"] { #expect(try call(fixture, client, name)["success"] == "yes") }
+    }
+
+    @Test func installsAndListsPolicies() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        #expect(try fixture.call(client, "install", [("child", "net"), ("ike", "gw")])["success"] == "yes")
+        try fixture.register(client, "list-policy")
+        try fixture.request(client, "list-policies", [("trap", "yes")])
+        guard case .event(name: "list-policy", let event) = try client.receive(fixture.pump) else {
+            Issue.record("no event")
+            return
+        }
+        #expect(event.section("gw/net")?.elements.map(\.name) == ["child", "ike", "mode", "local-ts", "remote-ts"])
+        #expect(try client.receive(fixture.pump) == .commandResponse(ViciMessage()))
+        #expect(try fixture.call(client, "list-policies", [("pass", "yes"), ("drop", "yes")]).isEmpty)
+        #expect(try fixture.call(client, "uninstall", [("child", "none")])["success"] == "no")
+        #expect(try fixture.call(client, "install")["errmsg"] == "install needs child")
+    }
+}
