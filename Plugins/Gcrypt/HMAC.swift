@@ -1,18 +1,19 @@
-// HMAC with SHA-2: integrity transforms and pseudo-random functions.
-// RFC 2104, RFC 4868.
+// HMAC with SHA-2, and with SHA-1 for old peers: integrity transforms and pseudo-random functions.
+// RFC 2104, RFC 2404, RFC 4868.
 
 import CGcrypt
 import PluginABI
 import PluginKit
 
 func hashed() -> [AlgorithmTable] {
-    let list: [(String, UInt16, UInt16, Int, gcry_mac_algos)] = [
-        ("SHA2-256", 12, 5, 32, GCRY_MAC_HMAC_SHA256), ("SHA2-384", 13, 6, 48, GCRY_MAC_HMAC_SHA384), ("SHA2-512", 14, 7, 64, GCRY_MAC_HMAC_SHA512),
+    let list: [(String, UInt16, UInt16, Int, Int, gcry_mac_algos)] = [
+        ("SHA2-256", 12, 5, 32, 16, GCRY_MAC_HMAC_SHA256), ("SHA2-384", 13, 6, 48, 24, GCRY_MAC_HMAC_SHA384), ("SHA2-512", 14, 7, 64, 32, GCRY_MAC_HMAC_SHA512),
+        ("SHA1", 2, 2, 20, 12, GCRY_MAC_HMAC_SHA1),
     ]
-    return list.flatMap { digest, integrity, prf, size, mac in
+    return list.flatMap { digest, integrity, prf, size, tagSize, mac in
         [
-            Algorithm.mac("HMAC-\(digest)-\(size * 4)", id: integrity, keySize: size, tagSize: size / 2) { key throws(PluginError) in
-                try GcryptMAC(mac, UnsafeBufferPointer(start: key, count: size), tagSize: size / 2)
+            Algorithm.mac("HMAC-\(digest)-\(tagSize * 8)", id: integrity, keySize: size, tagSize: tagSize) { key throws(PluginError) in
+                try GcryptMAC(mac, UnsafeBufferPointer(start: key, count: size), tagSize: tagSize)
             },
             Algorithm.prf("PRF-HMAC-\(digest)", id: prf, size: size) { key, parts, output in
                 do throws(PluginError) { return try GcryptMAC(mac, key, tagSize: size).compute(parts: parts, tag: output) } catch { return error.status }

@@ -1,4 +1,4 @@
-// Key exchange in the MODP groups. RFC 3526; values and secrets are padded to the size of the modulus (RFC 7296 section 2.14).
+// Key exchange in the MODP groups. RFC 2409, RFC 3526; values and secrets are padded to the size of the modulus (RFC 7296 section 2.14).
 
 import CGcrypt
 import PluginABI
@@ -64,8 +64,14 @@ private struct Group: Sendable {
     let prime: String
 }
 
-/// RFC 3526 sections 3 to 5.
+/// RFC 2409 section 6.2, RFC 3526 sections 3 to 5.
 private let groups = [
+    Group(
+        bits: 1024, id: 2, exponentBits: 256,
+        prime: """
+            FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B302B0A6DF25F1437\
+            4FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE649286651ECE65381FFFFFFFFFFFFFFFF
+            """),
     Group(
         bits: 2048, id: 14, exponentBits: 320,
         prime: """

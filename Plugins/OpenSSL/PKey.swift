@@ -35,6 +35,15 @@ func generated(_ type: String, group: String?, _ properties: String?) throws(Plu
     return PKey(key)
 }
 
+/// A key pair of the group that `parameters` is of.
+func generated(like parameters: PKey, _ properties: String?) throws(PluginError) -> PKey {
+    guard let context = EVP_PKEY_CTX_new_from_pkey(nil, parameters.pointer, properties) else { throw PluginError(failed()) }
+    defer { EVP_PKEY_CTX_free(context) }
+    var key: OpaquePointer?
+    guard EVP_PKEY_keygen_init(context) == 1, EVP_PKEY_generate(context, &key) == 1, let key else { throw PluginError(failed()) }
+    return PKey(key)
+}
+
 /// A key from parameters; `.invalid` where they do not make one, such as a point that is off its curve.
 func imported(_ type: String, _ selection: Int32, _ parameters: Parameters, _ properties: String?) throws(PluginError) -> PKey {
     guard let context = EVP_PKEY_CTX_new_from_name(nil, type, properties) else { throw PluginError(failed()) }

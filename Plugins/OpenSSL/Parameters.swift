@@ -41,6 +41,8 @@ final class Parameters {
         case OSSL_PKEY_PARAM_GROUP_NAME: group
         case OSSL_PKEY_PARAM_PUB_KEY: publicKey
         case OSSL_PKEY_PARAM_PRIV_KEY: privateKey
+        case OSSL_PKEY_PARAM_FFC_P: prime
+        case OSSL_PKEY_PARAM_FFC_G: generator
         default: nil
         }
     }
@@ -48,6 +50,8 @@ final class Parameters {
     private nonisolated(unsafe) static let digest = Immortal.string(OSSL_MAC_PARAM_DIGEST)
     private nonisolated(unsafe) static let properties = Immortal.string(OSSL_MAC_PARAM_PROPERTIES)
     private nonisolated(unsafe) static let group = Immortal.string(OSSL_PKEY_PARAM_GROUP_NAME)
+    private nonisolated(unsafe) static let prime = Immortal.string(OSSL_PKEY_PARAM_FFC_P)
+    private nonisolated(unsafe) static let generator = Immortal.string(OSSL_PKEY_PARAM_FFC_G)
     private nonisolated(unsafe) static let publicKey = Immortal.string(OSSL_PKEY_PARAM_PUB_KEY)
     private nonisolated(unsafe) static let privateKey = Immortal.string(OSSL_PKEY_PARAM_PRIV_KEY)
 }

@@ -80,6 +80,13 @@ enum KnownAnswers {
     ]
 
     static let macs: [MACAnswer] = [
+        // RFC 2202 section 3, test case 1.
+        MACAnswer(
+            transform: .hmacSHA1_96,
+            key: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
+            data: "4869205468657265",
+            tag: "b617318655057264e28bc0b6",
+            sweep: "e44cf364af7bc408af38a6d4"),
         // RFC 4868 section 2.7.2, AUTH256-1.
         MACAnswer(
             transform: .hmacSHA256_128,
@@ -107,6 +114,13 @@ enum KnownAnswers {
     ]
 
     static let prfs: [PRFAnswer] = [
+        // RFC 2202 section 3, test case 2.
+        PRFAnswer(
+            transform: .prfHMACSHA1,
+            key: "4a656665",
+            data: "7768617420646f2079612077616e7420666f72206e6f7468696e673f",
+            output: "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+            sweep: "dee9272702d14bf386f855ab007836d465aae67a"),
         // RFC 4231 section 4.3.
         PRFAnswer(
             transform: .prfHMACSHA256,
@@ -176,6 +190,20 @@ enum KnownAnswers {
             shared: """
                 01f34dc3bd3503a41db4585b4e7e53a645437b5c6efc4794c1fff0f21bb84f57d06cc0deeeeb02999bc9fbbb82d2f0091f02c2e500132298e869b9\
                 201c000d3828d4
+                """),
+        // Computed with integers of Python.
+        KeyExchangeAnswer(
+            transform: .modp1024,
+            privateValue: "7006ed97cd6413b5a12451d893ba885f726ac3c91978067d9ee5f2f22ceb8fdb",
+            peerValue: """
+                0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+                0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+                00000000000000000002
+                """,
+            shared: """
+                2db061e248cc68d8e3da418cf03983b82fc0e8605e3bd6b540ac9770c1d0957218cb934eeb259d2f0ffcecfb7fa28f8fbc3db5726eb55f300d6ca6\
+                93523a25d3075bd8e51d8b2188486e87856b03311e3cc5cf66044126e95e16715c6e06e1e21975715c003fee8ff02e9888c15eab7a9ade0e065e37\
+                b9a3fdf55e4dd22bd292
                 """),
         // Computed with integers of Python.
         KeyExchangeAnswer(

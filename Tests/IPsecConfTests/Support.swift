@@ -58,7 +58,7 @@ func errors(of text: String) -> [String] {
 }
 
 private let served: Set<Transform> = [
-    .aesGCM16(128), .aesGCM16(256), .chaCha20Poly1305, .aesCBC(128), .aesCBC(256), .prfHMACSHA256, .prfHMACSHA384, .prfHMACSHA512, .integrityNone,
+    .aesGCM16(128), .aesGCM16(256), .chaCha20Poly1305, .aesCBC(128), .aesCBC(256), .prfHMACSHA1, .hmacSHA1_96, .modp1024, .prfHMACSHA256, .prfHMACSHA384, .prfHMACSHA512, .integrityNone,
     .hmacSHA256_128, .hmacSHA384_192, .hmacSHA512_256, .keyExchangeNone, .modp2048, .modp3072, .modp4096, .ecp256, .ecp384, .ecp521, .curve25519,
     .noExtendedSequenceNumbers, .extendedSequenceNumbers,
 ]

@@ -11,4 +11,5 @@
 
 // Macros that Swift does not import.
 static const int MARTLET_EVP_KEYPAIR = EVP_PKEY_KEYPAIR;
+static const int MARTLET_EVP_KEY_PARAMETERS = EVP_PKEY_KEY_PARAMETERS;
 static const int MARTLET_EVP_PUBLIC_KEY = EVP_PKEY_PUBLIC_KEY;

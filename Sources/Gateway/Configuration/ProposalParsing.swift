@@ -92,6 +92,10 @@ struct ProposalParser {
                     diagnostics.error(at: word.position, "\(quoted(word.text)) (\(transform)) cannot be served by \(loaded)")
                 }
                 transforms.append(transform)
+                //= RFC 8247 §2.4: group 2 SHOULD NOT be used.
+                if transform == .modp1024, isRight {
+                    diagnostics.warning(at: word.position, "\(quoted(word.text)) can be broken by an attacker with means: take it only for a peer that has no other")
+                }
             }
         }
         return isRight ? complete(transforms, element, &diagnostics) : nil

@@ -32,16 +32,19 @@ package struct Transform: Hashable, Sendable {
     package static func aesGCM16(_ bits: UInt16) -> Transform { Transform(type: .encryption, id: 20, keyLength: bits) }
     package static let chaCha20Poly1305 = Transform(type: .encryption, id: 28)
 
+    package static let prfHMACSHA1 = Transform(type: .prf, id: 2)
     package static let prfHMACSHA256 = Transform(type: .prf, id: 5)
     package static let prfHMACSHA384 = Transform(type: .prf, id: 6)
     package static let prfHMACSHA512 = Transform(type: .prf, id: 7)
 
     package static let integrityNone = Transform(type: .integrity, id: 0)
+    package static let hmacSHA1_96 = Transform(type: .integrity, id: 2)
     package static let hmacSHA256_128 = Transform(type: .integrity, id: 12)
     package static let hmacSHA384_192 = Transform(type: .integrity, id: 13)
     package static let hmacSHA512_256 = Transform(type: .integrity, id: 14)
 
     package static let keyExchangeNone = Transform(type: .keyExchange, id: 0)
+    package static let modp1024 = Transform(type: .keyExchange, id: 2)
     package static let modp2048 = Transform(type: .keyExchange, id: 14)
     package static let modp3072 = Transform(type: .keyExchange, id: 15)
     package static let modp4096 = Transform(type: .keyExchange, id: 16)
