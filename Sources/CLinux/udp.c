@@ -3,6 +3,7 @@
 #include "io.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -102,10 +103,12 @@ int martlet_udp_open(const struct martlet_endpoint *local, uint32_t flags, uint3
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
         set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+        set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
     } else {
         set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
         // Large messages go out in fragments rather than not at all.
         set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+        set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
     }
     *marked = set_mark(fd, mark);
     grow_buffers(fd);
@@ -126,6 +129,37 @@ fail:
     error = -errno;
     close(fd);
     return error;
+}
+
+bool martlet_udp_undelivered(int fd, struct martlet_undelivered *out) {
+    union address to, offender;
+    // Room for the error, who sent it, and the address that the socket also reports.
+    union {
+        char bytes[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(union address)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+        struct cmsghdr align;
+    } control;
+    uint8_t byte;
+    struct iovec vector = {&byte, sizeof byte};
+    struct msghdr message = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    memset(out, 0, sizeof *out);
+    if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return false;
+    if (message.msg_namelen) from_sockaddr(&to, &out->remote);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) && !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) continue;
+        struct sock_extended_err error;
+        if (c->cmsg_len < CMSG_LEN(sizeof error)) continue;
+        memcpy(&error, CMSG_DATA(c), sizeof error);
+        out->error = (int32_t)error.ee_errno;
+        // RFC 1812 section 5.2.7.1, RFC 4443 section 3.1: who forbids it says so in the code alone.
+        bool forbids4 = error.ee_origin == SO_EE_ORIGIN_ICMP && error.ee_type == 3 && (error.ee_code == 9 || error.ee_code == 10 || error.ee_code == 13);
+        bool forbids6 = error.ee_origin == SO_EE_ORIGIN_ICMP6 && error.ee_type == 1 && (error.ee_code == 1 || error.ee_code == 5 || error.ee_code == 6);
+        if (forbids4 || forbids6) out->error = EACCES;
+        size_t rest = c->cmsg_len - CMSG_LEN(sizeof error);
+        memset(&offender, 0, sizeof offender);
+        memcpy(&offender, CMSG_DATA(c) + sizeof error, rest < sizeof offender ? rest : sizeof offender);
+        if (offender.any.sa_family == AF_INET || offender.any.sa_family == AF_INET6) from_sockaddr(&offender, &out->reporter);
+    }
+    return true;
 }
 
 int martlet_esp_open(uint16_t family, uint32_t mark, uint32_t worker, uint32_t workers, bool *marked) {
@@ -261,6 +295,7 @@ enum { SEND_BATCH = 32 };
 
 void martlet_udp_send(int fd, const uint8_t *buffer, struct martlet_outgoing *items, uint32_t count) {
     static const uint8_t unspecified[16];
+    uint32_t repeated = count;
     for (uint32_t start = 0; start < count;) {
         uint32_t size = count - start < SEND_BATCH ? count - start : SEND_BATCH;
         struct mmsghdr messages[SEND_BATCH];
@@ -306,6 +341,11 @@ void martlet_udp_send(int fd, const uint8_t *buffer, struct martlet_outgoing *it
             continue;
         }
         if (sent < 0 && errno == EINTR) continue;
+        // What the network said of an earlier datagram, to anybody, is told once, in place of sending this one.
+        if (sent < 0 && start != repeated && (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH || errno == EACCES || errno == EPROTO || errno == ENOPROTOOPT)) {
+            repeated = start;
+            continue;
+        }
         // The first of them was refused; a retransmission makes up for it.
         items[start].error = sent < 0 ? errno : EIO;
         start += 1;

@@ -89,6 +89,8 @@ package struct ConfiguredChild {
     package var name: String
     package var body: ViciMessage
     var lastFailure: ViciMessage? { body.section("martlet-last-failure") }
+    /// Whether it is one that comes up: policies that pass or drop packets are none.
+    var isTunnel: Bool { !["PASS", "DROP"].contains(body["mode"] ?? "") }
     var startAction: String { body["martlet-start-action"] ?? "none" }
 }
 
@@ -122,6 +124,8 @@ package struct GatewayStatus {
     }
 
     var uptime: UInt64? { stats.integer("martlet-uptime") }
+    /// The last failure of a peer that no connection is configured for.
+    var lastRefusal: ViciMessage? { stats.section("martlet-last-refusal") }
     /// Packets and datagrams that were not carried, by reason, where there are any.
     var drops: [(reason: String, count: UInt64)] {
         guard let section = stats.section("martlet-drops") else { return [] }

@@ -9,6 +9,7 @@ extension GatewayStatus {
             ("tunnels", .object(Tunnel.State.allCases.map { state in (state.word, .integer(tunnels.count { $0.state == state })) })),
             ("ike_sas", .array(sas.map { $0.json(rates) })),
             ("connections", .array(connections.map { $0.json(isUp: isUp($0.name), childrenUp: childrenUp($0.name)) })),
+            ("last_refusal", failureJSON(lastRefusal)),
             ("drops", .object((stats.section("martlet-drops")?.elements ?? []).map { ($0.name, .integer(stats.section("martlet-drops")?[$0.name])) })),
         ])
     }

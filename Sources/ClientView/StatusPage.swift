@@ -88,6 +88,9 @@ package struct StatusPage {
                 refused.map { StyledText("\($0.packets) \($0.reason)") }, separator: ", ",
                 lead: StyledText(printable(tunnel.name), .bold) + ": " + StyledText("packets refused: ", .yellow), width: width, indent: 2)
         }
+        if let refusal = status.lastRefusal {
+            lines += FailureText(refusal, word: "Refused a peer").short(width: width, indent: 2)
+        }
         if !status.drops.isEmpty {
             lines += flowed(status.drops.map { StyledText("\(printable($0.reason)) \($0.count)") }, separator: ", ", lead: StyledText("Dropped packets: ", .yellow), width: width, indent: 2)
         }
@@ -99,7 +102,11 @@ package struct StatusPage {
 /// A failure for people: when, what, its code, and what to do.
 package struct FailureText {
     let failure: ViciMessage
-    package init(_ failure: ViciMessage) { self.failure = failure }
+    let word: String
+    package init(_ failure: ViciMessage, word: String = "failed") {
+        self.failure = failure
+        self.word = word
+    }
 
     var age: String { failure.integer("age", as: UInt64.self).map { " \(duration($0)) ago" } ?? "" }
     var summary: String { printable("\(failure["summary"] ?? "no reason was given") (\(failure["code"] ?? "unknown"))") }
@@ -118,7 +125,7 @@ package struct FailureText {
     }
 
     private func headline(lead: StyledText, width: Int, indent: Int) -> [StyledText] {
-        paragraph(summary, lead: lead + StyledText("failed\(age):", .red) + " ", width: width, indent: indent)
+        paragraph(summary, lead: lead + StyledText("\(word)\(age):", .red) + " ", width: width, indent: indent)
     }
     private func advice(_ count: Int, width: Int, indent: Int) -> [StyledText] {
         let margin = StyledText(String(repeating: " ", count: indent))

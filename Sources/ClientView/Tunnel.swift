@@ -69,7 +69,7 @@ extension GatewayStatus {
             let up = sas.first { $0.name == connection.name && $0.isUp }
             // What is on its way may become any of the children.
             if up == nil, busy.contains(connection.name) { continue }
-            for child in connection.children where !(present[connection.name]?.contains(child.name) ?? false) {
+            for child in connection.children where child.isTunnel && !(present[connection.name]?.contains(child.name) ?? false) {
                 tunnels.append(Tunnel(connection: connection.name, child: child.name, state: .down, sa: up, configured: connection, configuredChild: child))
             }
             if connection.children.isEmpty, !sas.contains(where: { $0.name == connection.name && !$0.isReplaced }) {
@@ -97,11 +97,9 @@ extension Tunnel {
     var whyDown: String {
         if failure != nil { return "failed" }
         if configured?.children.isEmpty ?? true { return "has no children, so that it carries no traffic" }
-        switch configuredChild?.startAction {
-        case "trap": return "comes up with the first packet for it"
-        case "start": return "should be up, and no failure was noted: `martlet log` shows more"
-        default: break
-        }
+        let actions = Set((configuredChild?.startAction ?? "").split(separator: "|"))
+        if actions.contains("trap") { return "comes up with the first packet for it" }
+        if actions.contains("start") { return "should be up, and no failure was noted: `martlet log` shows more" }
         if !(configured?.canBegin ?? false) { return "waits for the peer: there is no single address to call" }
         return "nobody has started it: `martlet up \(printable(child ?? connection))` does, and so does the peer"
     }

@@ -153,6 +153,8 @@ package struct Connection: Hashable, Sendable {
     package var children: [ChildPolicy] = []
     /// The crypto provider that serves this connection, nil for the gateway's choice.
     package var provider: String?
+    /// Where all this stands, for explanations.
+    package var places = ConfigurationPlaces()
 
     package init(name: String, proposals: [Proposal]) {
         self.name = name

@@ -92,6 +92,7 @@ package final class Endpoint {
                 if established.sa.nat.remoteBehindNAT, !established.sa.nat.localBehindNAT { established.moved(to: remote) }
                 return established.settled()
             }
+        case .unreachable(let remote, let report): for sa in sas.values where sa.remote == remote { sa.unreachable = report }
         case .forget(let id):
             for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
         case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)

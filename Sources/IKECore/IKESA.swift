@@ -24,6 +24,8 @@ final class IKESA {
     var initialContact = false
     /// When IKE_SA_INIT was begun, here or by the peer.
     let begun: Instant
+    /// What an ICMP message last said of our datagrams to the peer, until something comes from it.
+    var unreachable: UnreachableReport?
     /// The inbound SPI offered in IKE_AUTH, until a child has it.
     var offeredSPI: UInt32?
     var state: State = .dead
@@ -71,6 +73,7 @@ final class IKESA {
     // MARK: Events
 
     func received(_ header: Header, _ datagram: Datagram) {
+        unreachable = nil
         state =
             switch state {
             case .initSent(let current): current.received(header, datagram, self)

@@ -93,6 +93,8 @@ struct OperationFailure: Error {
     var advice: [String] = []
     /// With `--json` a failure is a document as well.
     var asJSON = false
+    /// The code is the daemon's own: people may want to look for it in the log.
+    var showsCode = false
 
     init(_ summary: String, code: String, evidence: [String] = [], advice: [String] = []) {
         self.summary = summary
@@ -109,10 +111,14 @@ struct OperationFailure: Error {
 
     func report() {
         if asJSON { print(JSON.object([("success", .bool(false)), ("failure", json)]).text) }
-        printError("martlet: " + printable(summary))
-        guard !asJSON else { return }
-        for line in evidence { printError("  " + printable(line)) }
-        for line in advice { printError("  -> " + printable(line)) }
+        // A terminal breaks lines in the middle of words; what reads a pipe wants each whole.
+        let width = isatty(STDERR_FILENO) == 1 ? TerminalSize.of(STDERR_FILENO).columns : .max
+        var lines = paragraph(printable(summary) + (showsCode ? " (\(printable(code)))" : ""), lead: "martlet: ", width: width, indent: 2)
+        if !asJSON {
+            for line in evidence { lines += paragraph(printable(line), lead: "  ", width: width, indent: 4) }
+            for line in advice { lines += paragraph(printable(line), lead: "  -> ", width: width, indent: 5) }
+        }
+        printError(lines.rendered(colour: false))
     }
 }
 

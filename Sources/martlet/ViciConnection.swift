@@ -93,9 +93,11 @@ final class ViciConnection {
     /// Throws what a response with `success = no` says.
     func check(_ response: ViciMessage) throws(OperationFailure) {
         guard response["success"] == "no" else { return }
-        throw OperationFailure(
+        var failure = OperationFailure(
             response["errmsg"] ?? "the daemon refused without a reason", code: response["martlet-code"] ?? "failed",
             evidence: response.list("martlet-evidence") ?? [], advice: response.list("martlet-advice") ?? [])
+        failure.showsCode = response["martlet-code"] != nil
+        throw failure
     }
 
     private func send(_ packet: ViciPacket) throws(OperationFailure) {

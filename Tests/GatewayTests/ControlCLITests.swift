@@ -224,7 +224,7 @@ import Testing
         #expect(outcome.out.isEmpty)
         #expect(
             outcome.err == """
-                martlet: the peer did not accept our key \\u{7}
+                martlet: the peer did not accept our key \\u{7} (authentication-failed)
                   AUTHENTICATION_FAILED came back
                   -> compare the secrets on both sides
 

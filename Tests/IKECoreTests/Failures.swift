@@ -33,8 +33,8 @@ import TestSupport
         #expect(failure.code == .noCommonProposal)
         let other = try #require(theirs.first)
         #expect(other.code == .noCommonProposal)
-        #expect(other.evidence.contains { $0.contains("the peer offers") } && other.evidence.contains { $0.contains("connection site takes") })
-        #expect(other.advice.contains { $0.contains("differs in encryption") && $0.contains("PRF") })
+        #expect(other.evidence.contains { $0.contains("the peer offers") } && other.evidence.contains { $0.contains("connection site accepts") })
+        #expect(other.evidence.contains { $0.contains("differs in encryption") && $0.contains("PRF") })
     }
 
     @Test func wrongSecret() throws {

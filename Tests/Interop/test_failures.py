@@ -31,11 +31,11 @@ def attempt(code, words, far=None, east=None, west=None, both=None, prepare=None
 
 
 def test_no_common_proposal():
-    attempt("no-common-proposal", ["NO_PROPOSAL_CHOSEN", "AES_GCM_16_256"], ["no-common-proposal", "AES_CBC"], west=dict(ike="aes128-sha256-modp2048"))
+    attempt("no-common-proposal", ["NO_PROPOSAL_CHOSEN", "aes256gcm16"], ["no-common-proposal", "aes128-sha256-modp2048"], west=dict(ike="aes128-sha256-modp2048"))
 
 
 def test_no_common_esp_proposal():
-    attempt("no-common-proposal", ["esp_proposals", "NO_PROPOSAL_CHOSEN"], ["no-common-proposal", "CHACHA20"], west=dict(esp="chacha20poly1305"))
+    attempt("no-common-proposal", ["esp_proposals", "NO_PROPOSAL_CHOSEN"], ["no-common-proposal", "chacha20poly1305"], west=dict(esp="chacha20poly1305"))
 
 
 def test_wrong_secret():

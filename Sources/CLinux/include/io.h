@@ -70,6 +70,14 @@ int martlet_udp_open(const struct martlet_endpoint *local, uint32_t flags, uint3
 // Whether the port is free: binds and closes. 0 or -errno.
 int martlet_udp_probe(const struct martlet_endpoint *local);
 
+// What the network said of a datagram that was sent: `error` is the errno that it stands for, `reporter` who said so (family 0: nobody known).
+struct martlet_undelivered {
+    struct martlet_endpoint remote, reporter;
+    int32_t error;
+};
+// Takes the oldest such message of a socket; false where there is none.
+bool martlet_udp_undelivered(int fd, struct martlet_undelivered *out);
+
 // A raw socket for ESP. With several workers it takes only SPIs that are `worker` modulo `workers`.
 int martlet_esp_open(uint16_t family, uint32_t mark, uint32_t worker, uint32_t workers, bool *marked);
 

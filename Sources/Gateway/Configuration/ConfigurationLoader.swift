@@ -87,7 +87,8 @@ package enum ConfigurationLoader {
         let index = SecretIndex(running?.secrets ?? configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
-            let connection = builder.build(section, &diagnostics)
+            var connection = builder.build(section, &diagnostics)
+            connection.places = ConfigurationPlaces(section, connection, configuration.secrets)
             configuration.connections.append(connection)
             let name = "connections." + section.name
             configuration.origins[name] = section.position

@@ -51,6 +51,7 @@ enum ConfigurationMessages {
         m.add("martlet-shards", stats.shards)
         m.add("martlet-drops", section: counters(stats.drops))
         m.add("martlet-counters", section: counters(stats.counters))
+        if let failure = stats.lastRefusal { m.add("martlet-last-refusal", section: self.failure(failure)) }
         return m
     }
 

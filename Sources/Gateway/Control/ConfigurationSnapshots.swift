@@ -176,6 +176,8 @@ package struct StatsSnapshot: Sendable, Hashable {
     package var drops: [CounterSnapshot] = []
     package var counters: [CounterSnapshot] = []
     package var shards = 1
+    /// The last failure that belongs to no connection: a peer that none is configured for.
+    package var lastRefusal: FailureSnapshot?
     package init() {}
 }
 

@@ -22,6 +22,7 @@ extension RunningGateway: ControlBackend {
             stats.halfOpenIKESAs = view.shards.reduce(0) { $0 + $1.halfOpen }
             stats.plugins = plugins.loaded.map(\.name)
             stats.shards = shards.count
+            stats.lastRefusal = lastRefusal.map { FailureSnapshot($0.failure, ageSeconds: UInt64(clamping: Instant.now().since($0.at).wholeSeconds)) }
             let transport = transport.counters
             stats.drops =
                 view.drops.map { CounterSnapshot(name: $0.reason, value: $0.packets) } + [

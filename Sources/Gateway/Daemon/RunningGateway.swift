@@ -34,6 +34,8 @@ package final class RunningGateway: @unchecked Sendable {
     /// Why a connection last failed.
     var failures: [String: (failure: Failure, at: Instant)] = [:]
     var traps = TrapPolicies()
+    /// Why a peer that no connection is configured for was last refused.
+    private(set) var lastRefusal: (failure: Failure, at: Instant)?
     /// Look-ups that failed in a row, by connection.
     private var failedLookUps: [String: Int] = [:]
     private(set) var isEnding = false
@@ -72,7 +74,9 @@ package final class RunningGateway: @unchecked Sendable {
         guard let driver else { return }
         for shard in shards { try shard.start(driver: driver) }
         let shards = shards
-        try transport.start(router: router) { index, datagrams in shards[index].deliver(datagrams) }
+        try transport.start(router: router, undelivered: { remote, report in for shard in shards { shard.post(.unreachable(remote: remote, report)) } }) { index, datagrams in
+            shards[index].deliver(datagrams)
+        }
     }
 
     func event(_ event: Event, to shard: Int) {
@@ -225,7 +229,7 @@ package final class RunningGateway: @unchecked Sendable {
         case .childSADown(let sa, let child):
             server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .failed(let failure, let connection, _):
-            if let connection { failures[connection] = (failure, now) }
+            if let connection { failures[connection] = (failure, now) } else { lastRefusal = (failure, now) }
         }
     }
 

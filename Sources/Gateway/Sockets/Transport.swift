@@ -33,8 +33,13 @@ package final class Transport: @unchecked Sendable {
     private let log: Log
     private let state = Mutex(State())
     private var readers: [EventLoop] = []
+    /// Who hears that a datagram did not arrive. Set before `start`.
+    private var undelivered: @Sendable (SocketAddress, UnreachableReport) -> Void = { _, _ in }
     private struct State {
         var counters = TransportCounters()
+        /// Undelivered datagrams told of within the second that began at `since`.
+        var told = 0
+        var since = Instant(nanoseconds: 0)
         /// When the last refusal was logged.
         var lastRefusal = Instant(nanoseconds: 0)
     }
@@ -56,7 +61,7 @@ package final class Transport: @unchecked Sendable {
         var groups: [Int32: (buffer: [UInt8], items: [martlet_outgoing])] = [:]
         for datagram in datagrams {
             guard let socket = socket(for: datagram) else {
-                refused(datagram.remote, EAFNOSUPPORT)
+                refused(datagram.remote, EAFNOSUPPORT, local: nil)
                 continue
             }
             var group = groups[socket.descriptor] ?? ([], [])
@@ -74,7 +79,7 @@ package final class Transport: @unchecked Sendable {
             martlet_udp_send(descriptor, group.buffer, &items, UInt32(items.count))
             let failed = items.filter { $0.error != 0 }
             state.withLock { $0.counters.sent += UInt64(items.count - failed.count) }
-            for item in failed { if let remote = item.remote.socketAddress { refused(remote, item.error) } }
+            for item in failed { if let remote = item.remote.socketAddress { refused(remote, item.error, local: item.local.socketAddress) } }
         }
     }
 
@@ -83,7 +88,8 @@ package final class Transport: @unchecked Sendable {
         return candidates.first { $0.address == datagram.local.address } ?? candidates.first
     }
 
-    private func refused(_ remote: SocketAddress, _ code: Int32) {
+    private func refused(_ remote: SocketAddress, _ code: Int32, local: SocketAddress?) {
+        tell(remote, code, reporter: local?.address)
         let now = Instant.now()
         let shown = state.withLock { state in
             state.counters.refused += 1
@@ -94,15 +100,35 @@ package final class Transport: @unchecked Sendable {
         if shown { log.write(.error, "NET", "cannot send to \(remote): \(errorText(code))") }
     }
 
+    /// Passes on that a datagram did not arrive. Anybody can make such messages: so many a second are heard.
+    private func tell(_ remote: SocketAddress, _ code: Int32, reporter: IPAddress?) {
+        guard let reason = Unreachable(code) else { return }
+        let now = Instant.now()
+        let isHeard = state.withLock { state in
+            if now.since(state.since) >= .seconds(1) { (state.told, state.since) = (0, now) }
+            state.told += 1
+            return state.told <= Self.toldPerSecond
+        }
+        if isHeard { undelivered(remote, UnreachableReport(reason: reason, reporter: reporter)) }
+    }
+    private static let toldPerSecond = 50
+
     // MARK: Receiving
 
-    /// Starts a reader for each port. `deliver` takes what is for shard `index` and says how much of it there was no room for.
-    func start(router: ShardRouter, deliver: @escaping @Sendable (_ shard: Int, [Datagram]) -> Int) throws(SystemError) {
+    /// Starts a reader for each port. `deliver` takes what is for shard `index` and says how much of it there was no room for; `undelivered`
+    /// hears what the network says of our own datagrams. Both are called on any thread.
+    func start(
+        router: ShardRouter, undelivered: @escaping @Sendable (SocketAddress, UnreachableReport) -> Void = { _, _ in }, deliver: @escaping @Sendable (_ shard: Int, [Datagram]) -> Int
+    ) throws(SystemError) {
+        self.undelivered = undelivered
         for port in Set(sockets.ike.map(\.port)).sorted() {
             let loop = try EventLoop("udp \(port)", capacity: 64)
             guard let inbox = martlet_inbox_create(Self.batch, Self.bufferBytes) else { throw SystemError("make room for datagrams", ENOMEM) }
             for socket in sockets.ike where socket.port == port {
-                try loop.watch(socket.descriptor, MARTLET_READABLE) { [unowned self] _ in read(socket, inbox, router, deliver) }
+                try loop.watch(socket.descriptor, MARTLET_READABLE) { [unowned self] events in
+                    if events & MARTLET_BROKEN != 0 { readUndelivered(socket) }
+                    read(socket, inbox, router, deliver)
+                }
             }
             try loop.start()
             readers.append(loop)
@@ -113,6 +139,13 @@ package final class Transport: @unchecked Sendable {
         for reader in readers { reader.end() }
         for reader in readers { reader.join() }
         readers = []
+    }
+
+    private func readUndelivered(_ socket: IKESocket) {
+        var message = martlet_undelivered()
+        for _ in 0..<Self.batch where martlet_udp_undelivered(socket.descriptor, &message) {
+            if let remote = message.remote.socketAddress { tell(remote, message.error, reporter: message.reporter.socketAddress?.address) }
+        }
     }
 
     /// One batch; the loop comes back while there is more.
@@ -164,6 +197,19 @@ package final class Transport: @unchecked Sendable {
             state.counters.strayESP += counters.strayESP
             state.counters.noShard += counters.noShard
             state.counters.queueFull += counters.queueFull
+        }
+    }
+}
+
+extension Unreachable {
+    /// Of an errno; nil for one that says nothing about the way to the peer.
+    fileprivate init?(_ code: Int32) {
+        switch code {
+        case ECONNREFUSED: self = .port
+        case EHOSTUNREACH, EHOSTDOWN: self = .host
+        case ENETUNREACH: self = .network
+        case EACCES, EPERM: self = .prohibited
+        default: return nil
         }
     }
 }

@@ -182,7 +182,7 @@ extension Established {
             let takesFirst = TrafficSelectors.within(Array(ours.prefix(1)), localTS) && TrafficSelectors.within(Array(theirs.prefix(1)), remoteTS)
             return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, rank: isComplete ? 0 : takesFirst ? 1 : 2)
         }
-        guard !fits.isEmpty else { throw ChildRefusal(Notify(.tsUnacceptable), .selectorsUnacceptable(theirs: theirs, ours: ours, policies: policies, sa)) }
+        guard !fits.isEmpty else { throw ChildRefusal(Notify(.tsUnacceptable), .selectorsUnacceptable(theirs: theirs, ours: ours, policies: policies, transport: payloads.asksForTransport, sa)) }
         for fit in (0...2).flatMap({ rank in fits.filter { $0.rank == rank } }) {
             guard let chosen = Negotiation.choose(configured: fit.policy.proposals, offered: proposals, protocolID: .esp, keyExchangeSent: sent, withoutKeyExchange: withoutKeyExchange),
                 let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255
@@ -193,4 +193,9 @@ extension Established {
         }
         throw ChildRefusal(Notify(.noProposalChosen), .noCommonESPProposal(offered: proposals, policies: fits.map(\.policy), sa))
     }
+}
+
+extension [Payload] {
+    //= RFC 7296 §1.3.1
+    fileprivate var asksForTransport: Bool { contains { if case .notify(let notify) = $0 { notify.type == .useTransportMode } else { false } } }
 }

@@ -27,15 +27,21 @@ struct Up: ParsableCommand {
         try options.run {
             let daemon = try ViciConnection(path: options.socket)
             var log: [JSON] = []
+            // Errors wait for the end: the failure that the daemon answers with says most of them again, and better.
+            var errors: [ViciMessage] = []
             func show(_ name: String, _ event: ViciMessage) {
                 guard name == "control-log" else { return }
-                if options.json { log.append(logJSON(event)) } else if !quiet { printNow(logLine(event, colour: options.isColoured)) }
+                if options.json { return log.append(logJSON(event)) }
+                guard !quiet else { return }
+                if event["level"] == "0" { errors.append(event) } else { printNow(logLine(event, colour: options.isColoured)) }
             }
             try daemon.register("control-log")
             var arguments = [("child", child)]
             if let connection { arguments.append(("ike", connection)) }
             if timeout > 0 { arguments.append(("timeout", String(UInt64(timeout) * 1_000))) }
             let response = try daemon.call("initiate", arguments, onEvent: show)
+            let told = Set([response["errmsg"] ?? ""] + (response.list("martlet-evidence") ?? []) + (response.list("martlet-advice") ?? []))
+            for event in errors where !told.contains(where: { !$0.isEmpty && (event["msg"] ?? "").hasSuffix(printable($0)) }) { printNow(logLine(event, colour: options.isColoured)) }
             try daemon.check(response)
             let wasUp = response.boolean("martlet-was-up")
             if options.json {
