@@ -308,9 +308,9 @@ plugins {{ {plugins} }}
 
 
 def print_tails(*daemons, lines=80):
-    """Prints the end of each daemon's log, without the tests' own comings and goings on the control socket."""
+    """Prints the end of each daemon's log, without the tests' own comings and goings on the control socket and what charon says of a configuration that it loads."""
     for daemon in daemons:
-        kept = [line for line in daemon.log().splitlines() if "vici client" not in line and "stopped listening" not in line]
+        kept = [line for line in daemon.log().splitlines() if not re.search(r"vici client|stopped listening|\[CFG\] {2,}[\w ]+ =|\[CFG\] {2,}\w+:$", line)]
         print(f"--- the end of the log of {type(daemon).__name__} in {daemon.host}", *kept[-lines:], sep="\n", file=sys.stderr)
 
 

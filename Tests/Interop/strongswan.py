@@ -17,6 +17,10 @@ PLUGINS = (
     "random nonce openssl pem pkcs1 pkcs8 pkcs12 pubkey x509 constraints revocation hmac kdf gcm ccm ctr aes sha1 sha2 md5 xcbc cmac mgf1 chapoly curve25519 gmp drbg "
     "socket-default kernel-libipsec kernel-netlink vici updown attr resolve counters"
 )
+# The same with the kernel's ESP, which takes one that has it.
+WITH_KERNEL = PLUGINS.replace("kernel-libipsec ", "")
+# Its own ESP packets must not enter the tunnel again.
+USER_SPACE = "kernel-netlink { fwmark = !0x42 }\n socket-default { fwmark = 0x42 }\n kernel-libipsec { allow_peer_ts = yes }"
 
 
 def required():
@@ -57,9 +61,7 @@ charon-systemd {{
     load = {load}
     plugins {{
         vici {{ socket = unix://{self.socket} }}
-        kernel-netlink {{ fwmark = !0x42 }}
-        socket-default {{ fwmark = 0x42 }}
-        kernel-libipsec {{ allow_peer_ts = yes }}
+        {USER_SPACE if "kernel-libipsec" in load else ""}
         {plugins}
     }}
     install_virtual_ip_on = lo
@@ -185,14 +187,14 @@ def both_roles(martlet, peer, child="site"):
 
 
 @contextlib.contextmanager
-def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, start=True, mtu=1500, latency=0, settings="", peer_plugins=""):
+def facing(martlet=None, peer=None, both=None, martlet_host="east", nat=False, start=True, mtu=1500, latency=0, settings="", peer_plugins="", load=PLUGINS):
     """A Martlet in one host and a strongSwan in the other: `lab, martlet, peer`. `martlet` and `peer` are settings of one (see `lab.configuration`), `both` of each."""
     required()
     peer_host = "west" if martlet_host == "east" else "east"
     both, martlet, peer = both or {}, martlet or {}, peer or {}
     with Lab(nat=nat, mtu=mtu, latency=latency) as lab:
         ours = Gateway(lab, martlet_host, configuration(martlet_host, **{**outer(martlet_host, nat), **both, **martlet}))
-        theirs = StrongSwan(lab, peer_host, connections(peer_host, **{**outer(peer_host, nat), **both, **peer}), settings, peer_plugins)
+        theirs = StrongSwan(lab, peer_host, connections(peer_host, **{**outer(peer_host, nat), **both, **peer}), settings, peer_plugins, load)
         try:
             if start:
                 theirs.start()

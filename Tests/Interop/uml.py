@@ -1,0 +1,101 @@
+"""A kernel with ESP of its own, for tests: User-Mode-Linux, with this machine's files as its own, which it can only read.
+
+`in_guest("module.function")` boots it, runs that function there with all of this folder's means, and takes what came of it. The guest has no network and no disk; what it
+writes is in its memory. Modules come from the package user-mode-linux.
+"""
+
+import ctypes
+import importlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from lab import BUILD, Failed, Skipped  # noqa: E402
+
+KERNEL = Path("/usr/bin/linux.uml")
+MODULES = (
+    "jitterentropy_rng drbg esp4 esp6 xfrm_user veth tun gcm ccm ctr cbc hmac sha256_generic sha512_generic aes_generic ghash-generic seqiv echainiv authenc authencesn chacha20poly1305 chacha_generic "
+    "poly1305_generic nf_tables"
+)
+BEGIN, OK, FAILED = "@@ the guest begins", "@@ the guest is done", "@@ the guest has failed"
+
+
+def in_guest(test, seconds=240):
+    """Runs `module.function` in the guest. Fails with what it printed if it fails, or takes longer than `seconds`; returns what it printed."""
+    if not KERNEL.exists():
+        raise Skipped(f"there is no {KERNEL}: the package user-mode-linux is not installed (make deps)")
+    with tempfile.TemporaryDirectory(prefix="martlet-uml-") as folder:
+        command = [
+            KERNEL, "mem=512M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", f"uml_dir={folder}/", "umid=guest",
+            f"init={sys.executable}", "--", Path(__file__).resolve(), test, BUILD,
+        ]
+        guest = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ, TMPDIR=folder))
+        try:
+            output = guest.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(guest.pid, signal.SIGKILL)
+            raise Failed(f"the guest did not end in {seconds} s:\n{shown(guest.communicate()[0])}") from None
+        except BaseException:
+            os.killpg(guest.pid, signal.SIGKILL)
+            raise
+    text = shown(output)
+    if BEGIN not in text:
+        raise Skipped(f"User-Mode-Linux does not start here: {' / '.join(text.splitlines()[-4:])}")
+    if OK not in text:
+        raise Failed(f"in the guest:\n{text}")
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(OK)].strip()
+
+
+def shown(output):
+    return output.decode(errors="replace").replace("\r", "")
+
+
+# In the guest, as its first process
+
+
+def load_modules():
+    folder = Path("/usr/lib/uml/modules") / platform.release()
+    needs = {}
+    for line in (folder / "modules.dep").read_text().splitlines():
+        file, _, others = line.partition(":")
+        needs[Path(file).stem.replace("-", "_")] = [file, *others.split()]
+    libc = ctypes.CDLL(None, use_errno=True)
+    for name in MODULES.split():
+        # What a module needs stands behind it, the deepest last. A module that is missing is part of the kernel, or the test will say what it lacks.
+        for file in reversed(needs.get(name.replace("-", "_"), [])):
+            with open(folder / file, "rb") as module:
+                libc.syscall(313, module.fileno(), b"", 0)  # finit_module, on x86-64
+
+
+def prepare():
+    os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/run", TMPDIR="/run/tmp", PYTHONDONTWRITEBYTECODE="1")
+    for kind, folder in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")):
+        subprocess.run(["mount", "-t", kind, kind, folder], check=True)
+    for folder in ("/run/tmp", "/run/netns", "/run/lock"):
+        os.mkdir(folder)
+    load_modules()
+
+
+def guest(test):
+    prepare()
+    print(BEGIN, flush=True)
+    module, _, function = test.rpartition(".")
+    getattr(importlib.import_module(module), function)()
+    print(OK, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ["MARTLET_BUILD"] = sys.argv[2]
+    sys.dont_write_bytecode = True
+    try:
+        guest(sys.argv[1])
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+        print(FAILED, flush=True)
+    sys.stdout.flush()
+    ctypes.CDLL(None).reboot(0x4321FEDC)
