@@ -69,6 +69,8 @@ final class Plane {
     /// Policies without SAs of their own, and their order.
     private var traps: [UInt64: (selectors: Selectors, routes: Routing.Wanted)] = [:]
     private var trapOrder: [UInt64] = []
+    /// Inner addresses of the interface. They go with it.
+    private var addresses: Set<IPAddress> = []
     /// In the order of their first activation: of two that match alike, the later one wins.
     private var order: [UInt64] = []
 
@@ -167,6 +169,23 @@ final class Plane {
         trapOrder.removeAll { $0 == number }
         publish()
         routing.remove(trap.routes)
+    }
+
+    // MARK: Addresses
+
+    func addAddress(_ address: martlet_address) throws(PlaneError) {
+        guard let ip = SocketAddress(address)?.address else { throw .invalid("an inner address of the family \(address.family)") }
+        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
+        let result = martlet_address_add(netlink, link, &prefix)
+        guard result == 0 else { throw .system("cannot give \(settings.interface) the address \(ip): \(Self.reason(result))") }
+        addresses.insert(ip)
+    }
+
+    func removeAddress(_ address: martlet_address) throws(PlaneError) {
+        guard let ip = SocketAddress(address)?.address, addresses.remove(ip) != nil else { throw .notFound }
+        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
+        let result = martlet_address_remove(netlink, link, &prefix)
+        guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(Self.reason(result))") }
     }
 
     // MARK: SAs

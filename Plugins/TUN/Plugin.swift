@@ -84,6 +84,8 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
             return DropReason.allCases.count
         },
         set_policy: { policy in withPlane { plane throws(PlaneError) in try plane.set(policy) } },
-        remove_policy: { number in withPlane { plane throws(PlaneError) in try plane.removePolicy(number) } })
+        remove_policy: { number in withPlane { plane throws(PlaneError) in try plane.removePolicy(number) } },
+        add_address: { address in withPlane { plane throws(PlaneError) in try plane.addAddress(address.pointee) } },
+        remove_address: { address in withPlane { plane throws(PlaneError) in try plane.removeAddress(address.pointee) } })
     return Immortal.table(table)
 }()

@@ -17,6 +17,9 @@ package enum Action: Sendable {
     /// New outer addresses for a child.
     case moveChildSA(ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool)
     case queryUse(ChildSAID)
+    /// An inner address that the gateway gave us: this host has it until it is removed as often as it was added.
+    case addAddress(IPAddress)
+    case removeAddress(IPAddress)
     case report(Report)
     /// Ends an operator's request.
     case answer(RequestID, Result<String, Failure>)

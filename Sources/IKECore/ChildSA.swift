@@ -80,7 +80,7 @@ struct ChildOffer {
         inboundSPI = sa.context.newInboundSPI()
         //= RFC 7296 §1.2: no key exchange transform in IKE_AUTH, where there is no KE payload.
         proposals = Negotiation.offer(policy.proposals, spi: inboundSPI.bytes, withoutKeyExchange: withoutKeyExchange)
-        let local = policy.localTS.map { $0.resolved(sa.local.address) }, remote = policy.remoteTS.map { $0.resolved(sa.remote.address) }
+        let local = policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote = policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
         if let packet = policy.trigger, TrafficSelectors.within([packet.source], local), TrafficSelectors.within([packet.destination], remote) {
             //= RFC 7296 §2.9: the packet that asks for the child comes first, so that a responder that narrows keeps it.
             localTS = [packet.source] + local
@@ -121,7 +121,10 @@ struct ChildOffer {
         guard TrafficSelectors.within(initiatorTS, localTS), TrafficSelectors.within(responderTS, remoteTS) else {
             throw .badAnswer("its traffic selectors for \(policy.name) go beyond what was offered", sa)
         }
-        return Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: initiatorTS, remoteTS: responderTS)
+        // Offered before the inner address was known: now only that one counts.
+        let ours = sa.localVirtual.isEmpty ? initiatorTS : TrafficSelectors.narrow(configured: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, offered: initiatorTS)
+        guard !ours.isEmpty else { throw .badAnswer("its traffic selectors for \(policy.name) leave out the address that it lends us", sa) }
+        return Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: ours, remoteTS: responderTS)
     }
 }
 

@@ -151,6 +151,10 @@ package struct Connection: Hashable, Sendable {
     package var local = AuthenticationPolicy()
     package var remote = AuthenticationPolicy()
     package var children: [ChildPolicy] = []
+    /// Inner addresses that we ask the gateway for; a zero address is any of its family.
+    package var vips: [IPAddress] = []
+    /// The pools that peers are lent addresses from, in order.
+    package var pools: [String] = []
     /// The crypto provider that serves this connection, nil for the gateway's choice.
     package var provider: String?
     /// Where all this stands, for explanations.

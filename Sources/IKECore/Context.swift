@@ -7,6 +7,7 @@ final class Context {
     let shard: UInt8
     let crypto: Crypto
     let limits: Limits
+    let pools: any AddressPools
     /// The time of the event being handled.
     var now = Instant(nanoseconds: 0)
     private(set) var actions: [Action] = []
@@ -17,7 +18,8 @@ final class Context {
     private var childOwners: [ChildSAID: IKESPI] = [:]
     private var numbers = [UInt64](repeating: 0, count: Kind.allCases.count)
 
-    init(shard: UInt8, crypto: Crypto, limits: Limits) {
+    init(shard: UInt8, crypto: Crypto, limits: Limits, pools: any AddressPools) {
+        self.pools = pools
         self.shard = shard
         self.crypto = crypto
         self.limits = limits
@@ -245,8 +247,8 @@ extension IKESA {
         IKESAStatus(
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
-            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, established: nil, rekeyAt: nil, expiresAt: nil, children: []
-        )
+            transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
+            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }

@@ -34,8 +34,8 @@ package final class Endpoint {
     }
 
     /// `shard` is carried in the first byte of every SPI chosen here.
-    package init(shard: UInt8, crypto: Crypto, connections: [Connection], limits: Limits) {
-        context = Context(shard: shard, crypto: crypto, limits: limits)
+    package init(shard: UInt8, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools()) {
+        context = Context(shard: shard, crypto: crypto, limits: limits, pools: pools)
         self.limits = limits
         context.connections = connections
         context.hasOtherSA = { [unowned self] sa in

@@ -16,6 +16,7 @@ package struct Failure: Error, Hashable, Sendable {
         case keyExchangeInvalid = "key-exchange-invalid"
         case peerRefused = "peer-refused"
         case peerMisbehaved = "peer-misbehaved"
+        case address = "inner-address"
         case dataPlane = "data-plane"
         case limit = "limit"
         case notConfigured = "not-configured"

@@ -26,6 +26,12 @@ final class IKESA {
     let begun: Instant
     /// What an ICMP message last said of our datagrams to the peer, until something comes from it.
     var unreachable: UnreachableReport?
+    /// The inner addresses that the gateway gave us, and those that we gave the peer.
+    var localVirtual: [IPAddress] = []
+    var remoteVirtual: [IPAddress] = []
+    /// What this SA has to give back at its end: its successor takes both over.
+    var leases: [Lease] = []
+    var ownAddresses: [IPAddress] = []
     /// The inbound SPI offered in IKE_AUTH, until a child has it.
     var offeredSPI: UInt32?
     var state: State = .dead

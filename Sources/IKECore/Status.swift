@@ -29,6 +29,9 @@ package struct IKESAStatus: Hashable, Sendable {
     package var unique: UniquePolicy
     /// The peer said that it holds no other SA with us: when its IKE_SA_INIT came. RFC 7296 section 2.4.
     package var initialContact: Instant?
+    /// The inner addresses that the gateway gave us, and those that we gave the peer.
+    package var localVirtual: [IPAddress] = []
+    package var remoteVirtual: [IPAddress] = []
     package var established: Instant?
     package var rekeyAt: Instant?
     package var expiresAt: Instant?

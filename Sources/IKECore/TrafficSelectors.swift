@@ -4,9 +4,6 @@
 import IKEWire
 
 extension TrafficSelector {
-    /// Ports 65535 to 0: OPAQUE. RFC 7296 section 3.13.1.
-    package var isOpaque: Bool { startPort == 65535 && endPort == 0 }
-
     /// What both selectors allow; nil when that is nothing.
     package func intersection(_ other: TrafficSelector) -> TrafficSelector? {
         guard start.family == other.start.family, start.family == end.family else { return nil }
@@ -57,12 +54,12 @@ package enum TrafficSelectors {
 }
 
 extension SelectorPattern {
-    /// The selector, with `address` in the place of `dynamic`.
-    package func resolved(_ address: IPAddress) -> TrafficSelector {
+    /// The selector, or `ends` in the place of `dynamic`.
+    package func resolved(_ ends: [TrafficSelector]) -> [TrafficSelector] {
         switch self {
-        case .fixed(let selector): selector
+        case .fixed(let selector): [selector]
         case .dynamic(let ipProtocol, let startPort, let endPort):
-            TrafficSelector(ipProtocol: ipProtocol, startPort: startPort, endPort: endPort, start: address, end: address)
+            ends.map { TrafficSelector(ipProtocol: ipProtocol, startPort: startPort, endPort: endPort, start: $0.start, end: $0.end) }
         }
     }
 }

@@ -86,7 +86,7 @@ private func check(_ text: String) -> [ConfigurationError] { ConfigurationLoader
             var section = SchemaTable.root
             var isCovered = false
             for (index, name) in path.enumerated() {
-                if index == path.count - 1, section.key(name) != nil { break }
+                if index == path.count - 1, section.key(name) != nil || section.takesAnyKey { break }
                 let inner = try #require(section.section(name), "\(line)")
                 if case .implemented = inner.status {} else { isCovered = true }
                 if isCovered { break }

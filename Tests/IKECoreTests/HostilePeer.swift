@@ -47,7 +47,7 @@ final class Target {
             case .report(let report): reports.append(report)
             case .answer(let request, let result): answers[request, default: []].append(result)
             case .initiateAgain(_, _, let after, _): again.append(after)
-            case .removeChildSA, .moveChildSA, .trap, .exportKeys: break
+            case .removeChildSA, .moveChildSA, .trap, .addAddress, .removeAddress, .exportKeys: break
             }
         }
     }

@@ -91,6 +91,9 @@ int martlet_route_flush(int netlink, uint32_t table);
 int martlet_rule_add(int netlink, uint8_t family, uint32_t priority, uint32_t table, uint32_t mark, int suppress_prefix_length);
 // Removes the rules of a family and priority that look `table` up. Returns how many, or -errno.
 int martlet_rule_remove(int netlink, uint8_t family, uint32_t priority, uint32_t table);
+// Gives the interface an address, or takes it away. An IPv6 one is usable at once.
+int martlet_address_add(int netlink, int index, const struct martlet_prefix *address);
+int martlet_address_remove(int netlink, int index, const struct martlet_prefix *address);
 // Calls `each` for every address of this host of a family (4 or 6), loopback's and link-local ones aside.
 int martlet_addresses(int netlink, uint8_t family, void (*each)(void *context, const struct martlet_prefix *address), void *context);
 #endif

@@ -11,6 +11,7 @@ package struct ConfigurationDifference: Hashable, Sendable {
     /// Connections that are the same but whose secret is another one.
     package var connectionsWithNewSecret: [String] = []
     package var areSecretsChanged = false
+    package var arePoolsChanged = false
     /// These take effect with a restart alone.
     package var isGatewayChanged = false
     package var arePluginsChanged = false
@@ -36,6 +37,7 @@ extension GatewayConfiguration {
                 difference.connectionsWithNewSecret.append(connection.name)
             }
         }
+        difference.arePoolsChanged = pools != new.pools
         difference.isGatewayChanged = gateway != new.gateway
         difference.arePluginsChanged = plugins.withoutPositions != new.plugins.withoutPositions
         return difference

@@ -43,6 +43,8 @@ struct ConnectionBuilder {
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
         connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no
         connection.lifetime = lifetime(reader, &diagnostics)
+        connection.pools = section.value("pools")?.elements.map(\.text) ?? []
+        connection.vips = virtualAddresses(section, &diagnostics)
         connection.local = authentication("local", section, &diagnostics)
         connection.remote = authentication("remote", section, &diagnostics)
         if case .suffix = connection.local.identity {
@@ -84,6 +86,23 @@ struct ConnectionBuilder {
             }
         }
         return patterns.isEmpty ? [.any] : patterns
+    }
+
+    /// One of each family: RFC 7296 section 2.19 knows more, and no gateway lends them.
+    private func virtualAddresses(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> [IPAddress] {
+        var addresses: [IPAddress] = []
+        for element in section.value("vips")?.elements ?? [] {
+            guard let address = IPAddress(element.text) else {
+                diagnostics.error(at: element.position, "\(quoted(element.text)) is no address; 0.0.0.0 and :: ask for any")
+                continue
+            }
+            if addresses.contains(where: { $0.family == address.family }) {
+                diagnostics.error(at: element.position, "'vips' asks for one address of each family; \(quoted(element.text)) is the second")
+                continue
+            }
+            addresses.append(address)
+        }
+        return addresses
     }
 
     /// `over_time` is a tenth of `rekey_time`, `rand_time` is `over_time`.

@@ -24,6 +24,19 @@ enum CrossChecks {
             "the connection \(quoted(section.name)) has no secret: write secrets { ike-\(section.name) { id-1 = \(written("local", local))  id-2 = \(written("remote", remote))  secret = \"...\" } }")
     }
 
+    /// Pools that are named are there, and their addresses are not the networks that clients reach through the tunnel.
+    static func checkPools(of connection: Connection, _ section: ConfigurationSection, _ pools: [PoolConfiguration], _ diagnostics: inout Diagnostics) {
+        for element in section.value("pools")?.elements ?? [] where !pools.contains(where: { $0.name == element.text }) {
+            diagnostics.error(at: element.position, "there is no pool \(quoted(element.text)): write pools { \(element.text) { addrs = ... } }" + suggestion(nearest(to: element.text, among: pools.map(\.name))))
+        }
+        guard !connection.pools.isEmpty else { return }
+        let reader = SectionReader(section: section)
+        if !connection.vips.isEmpty { diagnostics.error(at: reader.position("vips"), "a connection asks for addresses ('vips') or lends them ('pools'), not both") }
+        if !connection.children.isEmpty, connection.children.allSatisfy({ child in !child.remoteTS.contains { if case .dynamic = $0 { true } else { false } } }) {
+            diagnostics.warning(at: reader.position("pools"), "no child has 'remote_ts = dynamic': the addresses lent carry no traffic unless a selector names them")
+        }
+    }
+
     /// What a connection sends from must be what the gateway listens on.
     static func checkSockets(of connection: Connection, _ section: ConfigurationSection, _ gateway: GatewaySettings, _ diagnostics: inout Diagnostics) {
         let reader = SectionReader(section: section)

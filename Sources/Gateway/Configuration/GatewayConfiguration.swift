@@ -82,6 +82,7 @@ package struct GatewayConfiguration: Sendable {
     package var plugins = PluginConfiguration()
     package var connections: [Connection] = []
     package var secrets = SharedSecrets()
+    package var pools: [PoolConfiguration] = []
     /// Where things stand: by `connections.NAME`, `connections.NAME.children.CHILD`.
     package var origins: [String: SourcePosition] = [:]
     package var warnings: [ConfigurationError] = []

@@ -29,6 +29,7 @@ enum SchemaTable {
             SchemaKey("unique", .choice(["no", "never", "keep", "replace"])),
             SchemaKey("rekey_time", .time), SchemaKey("over_time", .time), SchemaKey("rand_time", .time),
             SchemaKey("crypto", .text),
+            SchemaKey("vips", .list), SchemaKey("pools", .list),
 
             SchemaKey("aggressive", .boolean, .tunesOnly(ikev1), inert: ["no"]),
             SchemaKey("pull", .boolean, .tunesOnly(ikev1), inert: ["yes"]),
@@ -40,8 +41,6 @@ enum SchemaTable {
             SchemaKey("send_cert", .choice(["ifasked", "always", "never"]), .tunesOnly(x509), inert: ["never", "ifasked"]),
             SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly(x509), inert: ["never", "reply"]),
 
-            SchemaKey("vips", .list, .restricts("virtual addresses are not there yet")),
-            SchemaKey("pools", .list, .restricts("virtual addresses are not there yet")),
             SchemaKey(
                 "childless", .choice(["allow", "prefer", "force", "never"]), .restricts("childless initiation (RFC 6023) is not there yet, write childless = never"), inert: ["allow", "never"]),
             SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
@@ -151,7 +150,14 @@ enum SchemaTable {
         }
         + [secret("token", keys: [], status: .tunesOnly("tokens are not there yet"))]
 
-    private static let pool = SchemaSection(.any, "a pool", status: .tunesOnly("virtual addresses are not there yet"))
+    private static let pool = SchemaSection(
+        .any, "a pool",
+        keys: [SchemaKey("addrs", .text)] + PoolBuilder.attributes.map { SchemaKey($0.key, .list) }
+            + [
+                SchemaKey("server", .list, .tunesOnly("the attribute is of another protocol")),
+                SchemaKey("split_exclude", .list, .restricts("it is of IKEv1 alone: leave the networks out of local_ts")),
+            ],
+        takesAnyKey: true)
 
     private static let authority = SchemaSection(
         .any, "an authority",

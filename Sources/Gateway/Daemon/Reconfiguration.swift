@@ -32,6 +32,7 @@ extension RunningGateway {
         sources.replaceFiles(applied)
         log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
         secretsChanged()
+        pools.configure(configuration.pools)
         connectionsChanged()
         log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
         updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))

@@ -18,6 +18,7 @@ package final class RunningGateway: @unchecked Sendable {
     let jobs: JobPool
     let runner: JobRunner
     let plane: PlaneDriver?
+    let pools: AddressPoolSet
     let started = Instant.now()
     let startedUnixSeconds = unixMilliseconds() / 1000
     private let keyExport: KeyExport?
@@ -51,6 +52,7 @@ package final class RunningGateway: @unchecked Sendable {
         self.loop = loop
         self.log = log
         router = ShardRouter(count: shardCount, seed: UInt64.random(in: .min ... .max))
+        pools = AddressPoolSet(configuration.pools)
         // Two at least: one may be waiting in a look-up.
         jobs = try JobPool(threads: max(2, shardCount))
         runner = JobRunner(methods: { plugins.authMethod(named: $0) }, secrets: configuration.secrets)
@@ -60,7 +62,7 @@ package final class RunningGateway: @unchecked Sendable {
         limits.natPort = configuration.gateway.natPort
         var shards: [Shard] = []
         for number in 0..<shardCount {
-            shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, transport: transport))
+            shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, pools: pools, transport: transport))
         }
         self.shards = shards
         driver = Driver(jobs: jobs, runner: runner, plane: plane, log: log, limits: limits, delegate: self)

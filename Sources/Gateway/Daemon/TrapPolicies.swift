@@ -139,13 +139,12 @@ extension RunningGateway {
 
     private func install(_ name: TrapPolicies.Name, _ child: ChildPolicy, _ path: Resolution.Path?, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
         guard let plane else { return completion(.failure(Failure(.dataPlane, "No data plane is loaded, so nothing can wait for traffic of \(name.child)"))) }
-        func resolved(_ patterns: [SelectorPattern], _ address: IPAddress?) -> [TrafficSelector] {
-            patterns.compactMap { pattern in
-                if case .fixed(let selector) = pattern { selector } else { address.map { pattern.resolved($0) } }
-            }
-        }
+        // Before a gateway has lent us an address, any may be it.
+        let vips = configuration.connection(named: name.connection)?.vips ?? []
+        let localEnds = vips.isEmpty ? path.map { [TrafficSelector(host: $0.local.address)] } ?? [] : vips.map { TrafficSelector(everyAddressOf: $0.family) }
+        let remoteEnds = path.map { [TrafficSelector(host: $0.remote.address)] } ?? []
         let trap = InstalledTrap(
-            connection: name.connection, child: name.child, localTS: resolved(child.localTS, path?.local.address), remoteTS: resolved(child.remoteTS, path?.remote.address))
+            connection: name.connection, child: name.child, localTS: child.localTS.flatMap { $0.resolved(localEnds) }, remoteTS: child.remoteTS.flatMap { $0.resolved(remoteEnds) })
         plane.setTrap(traps.number(for: name, isConfigured: child.startAction.contains(.trap)), "\(name.connection)/\(name.child)", local: trap.localTS, remote: trap.remoteTS) { [weak self] failure in
             self?.loop.post { [weak self] in
                 guard let self else { return }

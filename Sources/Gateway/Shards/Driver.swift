@@ -50,6 +50,8 @@ final class Driver: @unchecked Sendable {
         case .activateChildSA(let id): plane?.activate(id)
         case .removeChildSA(let id, let keepInbound): plane?.remove(id, keepInbound: keepInbound)
         case .moveChildSA(let id, let local, let remote, let encapsulated): plane?.move(id, local: local, remote: remote, encapsulated: encapsulated)
+        case .addAddress(let address): plane?.add(address)
+        case .removeAddress(let address): plane?.remove(address)
         case .queryUse(let id):
             guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
             plane.queryUse(id, shard: shard.number)

@@ -38,6 +38,8 @@ package final class PlaneDriver: @unchecked Sendable {
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
     private var isRunning = false
+    /// Inner addresses, with how often each was added.
+    private var addresses: [IPAddress: Int] = [:]
 
     init(name: String, table: UnsafePointer<martlet_plane>, log: Log) throws(SystemError) {
         self.name = name
@@ -128,6 +130,29 @@ package final class PlaneDriver: @unchecked Sendable {
         loop.post { [self] in
             let use = children[id].flatMap { counters($0.inboundSPI, MARTLET_INBOUND, id) }?.last_use_ns ?? 0
             deliver?(shard, .useReported(id, lastInbound: use == 0 ? nil : Instant(nanoseconds: use)))
+        }
+    }
+
+    // MARK: Inner addresses, from a shard's thread
+
+    func add(_ address: IPAddress) {
+        loop.post { [self] in
+            addresses[address, default: 0] += 1
+            guard isRunning, addresses[address] == 1 else { return }
+            var contract = martlet_address(SocketAddress(address: address, port: 0))
+            let status = table.pointee.add_address(&contract)
+            if status != MARTLET_OK { log.write(.error, "ESP", "this host does not get the inner address \(address): \(words(status))") }
+        }
+    }
+
+    func remove(_ address: IPAddress) {
+        loop.post { [self] in
+            guard let count = addresses[address] else { return }
+            addresses[address] = count > 1 ? count - 1 : nil
+            guard isRunning, count == 1 else { return }
+            var contract = martlet_address(SocketAddress(address: address, port: 0))
+            let status = table.pointee.remove_address(&contract)
+            if status != MARTLET_OK, status != MARTLET_E_NOT_FOUND { log.write(.error, "ESP", "the inner address \(address) stays on this host: \(words(status))") }
         }
     }
 

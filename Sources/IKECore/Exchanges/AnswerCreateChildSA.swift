@@ -107,7 +107,9 @@ extension Established {
     func answerFirstChild(_ payloads: [Payload], head: [Payload]) {
         var proposals: [Proposal] = []
         for case .securityAssociation(let association) in payloads { proposals = association.proposals }
+        var head = head
         do throws(ChildRefusal) {
+            head += try lendAddresses(payloads)
             let (offer, agreement) = try negotiate(payloads, proposals, policies: sa.connection.children, withoutKeyExchange: true)
             guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
                 context.releaseInboundSPI(offer.inboundSPI)
@@ -135,7 +137,7 @@ extension Established {
             children.removeAll { $0.id == id }
             drop(child)
             old?.peerRekey = nil
-            let head = payloads.filter { $0.type == .identificationResponder || $0.type == .authentication }
+            let head = payloads.filter { [.identificationResponder, .authentication, .configuration].contains($0.type) }
             return respond(exchange, messageID, head + [.notify(Notify(.noProposalChosen))])
         }
         child.state = .installed
@@ -174,8 +176,8 @@ extension Established {
             let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], rank: Int
         }
         let fits = policies.compactMap { policy -> Fit? in
-            let localTS = TrafficSelectors.narrow(configured: policy.localTS.map { $0.resolved(sa.local.address) }, offered: ours)
-            let remoteTS = TrafficSelectors.narrow(configured: policy.remoteTS.map { $0.resolved(sa.remote.address) }, offered: theirs)
+            let localTS = TrafficSelectors.narrow(configured: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, offered: ours)
+            let remoteTS = TrafficSelectors.narrow(configured: policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }, offered: theirs)
             guard !localTS.isEmpty, !remoteTS.isEmpty else { return nil }
             //= RFC 7296 §2.9: what takes all comes first; then what takes the first selectors, which are the packet's that asks.
             let isComplete = TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS)

@@ -243,6 +243,7 @@ extension Established {
     func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID]) {
         let creation = ChildCreation(offer: offer, nonce: [], replacing: nil, requests: requests)
         do throws(Failure) {
+            try takeAddresses(payloads)
             let agreement = try offer.agreement(payloads, sa)
             guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: true) else {
                 throw Failure(.internalError, "The keys of \(offer.policy.name) could not be derived")

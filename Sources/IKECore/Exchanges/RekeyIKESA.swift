@@ -199,6 +199,8 @@ extension Established {
         successor.nat = sa.nat
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
+        successor.localVirtual = sa.localVirtual
+        successor.remoteVirtual = sa.remoteVirtual
         successor.transforms = chosen.transforms
         do throws(CryptoError) {
             let keys = try KeySchedule.rekeyed(
@@ -215,6 +217,7 @@ extension Established {
     func succeed(by successor: IKESA) {
         guard let heir = successor.established else { return }
         let previous = status(of: .rekeyed)
+        sa.handAddresses(to: successor)
         // The peer may have made children on the new SA already.
         heir.children += children
         children = []

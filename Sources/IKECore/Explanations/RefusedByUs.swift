@@ -79,7 +79,7 @@ extension Failure {
 
     static func selectorsUnacceptable(theirs: [TrafficSelector], ours: [TrafficSelector], policies: [ChildPolicy], transport: Bool, _ sa: IKESA) -> Failure {
         let children = policies.prefix(Wording.lines).map { policy in
-            (policy: policy, local: policy.localTS.map { $0.resolved(sa.local.address) }, remote: policy.remoteTS.map { $0.resolved(sa.remote.address) })
+            (policy: policy, local: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote: policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) })
         }
         let evidence =
             ["the peer asks for \(Wording.pair(local: ours, remote: theirs))\(transport ? ", in transport mode" : "")"]

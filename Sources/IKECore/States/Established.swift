@@ -344,6 +344,7 @@ final class Established {
     private func tearDown(_ failure: Failure) {
         for child in children { drop(child) }
         children = []
+        sa.giveBackAddresses()
         stopOutgoing(failure)
         if case .agreeingChild(_, let answer) = incoming { context.releaseInboundSPI(answer.offer.inboundSPI) }
         incoming = .idle

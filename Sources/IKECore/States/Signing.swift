@@ -24,7 +24,7 @@ struct Signing {
         //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.
         let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.establishedElsewhere.contains(sa.connection.name)
         if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
-        payloads += offer.payloads
+        payloads += sa.addressRequest + offer.payloads
         do throws(CryptoError) {
             let bytes = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
             sa.transmit(bytes)

@@ -14,6 +14,12 @@ package struct Configuration: Hashable, Sendable {
             self.value = value
         }
     }
+    package static let request: UInt8 = 1, reply: UInt8 = 2
+    /// Attribute types, RFC 7296 section 3.15.1.
+    package static let internalIP4Address: UInt16 = 1, internalIP4Netmask: UInt16 = 2, internalIP4DNS: UInt16 = 3, internalIP4NBNS: UInt16 = 4
+    package static let internalIP4DHCP: UInt16 = 6, internalIP6Address: UInt16 = 8, internalIP6DNS: UInt16 = 10, internalIP6DHCP: UInt16 = 12
+    package static let internalIP4Subnet: UInt16 = 13, internalIP6Subnet: UInt16 = 15
+
     package init(kind: UInt8, attributes: [Attribute]) {
         self.kind = kind
         self.attributes = attributes

@@ -16,6 +16,10 @@ package final class Node {
     package var plane = SimulatedPlane()
     package var answers: [RequestID: [Result<String, Failure>]] = [:]
     package var reports: [Report] = []
+    /// What lends addresses, if this node does; they outlive a restart.
+    package let pools: any AddressPools
+    /// Inner addresses that this node was lent, with how often each was added.
+    package var addresses: [IPAddress: Int] = [:]
     /// Children that the endpoint wants brought back by traffic.
     package var trapped: [String] = []
     package var exported: [ExportedKeys] = []
@@ -31,7 +35,7 @@ package final class Node {
 
     package init(
         _ name: String, address: IPAddress, publicAddress: IPAddress? = nil, secret: [UInt8] = Array("the secret that both have".utf8), connections: [Connection], limits: Limits = Limits(),
-        seed: UInt64
+        pools: any AddressPools = NoPools(), seed: UInt64
     ) {
         self.name = name
         local = SocketAddress(address: address, port: 500)
@@ -39,8 +43,9 @@ package final class Node {
         self.secret = secret
         self.connections = connections
         self.limits = limits
+        self.pools = pools
         self.seed = seed
-        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits)
+        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
     }
 
     package var isBehindNAT: Bool { publicAddress.address != local.address }
@@ -50,7 +55,7 @@ package final class Node {
         generation += 1
         seed &+= 7919
         plane = SimulatedPlane()
-        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits)
+        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
         isDown = false
     }
 

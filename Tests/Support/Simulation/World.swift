@@ -143,6 +143,8 @@ package final class World {
                 case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
                 case .initiating, .ikeSAEstablished: break
                 }
+            case .addAddress(let address): node.addresses[address, default: 0] += 1
+            case .removeAddress(let address): node.addresses[address, default: 0] -= 1
             case .trap(_, let child): node.trapped.append(child)
             case .exportKeys(let keys): node.exported.append(keys)
             }

@@ -162,6 +162,10 @@ struct martlet_plane {
      * action that the plane cannot carry out. */
     martlet_status (*set_policy)(const struct martlet_policy *policy);
     martlet_status (*remove_policy)(uint64_t number);
+    /* An inner address that a gateway lent this host: it has it, on whatever interface suits the plane, until `remove_address` or `stop`.
+     * Called before the SAs that use it are added. The port is 0. */
+    martlet_status (*add_address)(const struct martlet_address *address);
+    martlet_status (*remove_address)(const struct martlet_address *address);
 };
 
 MARTLET_HEADER_END

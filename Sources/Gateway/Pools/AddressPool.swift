@@ -1,0 +1,123 @@
+// One pool of inner addresses: who has which, and who had which.
+
+import IKECore
+import IKEWire
+
+/// A pool as configured: `pools { NAME { addrs = ... } }`.
+package struct PoolConfiguration: Hashable, Sendable {
+    package var name: String
+    /// Both ends included.
+    package var start: IPAddress
+    package var end: IPAddress
+    /// What else a client is told, as `dns` and its like say it.
+    package var attributes: [Configuration.Attribute]
+
+    package init(name: String, start: IPAddress, end: IPAddress, attributes: [Configuration.Attribute] = []) {
+        (self.name, self.start, self.end, self.attributes) = (name, start, end, attributes)
+    }
+
+    /// Addresses in the pool, at most what 64 bits count.
+    package var size: UInt64 {
+        let last = end.value - start.value
+        return last >= UInt128(UInt64.max) ? .max : UInt64(last) + 1
+    }
+    func contains(_ address: IPAddress) -> Bool { address.family == start.family && address.value >= start.value && address.value <= end.value }
+}
+
+/// The state of one pool. A value; `AddressPoolSet` guards it.
+struct AddressPool {
+    /// Identities that are remembered beyond their lease; the longest gone are forgotten first.
+    static let rememberedLimit = 65_536
+
+    private(set) var configuration: PoolConfiguration
+    private(set) var online: [IPAddress: Identification] = [:]
+    /// The address that an identity had last, while nobody else has it.
+    private var remembered: [Identification: IPAddress] = [:]
+    private var rememberedOf: [IPAddress: Identification] = [:]
+    /// When each was given back, as a running number, for the order in which they are forgotten.
+    private var order: [(number: UInt64, address: IPAddress)] = []
+    private var numbers: [IPAddress: UInt64] = [:]
+    private var head = 0
+    private var returned: UInt64 = 0
+    /// The first address that was never lent.
+    private var fresh: UInt128
+
+    init(_ configuration: PoolConfiguration) {
+        self.configuration = configuration
+        fresh = configuration.start.value
+    }
+
+    /// Remembered, and not lent now.
+    var offline: [(IPAddress, Identification)] { rememberedOf.map { ($0.key, $0.value) }.sorted { $0.0.value < $1.0.value } }
+
+    /// The same pool with another extent: what is lent outside it runs out by itself.
+    mutating func reconfigure(_ new: PoolConfiguration) {
+        guard new != configuration else { return }
+        let moved = new.start != configuration.start || new.end != configuration.end
+        configuration = new
+        guard moved else { return }
+        fresh = new.start.value
+        for (address, _) in rememberedOf where !new.contains(address) { forget(address) }
+    }
+
+    mutating func lease(to identity: Identification, asking: IPAddress?) -> IPAddress? {
+        guard let address = choose(identity, asking) else { return nil }
+        forget(address)
+        online[address] = identity
+        return address
+    }
+
+    private mutating func choose(_ identity: Identification, _ asking: IPAddress?) -> IPAddress? {
+        if let before = remembered[identity] { return before }
+        // One that is asked for, unless it is another's.
+        if let asking, configuration.contains(asking), online[asking] == nil, rememberedOf[asking] == nil { return asking }
+        while fresh <= configuration.end.value {
+            let address = IPAddress(family: configuration.start.family, value: fresh)
+            if fresh == UInt128.max { return nil }
+            fresh += 1
+            if online[address] == nil, rememberedOf[address] == nil { return address }
+        }
+        return oldest()
+    }
+
+    /// The one that was given back the longest ago.
+    private mutating func oldest() -> IPAddress? {
+        while head < order.count {
+            let entry = order[head]
+            head += 1
+            if numbers[entry.address] == entry.number { return entry.address }
+        }
+        return nil
+    }
+
+    mutating func release(_ address: IPAddress, of identity: Identification) {
+        guard online[address] == identity else { return }
+        online[address] = nil
+        guard configuration.contains(address) else { return }
+        // The identity may have had two at once: the last one given back counts, the other is free for everybody.
+        if let other = remembered[identity] { forget(other, keepingItInReserve: true) }
+        remembered[identity] = address
+        rememberedOf[address] = identity
+        enqueue(address)
+        while rememberedOf.count > Self.rememberedLimit, let old = oldest() {
+            if let owner = rememberedOf.removeValue(forKey: old) { remembered[owner] = nil }
+            enqueue(old)
+        }
+    }
+
+    private mutating func enqueue(_ address: IPAddress) {
+        if head > 1024, head * 2 > order.count {
+            order.removeFirst(head)
+            head = 0
+        }
+        returned += 1
+        order.append((returned, address))
+        numbers[address] = returned
+    }
+
+    /// Nobody's any more; with a place in the queue it can still be lent when no fresh one is left.
+    private mutating func forget(_ address: IPAddress, keepingItInReserve: Bool = false) {
+        if let owner = rememberedOf.removeValue(forKey: address), remembered[owner] == address { remembered[owner] = nil }
+        if !keepingItInReserve { numbers[address] = nil }
+    }
+}

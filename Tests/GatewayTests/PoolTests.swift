@@ -1,0 +1,100 @@
+// Pools of inner addresses: who gets which.
+
+import IKEWire
+import Testing
+import TestSupport
+
+@testable import Gateway
+@testable import IKECore
+
+@Suite struct PoolTests {
+    private func address(_ last: UInt32) -> IPAddress { IPAddress(v4: 0x0a03_0000 | last) }
+    private func set(_ first: UInt32, _ last: UInt32) -> AddressPoolSet {
+        AddressPoolSet([PoolConfiguration(name: "rw", start: address(first), end: address(last))])
+    }
+    private func lease(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil) -> Lease? { set.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking) }
+
+    @Test func everyoneGetsAnotherAndTheSameAgain() throws {
+        let pool = set(1, 3)
+        let alice = try #require(lease(pool, "alice")), bob = try #require(lease(pool, "bob"))
+        #expect(alice.address == address(1) && bob.address == address(2))
+        pool.release(alice)
+        #expect(lease(pool, "carol")?.address == address(3))
+        #expect(lease(pool, "alice")?.address == address(1))
+        #expect(lease(pool, "dave") == nil)
+    }
+
+    @Test func theLongestGoneLosesItsAddressFirst() throws {
+        let pool = set(1, 2)
+        let alice = try #require(lease(pool, "alice")), bob = try #require(lease(pool, "bob"))
+        pool.release(bob)
+        pool.release(alice)
+        #expect(lease(pool, "carol")?.address == address(2))
+        #expect(lease(pool, "bob")?.address == address(1))
+        #expect(lease(pool, "alice") == nil)
+    }
+
+    @Test func aWishIsHeardUnlessItIsAnothers() throws {
+        let pool = set(1, 9)
+        let alice = try #require(lease(pool, "alice", asking: address(7)))
+        #expect(alice.address == address(7))
+        #expect(lease(pool, "bob", asking: address(7))?.address == address(1))
+        pool.release(alice)
+        #expect(lease(pool, "eve", asking: address(7))?.address == address(2))
+        #expect(lease(pool, "eve", asking: address(200))?.address == address(3))
+        #expect(lease(pool, "alice")?.address == address(7))
+    }
+
+    @Test func twoDevicesOfOneUserHaveTwo() throws {
+        let pool = set(1, 3)
+        let one = try #require(lease(pool, "alice")), two = try #require(lease(pool, "alice"))
+        #expect(one.address != two.address)
+        pool.release(one)
+        pool.release(two)
+        // Twice the same give-back does nothing.
+        pool.release(two)
+        let snapshot = try #require(pool.snapshots(withLeases: true).first)
+        #expect(snapshot.online == 0 && snapshot.offline == 1 && snapshot.size == 3 && snapshot.base == address(1))
+        // All three can be had.
+        #expect(Set(["a", "b", "c"].compactMap { lease(pool, $0)?.address }).count == 3)
+    }
+
+    @Test func aPoolThatMovesKeepsWhatIsLent() throws {
+        let pool = set(1, 3)
+        let alice = try #require(lease(pool, "alice"))
+        pool.configure([PoolConfiguration(name: "rw", start: address(10), end: address(11))])
+        #expect(lease(pool, "bob")?.address == address(10))
+        pool.release(alice)
+        #expect(lease(pool, "alice")?.address == address(11))
+        #expect(lease(pool, "carol") == nil)
+    }
+
+    /// Against a model: no address twice, none outside, all of them reachable. The seed replays alone.
+    @Test func randomLivesNeverShareAnAddress() {
+        for seed in 1...200 as ClosedRange<UInt64> {
+            let random = NullRandom(seed: seed)
+            let pool = set(1, 8)
+            var held: [Lease] = []
+            for _ in 0..<200 {
+                if random.next() % 2 == 0, let lease = lease(pool, "user\(random.next() % 12)", asking: random.next() % 3 == 0 ? address(UInt32(random.next() % 12)) : nil) {
+                    #expect(!held.contains { $0.address == lease.address }, "seed \(seed)")
+                    #expect(lease.address.value >= address(1).value && lease.address.value <= address(8).value, "seed \(seed)")
+                    held.append(lease)
+                } else if !held.isEmpty {
+                    pool.release(held.remove(at: Int(random.next() % UInt64(held.count))))
+                }
+            }
+            while let lease = lease(pool, "filler") { held.append(lease) }
+            #expect(Set(held.map(\.address)).count == 8, "seed \(seed)")
+        }
+    }
+
+    @Test func hugePoolsCostNothing() throws {
+        let set = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: 1), end: IPAddress(family: .v6, value: .max))])
+        #expect(set.snapshots(withLeases: false).first?.size == .max)
+        #expect(set.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil)?.address.value == 1)
+        #expect(set.lease(.v4, from: ["six"], to: Fixtures.identity("alice"), asking: nil) == nil)
+        let last = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: .max - 1), end: IPAddress(family: .v6, value: .max))])
+        for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil) }
+    }
+}
