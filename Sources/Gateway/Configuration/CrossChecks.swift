@@ -27,7 +27,8 @@ enum CrossChecks {
     /// Pools that are named are there, and their addresses are not the networks that clients reach through the tunnel.
     static func checkPools(of connection: Connection, _ section: ConfigurationSection, _ pools: [PoolConfiguration], _ diagnostics: inout Diagnostics) {
         for element in section.value("pools")?.elements ?? [] where !pools.contains(where: { $0.name == element.text }) {
-            diagnostics.error(at: element.position, "there is no pool \(quoted(element.text)): write pools { \(element.text) { addrs = ... } }" + suggestion(nearest(to: element.text, among: pools.map(\.name))))
+            let near = suggestion(nearest(to: element.text, among: pools.map(\.name)))
+            diagnostics.error(at: element.position, "there is no pool \(quoted(element.text)): write pools { \(element.text) { addrs = ... } }" + near)
         }
         guard !connection.pools.isEmpty else { return }
         let reader = SectionReader(section: section)

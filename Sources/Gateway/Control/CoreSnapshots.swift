@@ -23,6 +23,8 @@ extension IKESASnapshot {
             isInitiator: status.isInitiator, initiatorSPI: status.initiatorSPI.rawValue, responderSPI: status.responderSPI.rawValue)
         isLocalBehindNAT = status.localBehindNAT
         isRemoteBehindNAT = status.remoteBehindNAT
+        localVirtual = status.localVirtual.map(\.description)
+        remoteVirtual = status.remoteVirtual.map(\.description)
         suite = status.transforms.isEmpty ? nil : SuiteSnapshot(chosen: status.transforms)
         provider = status.provider
         establishedSeconds = status.established.map { now.secondsSince($0) }

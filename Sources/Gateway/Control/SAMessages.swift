@@ -86,6 +86,8 @@ enum SAMessages {
         }
         m.add("established", sa.establishedSeconds)
         if sa.establishedSeconds != nil { m.add("rekey-time", sa.rekeySeconds) }
+        addUnlessEmpty(&m, "local-vips", sa.localVirtual)
+        addUnlessEmpty(&m, "remote-vips", sa.remoteVirtual)
         addUnlessEmpty(&m, "tasks-queued", sa.tasksQueued)
         addUnlessEmpty(&m, "tasks-active", sa.tasksActive)
         addUnlessEmpty(&m, "tasks-passive", sa.tasksPassive)

@@ -34,6 +34,9 @@ package struct IKESASnapshot: Sendable, Hashable {
     package var rekeySeconds: Int64?
     /// Seconds until the SA ends for good.
     package var lifeSeconds: Int64?
+    /// Inner addresses: those lent to us, and those lent to the peer.
+    package var localVirtual: [String] = []
+    package var remoteVirtual: [String] = []
     /// Exchanges that wait, that we drive, and that the peer drives, e.g. `CHILD_REKEY`.
     package var tasksQueued: [String] = []
     package var tasksActive: [String] = []

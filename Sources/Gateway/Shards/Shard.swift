@@ -26,7 +26,9 @@ package final class Shard: @unchecked Sendable {
     private var outgoing: [OutgoingDatagram] = []
     private var timer: (id: EventLoop.TimerID, at: Instant)?
 
-    init(number: Int, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools(), transport: Transport, queueLimit: Int = 4096, queueBytes: Int = 8 << 20) throws(SystemError) {
+    init(
+        number: Int, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools(), transport: Transport, queueLimit: Int = 4096, queueBytes: Int = 8 << 20
+    ) throws(SystemError) {
         self.number = number
         self.transport = transport
         self.queueLimit = queueLimit

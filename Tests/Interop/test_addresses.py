@@ -1,0 +1,69 @@
+"""Inner addresses: pools of a gateway, and a client that is lent one; between two Martlets, and with strongSwan on either side."""
+
+import signal
+
+from lab import carries, expect, pair, wait
+from strongswan import facing
+
+POOLS = "pools { rw { addrs = 10.3.0.0/24\n dns = 10.2.0.53 }\n six { addrs = fd03::/64 } }"
+CLIENT = dict(local_ts="dynamic", remote_ts="10.2.0.0/16,fd02::/64", connection="vips = 0.0.0.0, ::")
+GATEWAY = dict(local_ts="10.2.0.0/16,fd02::/64", remote_ts="dynamic", connection="pools = rw, six")
+
+
+def across(lab, a, b):
+    carries(lab, a, b, source="10.3.0.1", bytes_each=200_000)
+    lab.ping("east", "fd02::1", source="fd03::1", size=200)
+
+
+def test_client_and_gateway():
+    with pair(east=CLIENT, west=GATEWAY, start=False) as (lab, a, b):
+        b.write(b.file.read_text() + POOLS)
+        b.start()
+        a.start()
+        a.cli("up", "site")
+        expect("10.3.0.1" in lab.inside("east", "ip", "addr", "show", "martlet0").stdout, "the client's host has not got the address")
+        across(lab, a, b)
+        # It survives the renewal of both keys.
+        for name in ("peer", "site"):
+            a.cli("rekey", name)
+        across(lab, a, b)
+        a.cli("down", "peer")
+        wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr", "show", "martlet0").stdout, "the address has gone", 10)
+        # Whoever comes back has it again.
+        a.cli("up", "site")
+        expect("10.3.0.1" in lab.inside("east", "ip", "addr", "show", "martlet0").stdout, "the same client got another address")
+
+
+def test_strongswan_is_lent_an_address():
+    with facing(martlet_host="west", martlet={**GATEWAY, "connection": ""}, peer=CLIENT) as (lab, martlet, peer):
+        martlet.write(martlet.file.read_text().replace("children {", "pools = rw, six\n children {", 1) + POOLS)
+        martlet.signal(signal.SIGHUP)
+        wait(lambda: martlet.logged("the new configuration is in use"), "the pools are there", 10)
+        peer.up()
+        expect(peer.list_sas()[0]["local-vips"] == ["10.3.0.1", "fd03::1"], lambda: f"strongSwan has {peer.list_sas()[0].get('local-vips')}")
+        across(lab, peer, martlet)
+        peer.rekey(ike="peer")
+        peer.rekey(child="site")
+        across(lab, peer, martlet)
+
+
+def test_strongswan_lends_an_address():
+    with facing(martlet_host="east", martlet=CLIENT, peer=GATEWAY) as (lab, martlet, peer):
+        peer.write(peer.file.read_text() + POOLS)
+        peer.load()
+        martlet.cli("up", "site")
+        expect(peer.list_sas()[0]["remote-vips"] == ["10.3.0.1", "fd03::1"], lambda: f"strongSwan lent {peer.list_sas()[0].get('remote-vips')}")
+        across(lab, martlet, peer)
+        martlet.cli("rekey", "peer")
+        across(lab, martlet, peer)
+        martlet.cli("down", "peer")
+        wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr", "show", "martlet0").stdout, "the address has gone", 10)
+
+
+def test_strongswan_has_no_address_left():
+    with facing(martlet_host="east", martlet={**CLIENT, "connection": "vips = 0.0.0.0"}, peer={**GATEWAY, "connection": "pools = six"}) as (lab, martlet, peer):
+        peer.write(peer.file.read_text() + POOLS)
+        peer.load()
+        said = martlet.cli("up", "site", check=False)
+        expect(said.returncode != 0 and "INTERNAL_ADDRESS_FAILURE" in said.stdout + said.stderr and "vips" in said.stdout + said.stderr, lambda: said.stdout + said.stderr)
+        expect(not martlet.sas(), "an IKE SA without an address stays")
