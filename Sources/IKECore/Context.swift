@@ -249,7 +249,6 @@ extension IKESA {
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
             transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
             remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
-            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }

@@ -43,7 +43,9 @@ def test_strongswan_is_lent_an_address():
         expect(peer.list_sas()[0]["local-vips"] == ["10.3.0.1", "fd03::1"], lambda: f"strongSwan has {peer.list_sas()[0].get('local-vips')}")
         across(lab, peer, martlet)
         peer.rekey(ike="peer")
+        wait(lambda: martlet.logged("IKE SA rekeyed"), "strongSwan has renewed the IKE SA", 10)
         peer.rekey(child="site")
+        wait(lambda: martlet.logged("rekeyed as") and len(peer.children()) == 1, "strongSwan has renewed the child", 10)
         across(lab, peer, martlet)
 
 
