@@ -30,7 +30,7 @@ import TestSupport
     }
 
     private static func gallery() -> [(title: String, failure: Failure)] {
-        let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits())
+        let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits(), pools: NoPools())
         context.connections = [connection()]
         let fresh = sa(context, established: false), met = sa(context)
         let floated = sa(context, remotePort: 4500)
@@ -92,7 +92,7 @@ import TestSupport
 
     /// Whatever a peer sends, an explanation stays a text that a person reads.
     @Test func staysShort() {
-        let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits())
+        let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits(), pools: NoPools())
         let sa = Self.sa(context)
         let many = (0..<200).map { Proposal(number: UInt8($0), protocolID: .esp, transforms: (0..<100).map { Transform(type: .encryption, id: $0, keyLength: 128) }) }
         let networks = (0..<250).map { Fixtures.network($0) }
