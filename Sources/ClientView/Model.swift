@@ -109,6 +109,9 @@ package struct GatewayStatus {
         self.rates = rates
     }
 
+    /// Before anything was asked.
+    package static var none: GatewayStatus { GatewayStatus(sas: [], connections: [], stats: ViciMessage()) }
+
     /// Whether a packet went through a tunnel within the last two seconds.
     package var hasTraffic: Bool { sas.flatMap(\.children).contains { ($0.idle(.inbound) ?? .max) <= 2 || ($0.idle(.outbound) ?? .max) <= 2 } }
 

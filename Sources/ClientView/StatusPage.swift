@@ -44,6 +44,15 @@ package struct StatusPage {
             return spread("No connection is configured, and none is up.", daemon, width: width, indent: 2)
                 + paragraph("martlet.conf(5) says how to write one; `systemctl reload martletd` reads it.", width: width, indent: 2)
         }
+        let line = counts(tunnels)
+        guard let total = status.rates?.total else { return spread(line, daemon, width: width, indent: 2) }
+        let traffic = StyledText("in \(bitRate(total.inbound)), out \(bitRate(total.outbound))")
+        if line.width + traffic.width + daemon.width + 4 <= width { return spread(line + "; " + traffic, daemon, width: width, indent: 2) }
+        return flowed([line], width: width, indent: 2) + spread("  " + traffic, daemon, width: width, indent: 2)
+    }
+
+    /// `5 tunnels: 3 up, 1 connecting, 1 down (1 failed)`
+    func counts(_ tunnels: [Tunnel]) -> StyledText {
         var line = StyledText(plural(tunnels.count, "tunnel"), .bold) + ": "
         var isFirst = true
         for state in Tunnel.State.allCases {
@@ -54,10 +63,7 @@ package struct StatusPage {
             line += (isFirst ? "" : ", ") + StyledText("\(count) \(state.word)" + (failed > 0 ? " (\(failed) failed)" : ""), style)
             isFirst = false
         }
-        guard let total = status.rates?.total else { return spread(line, daemon, width: width, indent: 2) }
-        let traffic = StyledText("in \(bitRate(total.inbound)), out \(bitRate(total.outbound))")
-        if line.width + traffic.width + daemon.width + 4 <= width { return spread(line + "; " + traffic, daemon, width: width, indent: 2) }
-        return flowed([line], width: width, indent: 2) + spread("  " + traffic, daemon, width: width, indent: 2)
+        return line
     }
 
     /// What is down, and why, under the table.

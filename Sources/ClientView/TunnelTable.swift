@@ -8,33 +8,39 @@ package struct TunnelTable {
         var rank: Int
         /// How far it may be cut. Nil: not at all.
         var least: Int?
+        /// In a view that changes all the time: how wide it is at any rate, so that nothing jumps, and its rank there.
+        var steady = 0
+        var liveRank: Int?
         var isNumber = false
         var cell: (Tunnel) -> StyledText
     }
 
     private let tunnels: [Tunnel]
     private let width: Int
+    private let isLive: Bool
 
-    package init(_ tunnels: [Tunnel], width: Int) {
+    /// `isLive` gives rates room before totals, and keeps the columns where they are while numbers change.
+    package init(_ tunnels: [Tunnel], width: Int, isLive: Bool = false) {
         self.tunnels = tunnels
         self.width = width
+        self.isLive = isLive
     }
 
     private static var columns: [Column] {
         [
             Column(title: "TUNNEL", rank: 0, least: 10) { StyledText(printable($0.name), .bold) },
             Column(title: "STATE", rank: 0) { StyledText($0.state.word, $0.style) },
-            Column(title: "FOR", rank: 3, isNumber: true) { StyledText($0.state == .down ? "" : $0.age.map(duration) ?? "") },
+            Column(title: "FOR", rank: 3, steady: 7, isNumber: true) { StyledText($0.state == .down ? "" : $0.age.map(duration) ?? "") },
             Column(title: "PEER", rank: 4, least: 12) { StyledText($0.peerIdentity) },
             Column(title: "FROM", rank: 1, least: 15) { StyledText($0.peerAddress) },
             Column(title: "NAT", rank: 6) { StyledText($0.nat) },
             Column(title: "NETWORKS HERE", rank: 8, least: 13) { StyledText($0.networks("local")) },
             Column(title: "NETWORKS THERE", rank: 7, least: 14) { StyledText($0.networks("remote")) },
-            Column(title: "IN", rank: 2, isNumber: true) { StyledText($0.traffic(.inbound)) },
-            Column(title: "IN/s", rank: 5, isNumber: true) { StyledText($0.rate.map { bitRate($0.inbound) } ?? "") },
-            Column(title: "OUT", rank: 2, isNumber: true) { StyledText($0.traffic(.outbound)) },
-            Column(title: "OUT/s", rank: 5, isNumber: true) { StyledText($0.rate.map { bitRate($0.outbound) } ?? "") },
-            Column(title: "REKEY IN", rank: 3, isNumber: true) { StyledText($0.childSA?.body.integer("rekey-time", as: Int64.self).map(remaining) ?? "") },
+            Column(title: "IN", rank: 2, steady: 7, liveRank: 5, isNumber: true) { StyledText($0.traffic(.inbound)) },
+            Column(title: "IN/s", rank: 5, steady: 11, liveRank: 1, isNumber: true) { StyledText($0.rate.map { bitRate($0.inbound) } ?? "") },
+            Column(title: "OUT", rank: 2, steady: 7, liveRank: 5, isNumber: true) { StyledText($0.traffic(.outbound)) },
+            Column(title: "OUT/s", rank: 5, steady: 11, liveRank: 1, isNumber: true) { StyledText($0.rate.map { bitRate($0.outbound) } ?? "") },
+            Column(title: "REKEY IN", rank: 3, liveRank: 4, isNumber: true) { StyledText($0.childSA?.body.integer("rekey-time", as: Int64.self).map(remaining) ?? "") },
             Column(title: "ESP", rank: 9, least: 14) { StyledText($0.childSA.map { printable($0.suite) } ?? "") },
             Column(title: "IKE", rank: 10, least: 14) { StyledText($0.sa.map { printable($0.suite) } ?? "") },
         ]
@@ -42,10 +48,15 @@ package struct TunnelTable {
 
     /// The heading and one line for each.
     package var lines: [StyledText] {
-        var shown = Self.columns.map { column in (column: column, cells: tunnels.map(column.cell)) }.filter { entry in
-            entry.column.rank == 0 || entry.cells.contains { !$0.isEmpty }
+        let columns = Self.columns.map { column in
+            var column = column
+            if isLive { column.rank = column.liveRank ?? column.rank } else { column.steady = 0 }
+            return column
         }
-        func natural(_ entry: (column: Column, cells: [StyledText])) -> Int { max(entry.column.title.utf8.count, entry.cells.map(\.width).max() ?? 0) }
+        var shown = columns.map { column in (column: column, cells: tunnels.map { column.cell($0) }) }.filter { entry in
+            entry.column.rank == 0 || (isLive && entry.column.steady > 0) || entry.cells.contains { !$0.isEmpty }
+        }
+        func natural(_ entry: (column: Column, cells: [StyledText])) -> Int { max(entry.column.title.utf8.count, entry.column.steady, entry.cells.map(\.width).max() ?? 0) }
         func least(_ entry: (column: Column, cells: [StyledText])) -> Int { min(natural(entry), entry.column.least ?? .max) }
         func gaps(_ count: Int) -> Int { 2 * max(0, count - 1) }
         while shown.reduce(gaps(shown.count), { $0 + least($1) }) > width, let worst = shown.max(by: { $0.column.rank < $1.column.rank }), worst.column.rank > 0 {

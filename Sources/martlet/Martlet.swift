@@ -21,7 +21,7 @@ struct Martlet: ParsableCommand {
             """,
         version: clientVersion,
         subcommands: [
-            Status.self, Up.self, Down.self, Rekey.self, Check.self, Import.self, Plugins.self, Algorithms.self, Log.self, Version.self,
+            Status.self, Top.self, Up.self, Down.self, Rekey.self, Check.self, Import.self, Plugins.self, Algorithms.self, Log.self, Version.self,
         ])
 
     static func main() {

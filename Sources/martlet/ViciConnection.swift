@@ -7,11 +7,15 @@ final class ViciConnection {
     private let path: String
     private var framer = ViciFramer()
 
-    /// Connects, or says in a sentence why not.
-    init(path: String) throws(OperationFailure) {
+    /// Connects, or says in a sentence why not. With `patience` a daemon that is silent for so many seconds counts as gone.
+    init(path: String, patience: Int? = nil) throws(OperationFailure) {
         self.path = path
         fd = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard fd >= 0 else { throw OperationFailure("cannot open a socket: \(Self.text(errno))", code: "no-socket") }
+        if let patience {
+            var limit = timeval(tv_sec: patience, tv_usec: 0)
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] { setsockopt(fd, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size)) }
+        }
         var address = sockaddr_un()
         let capacity = MemoryLayout.size(ofValue: address.sun_path)
         let bytes = Array(path.utf8)
@@ -130,6 +134,8 @@ final class ViciConnection {
             let count = recv(fd, &buffer, buffer.count, 0)
             if count > 0 {
                 framer.append(buffer[..<count])
+            } else if count < 0, errno == EAGAIN {
+                throw OperationFailure("the daemon at \(path) does not answer", code: "no-answer")
             } else if count == 0 || errno != EINTR {
                 throw lost()
             }

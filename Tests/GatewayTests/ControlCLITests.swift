@@ -267,7 +267,7 @@ import Testing
             #expect(outcome.out.isEmpty)
             #expect(!outcome.err.isEmpty)
         }
-        for command in ["status", "up", "down", "rekey", "check", "plugins", "algorithms", "log", "version"] {
+        for command in ["status", "top", "up", "down", "rekey", "check", "plugins", "algorithms", "log", "version"] {
             let outcome = try martlet(command, "--help")
             #expect(outcome.status == 0)
             #expect(outcome.out.contains("Example: martlet \(command)"), "\(command)")
