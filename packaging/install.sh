@@ -69,6 +69,7 @@ for page in packaging/man/*.[1-8]; do
     gzip -9nf "$prefix/share/man/man${page##*.}/$(basename "$page")"
 done
 for file in README.md LICENSE docs/*.md; do put 644 "$file" "$documents/$(basename "$file")"; done
+for file in etc/examples/*; do put 644 "$file" "$documents/examples/$(basename "$file")"; done
 for plugin in Plugins/*/README.md; do put 644 "$plugin" "$documents/plugins/$(basename "$(dirname "$plugin")").md"; done
 # Swift's runtime comes under its own licence.
 licence=$(dirname "$(dirname "$(dirname "$toolchain")")")/share/swift/LICENSE.txt

@@ -67,10 +67,4 @@ private let repository = URL(fileURLWithPath: #filePath).deletingLastPathCompone
         #expect(settings.joined().contains("cookie_threshold = 30"))
         #expect(result.configuration?.gateway == GatewaySettings())
     }
-
-    @Test func exampleConnectionIsRight() throws {
-        let result = load(SystemFileReader(), repository + "/etc/conf.d/site-to-site.conf.example")
-        // The secret is a placeholder that must not work.
-        #expect(result.errors.map(\.message) == ["the secret begins with 0x or 0s and is not hexadecimal or base64 behind it"])
-    }
 }

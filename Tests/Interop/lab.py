@@ -233,7 +233,7 @@ class Gateway:
         return self.cli("down", child or ike or "peer", check=check)
 
     def rekey(self, ike=None, child=None):
-        return self.cli("rekey", child or ike or "peer")
+        return self.cli("rekey", *(("--child", child) if child else (ike or "peer",)))
 
     def vici(self, command, message=None, events=None, seconds=60):
         """One command on the control socket: its response, or the events it streams."""

@@ -1,0 +1,230 @@
+"""Each file of etc/examples, as it is, against a strongSwan that plays the other side in the manner of that peer."""
+
+import contextlib
+from pathlib import Path
+
+from lab import BUILD, ROOT, Gateway, Lab, expect, print_tails, run, wait
+from strongswan import StrongSwan
+
+EXAMPLES = ROOT / "etc" / "examples"
+GATEWAY = """
+gateway {
+    control = @FOLDER@/vici.sock
+    log { level = debug }
+    retransmit_initial = 0.5
+}
+include example.conf
+"""
+
+
+def installed(lab, host, name):
+    """A gateway with an example as it stands, private as it is to be installed."""
+    gateway = Gateway(lab, host, GATEWAY)
+    target = gateway.folder / "example.conf"
+    target.write_text((EXAMPLES / f"{name}.conf").read_text())
+    target.chmod(0o600)
+    check = run(BUILD / "martlet", "check", target)
+    expect("warning" not in check.stdout + check.stderr, lambda: f"{name}: {check.stdout}{check.stderr}")
+    return gateway
+
+
+@contextlib.contextmanager
+def against(name, outer, theirs, inner=(), settings=""):
+    """`name` in east, at 192.0.2.1 and before 10.1.0.0/16; strongSwan in west, with the addresses `outer` outside and 10.2.0.1 and `inner` inside."""
+    with Lab() as lab:
+        for address in outer:
+            lab.ip("west", "addr", "add", f"{address}/32", "dev", lab.wire("west"))
+        for host, address in inner:
+            lab.ip(host, "addr", "add", f"{address}/32", "dev", "lo")
+        peer = StrongSwan(lab, "west", theirs, settings)
+        martlet = installed(lab, "east", name)
+        try:
+            yield lab, martlet, peer
+        except BaseException:
+            print_tails(martlet, peer)
+            raise
+
+
+def half(name, address, secret, proposals, esp, local_ts="10.2.0.0/16", remote_ts="10.1.0.0/16", connection="", child="", local_id=None, remote_id="192.0.2.1"):
+    """The other side of one tunnel."""
+    local_id = local_id or address
+    return f"""
+connections {{ {name} {{
+    local_addrs = {address}
+    remote_addrs = 192.0.2.1
+    version = 2
+    proposals = {proposals}
+    {connection}
+    local {{ auth = psk
+        id = {local_id} }}
+    remote {{ auth = psk
+        id = {remote_id} }}
+    children {{ {name} {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = {esp}
+        {child}
+    }} }}
+}} }}
+secrets {{ ike-{name} {{
+    id-1 = {local_id}
+    id-2 = {remote_id}
+    secret = "{secret}"
+}} }}
+"""
+
+
+def packets(daemon):
+    return {way: sum(int(child[way]["packets"] or 0) for child in daemon.children()) for way in ("inbound", "outbound")}
+
+
+def carries_pings(lab, martlet, peer, pairs=(("10.1.0.1", "10.2.0.1"),), count=4):
+    """Pings both ways between each pair of inner addresses, and the counters of both sides."""
+    before = packets(martlet), packets(peer)
+    for ours, theirs in pairs:
+        lab.ping("east", theirs, source=ours, size=400, count=count)
+        lab.ping("west", ours, source=theirs, size=400, count=count)
+    after = packets(martlet), packets(peer)
+    least = 2 * count * len(pairs)
+    for old, new in zip(before, after):
+        expect(all(new[way] - old[way] >= least for way in new), lambda: f"the counters do not show {least} pings each way: {before} {after}")
+
+
+def both_up(martlet, peer, count=1, seconds=20):
+    wait(lambda: len(martlet.children()) == count and len(peer.children()) == count, f"{count} children are up on both sides", seconds)
+
+
+def inbound(daemon):
+    return {child["inbound"]["spi"] for child in daemon.children()}
+
+
+def renewed(martlet, peer, what):
+    """Waits until both have new keys in place of those that `what` was."""
+    wait(lambda: len(martlet.children()) == 1 and not inbound(martlet) & what[0] and len(peer.children()) == 1 and not inbound(peer) & what[1], "the child has new keys on both sides", 15)
+
+
+def used(peer, name, *keys):
+    """What strongSwan says of the child of `name`."""
+    [child] = [child for sa in peer.list_sas() for child in sa["child-sas"].values() if child["name"] == name and child["state"] == "INSTALLED"]
+    return [child.get(key) for key in keys]
+
+
+def test_example_site_to_site():
+    theirs = half("hq", "198.51.100.7", "replace this by random bytes", "aes256gcm16-prfsha384-ecp384", "aes256gcm16-ecp384", local_id="@branch.example", remote_id="@hq.example", connection="dpd_delay = 30s")
+    with against("site-to-site", ["198.51.100.7"], theirs) as (lab, martlet, peer):
+        peer.start()
+        martlet.start()
+        both_up(martlet, peer)
+        carries_pings(lab, martlet, peer)
+        # The peer closes the child: it comes back.
+        old = inbound(martlet), inbound(peer)
+        peer.down(child="hq")
+        renewed(martlet, peer, old)
+        carries_pings(lab, martlet, peer)
+
+
+# Amazon's proposals with the lowest values first, as its end weighs them.
+AWS_IKE = "aes128-sha1-modp1024, aes128-sha256-modp2048, aes256-sha256-modp2048, aes256-sha512-ecp521, aes128gcm16-prfsha256-ecp256, aes256gcm16-prfsha384-ecp384"
+AWS_ESP = "aes128-sha1-modp1024, aes128-sha256-modp2048, aes256-sha256-modp2048, aes128gcm16-ecp256, aes256gcm16-ecp384"
+
+
+def aws(number, address, secret, start="none"):
+    return half(
+        f"vpn{number}", address, secret, AWS_IKE, AWS_ESP, connection="dpd_delay = 10s\n rekey_time = 8h", child=f"replay_window = 1024\n rekey_time = 1h\n dpd_action = restart\n start_action = {start}",
+        local_ts="10.2.0.0/16", remote_ts="10.1.0.0/16")
+
+
+def is_strongest(peer):
+    for sa in peer.sas():
+        found = [sa.get(key) for key in ("encr-alg", "encr-keysize", "prf-alg", "dh-group")]
+        expect(found == ["AES_GCM_16", "256", "PRF_HMAC_SHA2_384", "ECP_384"], f"a tunnel has {found}")
+        expect(all(child["encr-alg"] == "AES_GCM_16" and child["encr-keysize"] == "256" for child in sa["child-sas"].values()), "a child is weaker than the example says")
+
+
+def test_example_aws():
+    """Two tunnels, each with an end of its own; weaker proposals stand first at the other side, and none of them is taken, whoever begins."""
+    ends = ((1, "203.0.113.11", "replace this by the first tunnel's key"), (2, "203.0.113.22", "replace this by the second tunnel's key"))
+    with against("aws", [address for _, address, _ in ends], "\n".join(aws(*end) for end in ends)) as (lab, martlet, peer):
+        peer.start()
+        martlet.start()
+        both_up(martlet, peer, 2)
+        is_strongest(peer)
+        carries_pings(lab, martlet, peer)
+        # One end is taken away, as in a maintenance of Amazon's: the other carries on, and the first comes back.
+        peer.down(ike="vpn1")
+        carries_pings(lab, martlet, peer)
+        both_up(martlet, peer, 2)
+        carries_pings(lab, martlet, peer)
+    # Startup action "start": the other side begins.
+    with against("aws", [address for _, address, _ in ends], "\n".join(aws(*end, start="start") for end in ends)) as (lab, martlet, peer):
+        martlet.start()
+        peer.start()
+        wait(lambda: len(martlet.children()) >= 2 and len(peer.children()) >= 2, "both tunnels are up", 30)
+        is_strongest(peer)
+        carries_pings(lab, martlet, peer)
+
+
+def test_example_azure():
+    """Selectors of everything, and children without a key exchange when the other side begins: both are taken, and ours come with one where it is taken."""
+    for groups, ours in (("", None), ("-ecp384", "ECP_384")):
+        theirs = half(
+            "azure", "203.0.113.40", "replace this by the connection's shared key", "aes256-sha384-ecp384", f"aes256gcm16{groups}, aes256gcm16", local_ts="0.0.0.0/0", remote_ts="0.0.0.0/0",
+            connection="rekey_time = 8h\n dpd_delay = 45s", child="rekey_time = 27000s")
+        with against("azure", ["203.0.113.40"], theirs) as (lab, martlet, peer):
+            peer.start()
+            martlet.start()
+            both_up(martlet, peer)
+            expect(used(peer, "azure", "local-ts", "remote-ts") == [["10.2.0.0/16"], ["10.1.0.0/16"]], "the selectors were not narrowed to the example's")
+            carries_pings(lab, martlet, peer)
+            old = inbound(martlet), inbound(peer)
+            martlet.rekey(child="azure")
+            renewed(martlet, peer, old)
+            expect(used(peer, "azure", "dh-group") == [ours], f"our rekey had the group {used(peer, 'azure', 'dh-group')}, not {ours}")
+            carries_pings(lab, martlet, peer)
+            old = inbound(martlet), inbound(peer)
+            peer.rekey(child="azure")
+            renewed(martlet, peer, old)
+            carries_pings(lab, martlet, peer)
+
+
+def test_example_azure_begins():
+    theirs = half("azure", "203.0.113.40", "replace this by the connection's shared key", "aes256-sha384-ecp384", "aes256gcm16", local_ts="0.0.0.0/0", remote_ts="0.0.0.0/0", child="start_action = start")
+    with against("azure", ["203.0.113.40"], theirs) as (lab, martlet, peer):
+        martlet.start()
+        peer.start()
+        wait(lambda: martlet.children() and peer.children(), "a tunnel is up", 30)
+        carries_pings(lab, martlet, peer)
+
+
+GOOGLE_NETWORKS = "10.2.0.0/20, 10.2.64.0/20, 10.2.128.0/20, 172.16.20.0/24"
+GOOGLE_OURS = "10.1.0.0/17, 10.1.128.0/18, 172.16.10.0/24"
+GOOGLE_INNER = (("east", "10.1.130.1"), ("east", "172.16.10.1"), ("west", "10.2.64.1"), ("west", "10.2.130.1"), ("west", "172.16.20.1"))
+GOOGLE_PAIRS = (("10.1.0.1", "10.2.0.1"), ("10.1.130.1", "10.2.64.1"), ("172.16.10.1", "10.2.130.1"), ("172.16.10.1", "172.16.20.1"))
+
+
+def test_example_google():
+    """Every network of both sides in one child, whoever begins, and after new keys."""
+    for begins in ("martlet", "peer"):
+        start = "start" if begins == "peer" else "none"
+        theirs = half(
+            "google", "203.0.113.60", "replace this by the tunnel's key", "aes256gcm16-prfsha256-modp2048", "aes256gcm16-modp2048", local_ts=GOOGLE_NETWORKS, remote_ts=GOOGLE_OURS,
+            connection="rekey_time = 36000s\n dpd_delay = 20s", child=f"rekey_time = 10800s\n start_action = {start}")
+        with against("google", ["203.0.113.60"], theirs, GOOGLE_INNER) as (lab, martlet, peer):
+            for daemon in (peer, martlet) if begins == "martlet" else (martlet, peer):
+                daemon.start()
+            wait(lambda: martlet.children() and peer.children(), "the tunnel is up", 30)
+            for child in peer.children():
+                expect([", ".join(child["local_selectors"]), ", ".join(child["remote_selectors"])] == [GOOGLE_NETWORKS, GOOGLE_OURS], f"a child has other networks: {child}")
+            carries_pings(lab, martlet, peer, GOOGLE_PAIRS, count=2)
+            if begins == "martlet":
+                old = inbound(martlet), inbound(peer)
+                peer.rekey(child="google")
+                renewed(martlet, peer, old)
+                carries_pings(lab, martlet, peer, GOOGLE_PAIRS, count=2)
+
+
+def test_every_example_has_a_test():
+    names = {file.stem for file in EXAMPLES.glob("*.conf")}
+    source = Path(__file__).read_text()
+    untested = {name for name in names if f'against("{name}"' not in source and f'"{name}")' not in source}
+    expect(not untested, f"examples that no test brings up: {sorted(untested)}")
