@@ -16,6 +16,7 @@ final class Context {
     private var jobOwners: [JobID: IKESPI] = [:]
     private var jobs: [IKESPI: Set<JobID>] = [:]
     private var childOwners: [ChildSAID: IKESPI] = [:]
+    var messages = ConnectionCounters()
     private var numbers = [UInt64](repeating: 0, count: Kind.allCases.count)
 
     init(shard: UInt8, crypto: Crypto, limits: Limits, pools: any AddressPools) {

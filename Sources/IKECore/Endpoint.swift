@@ -27,6 +27,7 @@ package final class Endpoint {
     private var cookies: CookieJar?
     private var shuttingDown = false
     package private(set) var counters = EndpointCounters()
+    package var messages: ConnectionCounters { context.messages }
 
     private struct InitiationKey: Hashable {
         let remote: SocketAddress
@@ -97,6 +98,7 @@ package final class Endpoint {
             for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
         case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)
         case .establishedElsewhere(let connection, false): context.establishedElsewhere.remove(connection)
+        case .resetCounters(let scope): context.messages.reset(scope)
         case .configurationReplaced(let connections): context.connections = connections
         }
         return context.takeActions()
@@ -142,21 +144,30 @@ package final class Endpoint {
     private func received(_ datagram: Datagram) {
         counters.datagrams += 1
         guard datagram.bytes.count <= limits.messageBytes, let header = try? Header.parse(datagram.bytes.span), Int(header.length) == datagram.bytes.count else {
-            counters.malformed += 1
-            return
+            return countInvalid()
         }
         let ours = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
         if ours == .none {
-            guard !header.isResponse, header.isFromInitiator, header.initiatorSPI != .none else { return counters.malformed += 1 }
+            guard !header.isResponse, header.isFromInitiator, header.initiatorSPI != .none else { return countInvalid() }
             guard header.majorVersion <= 2 else { return refuseVersion(header, datagram) }
-            guard header.majorVersion == 2, header.exchangeType == .ikeSAInit, header.messageID == 0 else { return counters.malformed += 1 }
+            guard header.majorVersion == 2, header.exchangeType == .ikeSAInit, header.messageID == 0 else { return countInvalid() }
             return receivedInit(header, datagram)
         }
         let theirs = header.isFromInitiator ? header.initiatorSPI : header.responderSPI
-        guard header.majorVersion == 2, let sa = sas[ours] else { return counters.unknownSPI += 1 }
+        guard header.majorVersion == 2, let sa = sas[ours] else { return countUnknownSPI() }
         // Until IKE_SA_INIT is answered the responder's SPI is not known to us.
-        guard sa.remoteSPI == theirs || sa.remoteSPI == .none else { return counters.unknownSPI += 1 }
+        guard sa.remoteSPI == theirs || sa.remoteSPI == .none else { return countUnknownSPI() }
         touch(sa) { sa.received(header, datagram) }
+    }
+
+    private func countInvalid() {
+        counters.malformed += 1
+        context.messages.count(.invalid, nil)
+    }
+
+    private func countUnknownSPI() {
+        counters.unknownSPI += 1
+        context.messages.count(.invalidSPI, nil)
     }
 
     /// RFC 7296 section 2.5: the highest version that we speak, in an unprotected answer no longer than the request.
@@ -179,7 +190,7 @@ package final class Endpoint {
         let key = InitiationKey(remote: datagram.remote, spi: header.initiatorSPI)
         if let spi = initiations[key], let sa = sas[spi] { return touch(sa) { sa.received(header, datagram) } }
         guard !shuttingDown, halfOpenCount < limits.halfOpen, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
-        guard let message = try? Message.parse(datagram.bytes.span) else { return counters.malformed += 1 }
+        guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
         var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?
         for payload in message.payloads {
             switch payload {
@@ -194,6 +205,7 @@ package final class Endpoint {
         guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else {
             return reply(header, datagram, [.notify(Notify(.invalidSyntax))])
         }
+        context.messages.count(.initRequestIn, nil)
         if halfOpenCount >= limits.cookieThreshold, !provesAddress(header, datagram, nonce, cookie) { return }
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)

@@ -69,6 +69,8 @@ package enum Event: Sendable {
     case peerMoved(ChildSAID, remote: SocketAddress)
     /// An ICMP message said that a datagram of ours did not arrive. It is believed in words alone.
     case unreachable(remote: SocketAddress, UnreachableReport)
+    /// Counting begins anew.
+    case resetCounters(ConnectionCounters.Scope)
     /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.
     case forget(IKESAID)
     /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.

@@ -60,7 +60,9 @@ final class IKESA {
 
     // MARK: Sending
 
+    /// The header of a message that is about to go out for the first time: it is counted here.
     func header(_ exchange: ExchangeType, messageID: UInt32, response: Bool) -> Header {
+        countSent(exchange, response: response)
         var flags: HeaderFlags = isInitiator ? .initiator : []
         if response { flags.insert(.response) }
         return Header(initiatorSPI: initiatorSPI, responderSPI: responderSPI, exchangeType: exchange, flags: flags, messageID: messageID)

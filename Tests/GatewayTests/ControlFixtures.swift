@@ -51,6 +51,14 @@ final class ScriptedBackend: ControlBackend {
             AlgorithmSnapshot(kind: .keyExchange, name: "CURVE_25519", provider: "openssl", state: .active),
         ])
     }
+    func counters(_ selection: CounterSelection, _ completion: @escaping @Sendable ([NamedCounters]?) -> Void) {
+        switch selection {
+        case .global: completion([NamedCounters("", MessageCounters())])
+        case .connection(let name): completion(name == "gw" ? [NamedCounters(name, MessageCounters())] : nil)
+        case .allConnections: completion([])
+        }
+    }
+    func resetCounters(_ selection: CounterSelection, _ completion: @escaping @Sendable (Bool) -> Void) { completion(selection != .connection("nobody")) }
     func plugins(_ completion: @escaping @Sendable ([PluginSnapshot]) -> Void) {
         var refused = PluginSnapshot(name: "evil", path: "/p/evil.so", isLoaded: false)
         refused.reason = "writable by others"

@@ -116,4 +116,22 @@ import ViciWire
         #expect(try fixture.call(client, "uninstall", [("child", "none")])["success"] == "no")
         #expect(try fixture.call(client, "install")["errmsg"] == "install needs child")
     }
+
+    @Test func countersHaveTheNamesAndTheOrderThatClientsKnow() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        let names = [
+            "ike-rekey-init", "ike-rekey-resp", "child-rekey", "invalid", "invalid-spi", "ike-init-in-req", "ike-init-in-resp", "ike-init-out-req", "ike-init-out-resp", "ike-auth-in-req",
+            "ike-auth-in-resp", "ike-auth-out-req", "ike-auth-out-resp", "create-child-in-req", "create-child-in-resp", "create-child-out-req", "create-child-out-resp", "info-in-req",
+            "info-in-resp", "info-out-req", "info-out-resp",
+        ]
+        let all = try call(fixture, client, "get-counters")
+        #expect(all.elements.map(\.name) == ["counters", "success"])
+        #expect(all.section("counters")?.section("")?.elements == names.map { .value($0, Array("0".utf8)) })
+        #expect(try fixture.call(client, "get-counters", [("name", "gw")]).section("counters")?.section("gw")?.elements.count == names.count)
+        #expect(try fixture.call(client, "get-counters", [("all", "yes")]).section("counters")?.isEmpty == true)
+        #expect(try fixture.call(client, "get-counters", [("name", "nobody")])["errmsg"] == "the connection 'nobody' has counted nothing")
+        #expect(try fixture.call(client, "reset-counters", [("name", "nobody")])["success"] == "no")
+        #expect(try call(fixture, client, "reset-counters")["success"] == "yes")
+    }
 }

@@ -1,5 +1,6 @@
 """The vici protocol as a client: requests, and commands that stream events. Messages are dictionaries, lists and strings."""
 
+import contextlib
 import socket
 import struct
 
@@ -95,3 +96,22 @@ class ViciSocket:
                 return streamed if events else answer
             else:
                 raise ConnectionError(f"the daemon does not know the command {command}")
+
+    def listen(self, *names):
+        """Registers for events; `events` then gives them as they come."""
+        for name in names:
+            self._send(REGISTER, name)
+            kind, _ = self._receive()
+            if kind != CONFIRM:
+                raise ConnectionError(f"the daemon does not know the event {name}")
+
+    def events(self, seconds=2.0, until=None):
+        """Name and message of each event, until none has come for so long, or `until(name, message)` is true."""
+        self.socket.settimeout(seconds)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                packet = self._exactly(int.from_bytes(self._exactly(4), "big"))
+                name, message = packet[2 : 2 + packet[1]].decode(), decoded(packet[2 + packet[1] :])
+                yield name, message
+                if until and until(name, message):
+                    return

@@ -95,14 +95,12 @@ package struct ConfigurationSources: Sendable {
         merge()
     }
 
+    /// Of a name that is not there nothing is left to unload.
     package mutating func unload(secret name: String) throws(SourceConflict) {
-        guard !name.isEmpty, let index = loadedSecrets.firstIndex(where: { $0.name == name }) else {
-            if let own = files.secrets.all.first(where: { $0.name == name }) {
-                throw SourceConflict(reason: "the secret \(quoted(name)) is configured in \(own.origin), and leaves with it alone")
-            }
-            throw SourceConflict(reason: "no secret \(quoted(name)) was loaded")
+        if let own = files.secrets.all.first(where: { $0.name == name }) {
+            throw SourceConflict(reason: "the secret \(quoted(name)) is configured in \(own.origin), and leaves with it alone")
         }
-        loadedSecrets.remove(at: index)
+        loadedSecrets.removeAll { $0.name == name && !name.isEmpty }
         merge()
     }
 

@@ -69,8 +69,8 @@ enum ConfigurationMessages {
         for (side, rounds) in [("local", connection.local), ("remote", connection.remote)] {
             for (index, round) in rounds.enumerated() {
                 var section = ViciMessage()
+                if !round.id.isEmpty { section.add("id", round.id) }
                 section.add("class", round.method)
-                section.add("id", round.id.isEmpty ? "%any" : round.id)
                 section.add("groups", list: [])
                 section.add("cert_policy", list: [])
                 section.add("certs", list: [])

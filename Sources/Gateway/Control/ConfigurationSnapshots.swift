@@ -160,6 +160,17 @@ package struct CounterSnapshot: Sendable, Hashable {
     }
 }
 
+/// The counters of one connection, or, under the empty name, of all together.
+package struct NamedCounters: Sendable, Hashable {
+    package var connection: String
+    /// In the order in which vici clients know them.
+    package var counters: [CounterSnapshot]
+    package init(connection: String, counters: [CounterSnapshot]) {
+        self.connection = connection
+        self.counters = counters
+    }
+}
+
 /// The daemon's load.
 package struct StatsSnapshot: Sendable, Hashable {
     package var uptimeSeconds: UInt64 = 0

@@ -87,6 +87,17 @@ extension ViciMessage {
     }
 }
 
+/// Which counters a command means.
+package enum CounterSelection: Sendable, Hashable {
+    case global
+    case connection(String)
+    case allConnections
+
+    init(_ message: ViciMessage) {
+        self = message.boolean("all") ? .allConnections : message.text("name").map(CounterSelection.connection) ?? .global
+    }
+}
+
 /// Which policies `list-policies` means: whose kind the client set, whatever the value.
 struct PolicyFilter: Sendable, Hashable {
     var kinds: Set<PolicySnapshot.Kind> = []

@@ -23,6 +23,11 @@ package protocol ControlBackend: ConfigurationBackend {
     /// Starts a rekey of all that matches; completes when the rekeys are done or have failed, or, if the backend prefers, once they have begun.
     func rekey(_ request: RekeyRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void)
 
+    /// What is counted of the connections of a name, of each that counted something, or of all together under the empty name. Nil for a connection that counted nothing.
+    func counters(_ selection: CounterSelection, _ completion: @escaping @Sendable ([NamedCounters]?) -> Void)
+    /// False for a connection that counted nothing.
+    func resetCounters(_ selection: CounterSelection, _ completion: @escaping @Sendable (Bool) -> Void)
+
     func algorithms(_ completion: @escaping @Sendable ([AlgorithmSnapshot]) -> Void)
     func plugins(_ completion: @escaping @Sendable ([PluginSnapshot]) -> Void)
 }

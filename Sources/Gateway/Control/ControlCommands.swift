@@ -38,6 +38,10 @@ extension ControlServer {
             backend.rekey(request, reply.progress) { reply.send(OutcomeMessages.selected($0, verb: "rekey", count: "martlet-rekeyed")) }
         case .algorithms:
             backend.algorithms { reply.send(ConfigurationMessages.algorithms($0)) }
+        case .counters(let selection):
+            backend.counters(selection) { reply.send(OutcomeMessages.counters($0, selection)) }
+        case .resetCounters(let selection):
+            backend.resetCounters(selection) { reply.send($0 ? OutcomeMessages.loaded(.success([])) : OutcomeMessages.noCounters(selection)) }
         case .install, .uninstall, .reloadSettings, .loadConnection, .unloadConnection, .loadedConnections, .loadShared, .unloadShared, .loadedShared, .clearCredentials, .flushCertificates:
             configure(id, request, client, backend, reply)
         case .emptyList(let name):

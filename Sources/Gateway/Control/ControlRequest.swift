@@ -14,6 +14,8 @@ enum ControlRequest: Sendable, Hashable {
     case terminate(TerminateRequest, ControlWait)
     case rekey(RekeyRequest)
     case algorithms
+    case counters(CounterSelection)
+    case resetCounters(CounterSelection)
     case install(child: String, ike: String?)
     case uninstall(child: String, ike: String?)
 
@@ -53,12 +55,13 @@ enum ControlRequest: Sendable, Hashable {
         case .install(let child, let ike): "install" + SAFilter(ike: ike, child: child).arguments
         case .uninstall(let child, let ike): "uninstall" + SAFilter(ike: ike, child: child).arguments
         case .reloadSettings: "reload-settings"
+        case .resetCounters: "reset-counters"
         case .loadConnection(let message): "load-conn " + (message.elements.first.map { quoted($0.name) } ?? "")
         case .unloadConnection(let name): "unload-conn " + quoted(name)
         case .loadShared(let key): "load-shared " + quoted(key.id)
         case .unloadShared(let id): "unload-shared " + quoted(id)
         case .clearCredentials: "clear-creds"
-        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .loadedConnections, .loadedShared, .flushCertificates, .emptyList, .emptyStream,
+        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .flushCertificates, .emptyList, .emptyStream,
             .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid, .unknown:
             nil
         }
@@ -75,7 +78,6 @@ extension ControlRequest {
         "load-cert": certificates, "load-authority": certificates, "unload-authority": certificates,
         "load-key": keys, "unload-key": keys, "load-token": keys,
         "load-pool": pools, "unload-pool": pools,
-        "get-counters": "counters are not there yet", "reset-counters": "counters are not there yet",
         "redirect": "redirecting a peer (RFC 5685) is not there yet",
     ]
 
@@ -112,6 +114,8 @@ extension ControlRequest {
             case "install": self = .install(child: try message.needed("child", by: name), ike: message.text("ike"))
             case "uninstall": self = .uninstall(child: try message.needed("child", by: name), ike: message.text("ike"))
             case "get-algorithms": self = .algorithms
+            case "get-counters": self = .counters(CounterSelection(message))
+            case "reset-counters": self = .resetCounters(CounterSelection(message))
             case "load-conn": self = .loadConnection(message)
             case "unload-conn": self = .unloadConnection(try message.needed("name", by: name))
             case "get-conns": self = .loadedConnections

@@ -90,6 +90,41 @@ extension SuiteSnapshot {
     }
 }
 
+extension NamedCounters {
+    package init(_ connection: String, _ counters: MessageCounters) {
+        self.init(connection: connection, counters: MessageCounters.Kind.allCases.map { CounterSnapshot(name: $0.controlName, value: counters[$0]) })
+    }
+}
+
+extension MessageCounters.Kind {
+    /// As vici clients know it.
+    package var controlName: String {
+        switch self {
+        case .ikeRekeyInitiated: "ike-rekey-init"
+        case .ikeRekeyAnswered: "ike-rekey-resp"
+        case .childRekeyed: "child-rekey"
+        case .invalid: "invalid"
+        case .invalidSPI: "invalid-spi"
+        case .initRequestIn: "ike-init-in-req"
+        case .initResponseIn: "ike-init-in-resp"
+        case .initRequestOut: "ike-init-out-req"
+        case .initResponseOut: "ike-init-out-resp"
+        case .authRequestIn: "ike-auth-in-req"
+        case .authResponseIn: "ike-auth-in-resp"
+        case .authRequestOut: "ike-auth-out-req"
+        case .authResponseOut: "ike-auth-out-resp"
+        case .createChildRequestIn: "create-child-in-req"
+        case .createChildResponseIn: "create-child-in-resp"
+        case .createChildRequestOut: "create-child-out-req"
+        case .createChildResponseOut: "create-child-out-resp"
+        case .informationalRequestIn: "info-in-req"
+        case .informationalResponseIn: "info-in-resp"
+        case .informationalRequestOut: "info-out-req"
+        case .informationalResponseOut: "info-out-resp"
+        }
+    }
+}
+
 extension FailureSnapshot {
     package init(_ failure: Failure, ageSeconds: UInt64 = 0) {
         self.init(
@@ -158,9 +193,14 @@ extension AddressPattern {
             if start == end {
                 start.description
             } else {
-                TrafficSelector(start: start, end: end).description
+                Self.network(start, end) ?? "\(start)-\(end)"
             }
         }
+    }
+
+    private static func network(_ start: IPAddress, _ end: IPAddress) -> String? {
+        let text = TrafficSelector(start: start, end: end).description
+        return text.contains("..") ? nil : text
     }
 }
 

@@ -31,6 +31,25 @@ enum OutcomeMessages {
         }
     }
 
+    /// Each connection's counters in a section of its name; those of all together in one without a name.
+    static func counters(_ all: [NamedCounters]?, _ selection: CounterSelection) -> ViciMessage {
+        var sections = ViciMessage()
+        for one in all ?? [] {
+            var section = ViciMessage()
+            for counter in one.counters { section.add(counter.name, counter.value) }
+            sections.add(clipped(one.connection), section: section)
+        }
+        var m = ViciMessage()
+        m.add("counters", section: sections)
+        m.elements += all == nil ? noCounters(selection).elements : loaded(.success([])).elements
+        return m
+    }
+
+    static func noCounters(_ selection: CounterSelection) -> ViciMessage {
+        let name = if case .connection(let name) = selection { name } else { "" }
+        return refusal("the connection \(quoted(name)) has counted nothing", code: "not-configured")
+    }
+
     static func list(_ name: String, _ items: [String]) -> ViciMessage {
         var m = ViciMessage()
         m.add(name, list: items)

@@ -84,14 +84,18 @@ enum SAMessages {
             m.add("prf-alg", suite.prf)
             m.add("dh-group", suite.keyExchange)
         }
-        m.add("established", sa.establishedSeconds)
-        if sa.establishedSeconds != nil { m.add("rekey-time", sa.rekeySeconds) }
+        // One that was replaced, or is going, has no time left to speak of.
+        let lives = sa.establishedSeconds != nil && (sa.state == .established || sa.state == .rekeying)
+        if lives {
+            m.add("established", sa.establishedSeconds)
+            m.add("rekey-time", sa.rekeySeconds)
+        }
         addUnlessEmpty(&m, "local-vips", sa.localVirtual)
         addUnlessEmpty(&m, "remote-vips", sa.remoteVirtual)
         addUnlessEmpty(&m, "tasks-queued", sa.tasksQueued)
         addUnlessEmpty(&m, "tasks-active", sa.tasksActive)
         addUnlessEmpty(&m, "tasks-passive", sa.tasksPassive)
-        if sa.establishedSeconds != nil { m.add("martlet-life-time", sa.lifeSeconds) }
+        if lives { m.add("martlet-life-time", sa.lifeSeconds) }
         m.add("martlet-provider", sa.provider)
         m.add("martlet-shard", sa.shard)
         return m

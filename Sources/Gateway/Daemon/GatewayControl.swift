@@ -165,6 +165,31 @@ extension RunningGateway: ControlBackend {
         }
     }
 
+    package func counters(_ selection: CounterSelection, _ completion: @escaping @Sendable ([NamedCounters]?) -> Void) {
+        collect { view in
+            let all = view.messages
+            switch selection {
+            case .global: completion([NamedCounters("", all.all)])
+            case .connection(let name): completion(all.connections[name].map { [NamedCounters(name, $0)] })
+            case .allConnections: completion(all.connections.sorted { $0.key < $1.key }.map { NamedCounters($0.key, $0.value) })
+            }
+        }
+    }
+
+    package func resetCounters(_ selection: CounterSelection, _ completion: @escaping @Sendable (Bool) -> Void) {
+        let scope: ConnectionCounters.Scope =
+            switch selection {
+            case .global: .all
+            case .connection(let name): .connection(name)
+            case .allConnections: .everyConnection
+            }
+        collect { [unowned self] view in
+            if case .connection(let name) = selection, view.messages.connections[name] == nil { return completion(false) }
+            for shard in shards { shard.post(.resetCounters(scope)) }
+            completion(true)
+        }
+    }
+
     package func algorithms(_ completion: @escaping @Sendable ([AlgorithmSnapshot]) -> Void) {
         let order = configuration.gateway.crypto.filter { plugins.providers.contains($0) } + plugins.providers.filter { !configuration.gateway.crypto.contains($0) }
         var served: Set<String> = []
@@ -213,6 +238,16 @@ extension AlgorithmSnapshot.Kind {
 
 extension GatewayView {
     func sum(_ counter: KeyPath<EndpointCounters, UInt64>) -> UInt64 { shards.reduce(0) { $0 + ($1.counters?[keyPath: counter] ?? 0) } }
+
+    /// The counters of all shards together.
+    var messages: (all: MessageCounters, connections: [String: MessageCounters]) {
+        var sum = (all: MessageCounters(), connections: [String: MessageCounters]())
+        for shard in shards {
+            sum.all += shard.messages.all
+            for (name, counters) in shard.messages.connections { sum.connections[name, default: MessageCounters()] += counters }
+        }
+        return sum
+    }
 
     func snapshots(now: Instant) -> [IKESASnapshot] {
         shards.flatMap { shard in

@@ -222,7 +222,10 @@ package final class RunningGateway: @unchecked Sendable {
             identities.closed(sa.id)
             tellShards(of: sa.connection, before: before)
             // What another one has replaced is not down: its subscribers were told of the rekey.
-            if sa.state != .rekeyed { server?.publish(.ikeSAChanged(isUp: false, snapshot(sa))) }
+            guard sa.state != .rekeyed else { break }
+            var ended = snapshot(sa)
+            ended.state = .deleting
+            server?.publish(.ikeSAChanged(isUp: false, ended))
         case .childSAUp(let sa, let child):
             failures[sa.connection] = nil
             server?.publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))

@@ -72,7 +72,7 @@ package final class Shard: @unchecked Sendable {
     /// Reads the SAs as they stand, on the shard's thread, without holding it up.
     func status(_ completion: @escaping @Sendable (ShardStatus) -> Void) {
         let posted = loop.post { [unowned self] in
-            completion(ShardStatus(shard: number, ikeSAs: endpoint.status(), halfOpen: endpoint.halfOpenCount, counters: endpoint.counters))
+            completion(ShardStatus(shard: number, ikeSAs: endpoint.status(), halfOpen: endpoint.halfOpenCount, counters: endpoint.counters, messages: endpoint.messages))
         }
         if !posted { completion(ShardStatus(shard: number, ikeSAs: [], halfOpen: 0, counters: nil)) }
     }
@@ -120,4 +120,5 @@ package struct ShardStatus: Sendable {
     package var ikeSAs: [IKESAStatus]
     package var halfOpen: Int
     package var counters: EndpointCounters?
+    package var messages = ConnectionCounters()
 }

@@ -144,6 +144,7 @@ extension Established {
         if let old {
             // Our own packets stay on the old SA until the peer deletes it: it may not have the new one yet. RFC 7296 section 2.8.
             if old.state == .installed { supersede(old) }
+            sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
         } else {
             // Said again for one whose predecessor went meanwhile; a new child carries traffic already.

@@ -168,6 +168,7 @@ extension Established {
         }
         context.emit(.activateChildSA(id))
         if let old {
+            sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
             old.state = .rekeyed
             enqueueFirst(.deleteChild(old.id, []))

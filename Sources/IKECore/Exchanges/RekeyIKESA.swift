@@ -228,6 +228,7 @@ extension Established {
         phase = .rekeyed(until: now + context.limits.rekeyedTime)
         rekeyAt = nil
         expiresAt = nil
+        sa.count(successor.isInitiator ? .ikeRekeyInitiated : .ikeRekeyAnswered)
         context.emit(.report(.ikeSARekeyed(previous: previous, current: heir.status(of: .established))))
         successor.state = heir.settled()
         context.adopt(successor)

@@ -21,6 +21,7 @@ struct AuthSent {
             return .dead
         case .payloads(let opened): payloads = opened
         }
+        sa.countReceived(header)
         var identity: Identification?, authentication: Authentication?, error: Notify?
         for payload in payloads {
             switch payload {

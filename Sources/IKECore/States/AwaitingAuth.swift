@@ -30,6 +30,7 @@ struct AwaitingAuth {
             return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
+        sa.countReceived(header)
         window.accept(bytes: datagram.bytes)
         move(sa, datagram)
 

@@ -35,6 +35,7 @@ struct Closed {
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         if header.isResponse {
             guard let channel, retransmission != nil, header.messageID == 2, case .payloads = channel.open(datagram.bytes) else { return .closed(self) }
+            sa.countReceived(header)
             return .dead
         }
         if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate, let response = window.storedResponse { sa.transmit(response) }

@@ -166,6 +166,7 @@ final class Established {
         switch channel.open(datagram.bytes) {
         case .forged: return
         case .malformed(let error):
+            sa.count(.invalid)
             window.accept(bytes: datagram.bytes)
             heard(from: datagram)
             //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over.
@@ -173,6 +174,7 @@ final class Established {
             context.emit(.report(.failed(.badAnswer("it sent a malformed request (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
             end("the peer sent a malformed request")
         case .payloads(let payloads):
+            sa.countReceived(header)
             window.accept(bytes: datagram.bytes)
             heard(from: datagram)
             for case .unknown(let type, critical: true, _) in payloads {
@@ -194,11 +196,13 @@ final class Established {
         switch channel.open(datagram.bytes) {
         case .forged: return
         case .malformed(let error):
+            sa.count(.invalid)
             outgoing = .idle
             context.emit(.report(.failed(.badAnswer("it sent a malformed response (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
             fail(exchange, .badAnswer("it sent a malformed response (\(error))", sa))
             end("the peer sent a malformed response")
         case .payloads(let payloads):
+            sa.countReceived(header)
             outgoing = .idle
             heard(from: datagram)
             switch exchange {

@@ -38,6 +38,7 @@ struct InitSent {
         guard header.exchangeType == .ikeSAInit, header.isResponse, !header.isFromInitiator, header.messageID == 0 else { return .initSent(self) }
         // Nothing here is authentic yet: what cannot be read is as good as lost, and the request goes on being sent.
         guard let message = try? Message.parse(datagram.bytes.span), message.payloads.misplacedType == nil else { return .initSent(self) }
+        sa.countReceived(header)
         var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?
         for payload in message.payloads {
             switch payload {
