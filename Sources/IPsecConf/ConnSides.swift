@@ -14,6 +14,7 @@ struct ConnEnd {
     var subnet: Setting?
     var subnets: Setting?
     var protoport: Setting?
+    var source: Setting?
 
     var single: GatewayAddress? { addresses.count == 1 && !allowsAny ? addresses[0] : nil }
 }
@@ -74,18 +75,9 @@ extension ConnTranslator {
         }
         if end.addresses.isEmpty { end.addresses = [.any] }
         if end.addresses.count > 64, let host = end.host { leaveOut(host, "more than 64 addresses") }
-        sourceAddress(side, isLocal: isLocal)
+        end.source = take(named("sourceip"))
         updown(side, isLocal: isLocal)
         return end
-    }
-
-    private mutating func sourceAddress(_ side: Side, isLocal: Bool) {
-        guard let setting = take(side.rawValue + "sourceip") else { return }
-        if !isLocal, dialect == .libreswan { return note(setting, "it counts at the local side alone") }
-        if dialect == .libreswan, elements(setting.value).allSatisfy({ IPAddress($0) != nil }) {
-            return drop(setting, "the source address of this host's own packets is not chosen: routes without one are installed")
-        }
-        leaveOut(setting, isLocal ? "a virtual address is asked of the peer; those are not there yet" : "virtual addresses for peers are not there yet")
     }
 
     private mutating func updown(_ side: Side, isLocal: Bool) {

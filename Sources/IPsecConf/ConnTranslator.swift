@@ -59,6 +59,10 @@ struct ConnTranslator {
         let sides = [end(local, isLocal: true), end(local == .left ? .right : .left, isLocal: false)]
         var connection = OutputConnection(name: name, origin: origin)
         connection.settings = addressSettings(sides[0], sides[1])
+        connection.settings += virtualAddresses(sides[0])
+        let pools = pools(sides[1])
+        connection.settings += pools.settings
+        connection.pools = pools.pools
         connection.settings += ikeSettings()
         authenticate(&connection, sides[0], sides[1])
         var child = childSettings(connection.settings)

@@ -2,14 +2,15 @@
 
 struct Document {
     let connections: [OutputConnection]
+    let pools: [OutputPool]
     let secrets: [PresharedKey]
     let findings: [Finding]
     let options: ImportOptions
     private var introduction: [String] = []
     private var mainFile = ""
 
-    init(connections: [OutputConnection], secrets: [PresharedKey], findings: [Finding], options: ImportOptions) {
-        (self.connections, self.secrets, self.findings, self.options) = (connections, secrets, findings, options)
+    init(connections: [OutputConnection], pools: [OutputPool], secrets: [PresharedKey], findings: [Finding], options: ImportOptions) {
+        (self.connections, self.pools, self.secrets, self.findings, self.options) = (connections, pools, secrets, findings, options)
     }
 
     mutating func introduce(path: String, secretsPath: String?, dialect: Dialect, evidence: Setting?, isChosen: Bool) {
@@ -38,6 +39,16 @@ struct Document {
             lines += section(connection)
         }
         lines.append("}")
+        if !pools.isEmpty {
+            lines += ["", "pools {"]
+            for pool in pools {
+                lines.append("    \(pool.name) {  # \(source(pool.origins))")
+                lines.append("        addrs = \(value(pool.addresses))")
+                if !pool.nameServers.isEmpty { lines.append("        dns = \(value(pool.nameServers.joined(separator: ", ")))") }
+                lines.append("    }")
+            }
+            lines.append("}")
+        }
         if !secrets.isEmpty {
             lines += ["", "secrets {"]
             for (index, key) in secrets.enumerated().sorted(by: { ($0.element.identities.count, $0.offset) < ($1.element.identities.count, $1.offset) }) {

@@ -53,9 +53,10 @@ package enum Import {
         judge(parsed.setup, &findings)
         for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not there yet") }
         var connections = translate(parsed.conns, context, &findings)
+        let pools = settle(&connections, &findings)
         name(&connections, &findings)
         let secretFindings = secrets.findings.all
-        var document = Document(connections: connections, secrets: secrets.keys, findings: findings.all + secretFindings, options: options)
+        var document = Document(connections: connections, pools: pools, secrets: secrets.keys, findings: findings.all + secretFindings, options: options)
         document.introduce(path: path, secretsPath: secrets.missing == nil ? secretsPath : nil, dialect: dialect, evidence: options.dialect == nil ? evidence : nil, isChosen: options.dialect != nil)
         return ImportResult(
             text: document.text, findings: findings.all + secretFindings, problems: [], dialect: dialect, connectionCount: connections.reduce(0) { $0 + $1.children.count },
@@ -98,6 +99,26 @@ package enum Import {
             }
         }
         return connections
+    }
+
+    /// The pools, each once. Connections that lend the same addresses with other name servers do not fit together.
+    private static func settle(_ connections: inout [OutputConnection], _ findings: inout Findings) -> [OutputPool] {
+        var pools: [OutputPool] = []
+        var places: [String: Int] = [:]
+        connections.removeAll { connection in
+            for pool in connection.pools {
+                guard let place = places[pool.name] else { continue }
+                if pools[place].nameServers == pool.nameServers { continue }
+                findings.add(.leftOut, at: connection.origin, in: connection.name, "its addresses are lent by another connection too, with other name servers")
+                return true
+            }
+            for pool in connection.pools where places[pool.name] == nil {
+                places[pool.name] = pools.count
+                pools.append(pool)
+            }
+            return false
+        }
+        return pools
     }
 
     /// Names that sections may have, each once.

@@ -19,7 +19,6 @@ enum Parameters {
     private static let marks = "packets are not matched by marks yet, and without the mark the connection would take all traffic of its networks"
     private static let interfaces = "an interface of its own for a connection is not there yet, and without it the connection would take all traffic of its networks"
     private static let keys = "with preshared keys it has no effect"
-    private static let addresses = "virtual addresses are not there yet"
     private static let peerDecides = "it is a matter of this host's kernel; Martlet's data plane decides by itself"
 
     /// Of a `conn`, without those of one side.
@@ -70,7 +69,7 @@ enum Parameters {
         "fake-strongswan": .noEffect("it only greets"), "send-vendorid": .noEffect("it only greets"), "ms-dh-downgrade": .noEffect("groups stand in the proposals"),
         "connaddrfamily": .noEffect("addresses tell their family"), "hostaddrfamily": .noEffect("addresses tell their family"), "clientaddrfamily": .noEffect("addresses tell their family"),
         "dns-match-id": .noEffect(certificates), "require-id-on-certificate": .noEffect(certificates), "debug": .noEffect("the log has a level of its own"),
-        "ignore-peer-dns": .noEffect(addresses), "modecfgdns": .noEffect(addresses), "modecfgdomains": .noEffect(addresses), "modecfgbanner": .noEffect(addresses),
+        "ignore-peer-dns": .noEffect("name servers are not asked for"), "modecfgdomains": .dropped("domains are not handed out"), "modecfgbanner": .noEffect(ikev1),
     ]
 
     /// Of one side, without `left` or `right`. `isLocal` where only ours counts.
@@ -84,15 +83,15 @@ enum Parameters {
     private static let sides: [String: ParameterRule] = [
         "firewall": .dropped("no firewall rules are set: accept the forwarded traffic of these networks in your own", inert: ["no"]),
         "hostaccess": .dropped("no firewall rules are set: accept this host's traffic with these networks in your own", inert: ["no"]),
-        "dns": .dropped("name servers are not handed out yet"),
+        "dns": .dropped("name servers are not asked for yet"),
         "nexthop": .noEffect("routes lead to the peer"),
         "cert": .leavesOut(certificates), "cert2": .leavesOut(certificates), "ca": .leavesOut(certificates), "ca2": .leavesOut(certificates),
         "certpolicy": .leavesOut(certificates), "groups": .leavesOut("group membership is not checked yet"), "groups2": .leavesOut("group membership is not checked yet"),
         "auth2": .leavesOut("a second authentication round (RFC 4739) is not there yet"), "id2": .noEffect("it belongs to a second authentication round"),
         "autheap": .leavesOut("EAP is not there yet", inert: ["none"]),
         "sendcert": .noEffect(keys), "sigkey": .noEffect(keys), "ecdsakey": .noEffect(keys), "eddsakey": .noEffect(keys), "pubkey": .noEffect(keys), "ckaid": .noEffect(keys),
-        "addresspool": .leavesOut(addresses), "modecfgclient": .leavesOut(addresses, inert: ["no"]), "modecfgserver": .leavesOut(addresses, inert: ["no"]),
-        "cat": .leavesOut(addresses, inert: ["no"]), "interface-ip": .leavesOut(interfaces), "vti": .leavesOut(interfaces),
+        "addresspool": .leavesOut("addresses are lent to the other side"),
+        "cat": .leavesOut("traffic is not translated", inert: ["no"]), "interface-ip": .leavesOut(interfaces), "vti": .leavesOut(interfaces),
         "xauthserver": .noEffect(ikev1, inert: ["no"]), "xauthclient": .noEffect(ikev1, inert: ["no"]), "xauthusername": .noEffect(ikev1), "username": .noEffect("it belongs to EAP and XAUTH"),
     ]
 

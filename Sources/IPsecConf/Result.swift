@@ -13,6 +13,15 @@ struct OutputChild: Sendable {
     var settings: [OutputSetting]
 }
 
+struct OutputPool: Hashable, Sendable {
+    /// A network or a range.
+    var addresses: String
+    var nameServers: [String]
+    var origins: [Origin]
+    /// Connections that name the same addresses share them.
+    var name: String { "pool-" + String(decoding: addresses.utf8.map { isNameByte($0) ? $0 : UInt8(ascii: "-") }, as: UTF8.self) }
+}
+
 struct OutputConnection: Sendable {
     var name: String
     var origin: Origin
@@ -20,6 +29,7 @@ struct OutputConnection: Sendable {
     var local: [OutputSetting] = []
     var remote: [OutputSetting] = []
     var children: [OutputChild] = []
+    var pools: [OutputPool] = []
 
     /// The same for what is one IKE SA: conns of the same peers share one in both daemons.
     var ikeSA: String { [settings, local, remote].map { $0.map { "\($0.key)=\($0.value)\n" }.joined() }.joined(separator: "\n") }

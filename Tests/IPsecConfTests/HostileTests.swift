@@ -19,6 +19,8 @@ import Testing
           leftsubnet=10.1.0.0/16,10.3.0.0/24[tcp/80-90]
           right=gw.example,192.0.2.0/25
           rightid=*.west.example
+          rightsourceip=10.3.0.0/24,fd03::10/64
+          rightdns=10.1.0.53
           rightsubnet=10.2.0.0/255.255.0.0,%dynamic
           rekeymargin=5m
           rekeyfuzz=100%

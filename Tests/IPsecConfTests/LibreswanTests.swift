@@ -43,7 +43,7 @@ import Testing
     @Test(arguments: [
         ("leftid=east.example", "looks this name up"), ("left=%eth0", "itself"), ("right=%opportunistic", "opportunistic"), ("rightsubnet=vhost:%priv,%no", "IKEv1"),
         ("ipsec-interface=yes", "interface"), ("phase2=ah", "AH"), ("ikev2=no", "IKEv1"),
-        ("authby=null", "without authentication"), ("rightaddresspool=10.9.0.1-10.9.0.9", "virtual"), ("leftmodecfgclient=yes", "virtual"), ("sha2-truncbug=yes", "truncation"),
+        ("authby=null", "without authentication"), ("rightaddresspool=10.9.0.9-10.9.0.1", "no network"), ("leftmodecfgclient=maybe", "not known"), ("sha2-truncbug=yes", "truncation"),
         ("leftprotoport=17/%any", "peer chooses"), ("ike=3des-md5;modp1024", "no"),
     ]) func leftOut(line: String, reason: String) {
         let result = importing(conn(line), as: .libreswan)

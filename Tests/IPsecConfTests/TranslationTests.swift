@@ -38,7 +38,8 @@ import Testing
         ("authby=pubkey", "certificates"), ("authby=rsasig", "certificates"), ("authby=xauthpsk", "XAUTH"), ("authby=never", "no tunnel"), ("authby=", "certificates"),
         ("leftauth=pubkey", "certificates"),
         ("rightauth=eap-mschapv2", "EAP"), ("leftcert=a.pem", "certificates"), ("rightca=\"C=CH, CN=ca\"", "certificates"), ("rightgroups=admins", "group"), ("leftauth2=psk", "second"),
-        ("leftsourceip=%config", "virtual"), ("rightsourceip=10.3.0.0/24", "virtual"), ("leftupdown=/etc/fw.sh", "scripts"), ("rightid=\"C=CH, CN=west\"", "certificates"),
+        ("leftsourceip=%dhcp", "each family"), ("leftsourceip=10.3.0.1,10.3.0.2", "second"), ("rightsourceip=%dhcp", "another plugin"), ("rightsourceip=10.3.0.0/40", "no network"),
+        ("rightsourceip=10.3.0.0/24\nrightdns=ns.example", "no address"), ("leftupdown=/etc/fw.sh", "scripts"), ("rightid=\"C=CH, CN=west\"", "certificates"),
         ("leftid=*@east.example", "pattern"),
         ("rightid=ipv4:1.2.3.4", "this type"), ("ike=3des-md5-modp768!", "no cipher"), ("esp=null-sha256!", "no cipher"), ("ike=aes256-sha256!", "no key exchange"),
         ("esp=aes256-sha256-modp768!", "no key exchange"),
@@ -86,6 +87,24 @@ import Testing
         // %defaultroute is a side of ours for libreswan alone.
         #expect(importing(conn("right=%defaultroute\nleft=192.0.2.9"), as: .libreswan).has("local_ts = 10.2.0.0/16"))
         #expect(importing(conn("right=%defaultroute\nleft=192.0.2.9"), as: .strongSwan).has("local_ts = 10.1.0.0/16"))
+    }
+
+    @Test func innerAddresses() {
+        let client = importing(conn("leftsubnet=\nleftsourceip=%config,%config6\nleftdns=%config"))
+        #expect(client.has("vips = 0.0.0.0, ::") && client.leftOut == [] && !client.settings.contains { $0.hasPrefix("local_ts") })
+        #expect(importing(conn("leftsubnet=\nleft=2001:db8::1\nleftsourceip=%config")).has("vips = ::"))
+        #expect(importing(conn("leftsubnet=\nleftmodecfgclient=yes\nrightmodecfgserver=yes"), as: .libreswan).has("vips = 0.0.0.0"))
+
+        let lending = "right=%any\nrightid=%any\nrightsubnet=\nrightsourceip=10.3.0.0/24,fd03::/64\nrightdns=10.1.0.53"
+        let gateway = importing(conn(lending, name: "a") + conn(lending + "\nkeyingtries=9", name: "b") + conn(lending + "\nkeyingtries=8\nrightdns=10.1.0.54", name: "c"))
+        #expect(gateway.has("pools = pool-10-3-0-0-24, pool-fd03---64") && gateway.settings.filter { $0 == "pool-10-3-0-0-24 {" }.count == 1)
+        #expect(gateway.has("addrs = 10.3.0.0/24") && gateway.has("dns = 10.1.0.53") && !gateway.has("dns = 10.1.0.54"))
+        #expect(gateway.leftOut.count == 1 && gateway.leftOut.first?.contains("conn c: its addresses are lent by another connection too") == true)
+        // From an address of the network on, as there.
+        #expect(importing(conn("rightsubnet=\nrightsourceip=10.3.0.100/24")).has("addrs = 10.3.0.100-10.3.0.254"))
+        let pool = importing(conn("right=%any\nrightid=%any\nrightsubnet=\nrightaddresspool=10.3.0.10-10.3.0.99\nleftmodecfgserver=yes\nrightmodecfgclient=yes\nmodecfgdns=10.1.0.53"), as: .libreswan)
+        #expect(pool.has("addrs = 10.3.0.10-10.3.0.99") && pool.has("dns = 10.1.0.53") && pool.leftOut == [])
+        for result in [client, gateway, pool] { #expect(errors(of: result.text ?? "") == []) }
     }
 
     @Test func connectionsOfOnePeerShareAnIKESA() {
