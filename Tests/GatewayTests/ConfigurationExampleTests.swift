@@ -12,7 +12,7 @@ private let exampleNames: [String] = {
 }()
 
 @Suite struct ConfigurationExampleTests {
-    @Test func examplesAreThere() { #expect(exampleNames.count >= 4) }
+    @Test func examplesAreThere() { #expect(exampleNames.count >= 6) }
 
     @Test(arguments: exampleNames) func isRight(name: String) throws {
         let text = try String(contentsOf: examples.appending(path: name), encoding: .utf8)

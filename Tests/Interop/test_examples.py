@@ -243,6 +243,99 @@ def test_example_google():
                 carries_pings(lab, martlet, peer, GOOGLE_PAIRS, count=2)
 
 
+def user(name, secret):
+    """A strongSwan host of `name`, as its swanctl.conf would be."""
+    return f"""
+connections {{ {name} {{
+    remote_addrs = 192.0.2.1
+    version = 2
+    vips = 0.0.0.0
+    proposals = aes256gcm16-prfsha384-ecp384
+    local {{ auth = psk
+        id = {name}@example.com }}
+    remote {{ auth = psk
+        id = vpn.example.com }}
+    children {{ {name} {{
+        remote_ts = 10.1.0.0/16
+        esp_proposals = aes256gcm16-ecp384
+    }} }}
+}} }}
+secrets {{ ike-{name} {{
+    id-1 = {name}@example.com
+    secret = "{secret}"
+}} }}
+"""
+
+
+def test_example_road_warrior():
+    """Two users with an address each; one with another's key, and one that nobody knows, have none."""
+    users = {"anna": "replace this by a key for Anna", "boris": "replace this by a key for Boris", "carla": "replace this by a key for Anna", "dora": "replace this by a key for Boris"}
+    text = "\n".join(user(name, secret) for name, secret in users.items())
+    with against("road-warrior", [], text) as (lab, martlet, peer):
+        martlet.start()
+        peer.start()
+        for name in ("anna", "boris"):
+            peer.up(name)
+        lent = {sa["name"]: sa["local-vips"] for sa in peer.sas()}
+        expect(lent == {"anna": ["10.3.0.1"], "boris": ["10.3.0.2"]}, f"strongSwan was lent {lent}")
+        carries_pings(lab, martlet, peer, (("10.1.0.1", "10.3.0.1"), ("10.1.0.1", "10.3.0.2")))
+        for name in ("carla", "dora"):
+            expect(peer.up(name, check=False).returncode != 0 and len(martlet.sas()) == 2, f"{name} came in")
+        peer.write(text.replace("a key for Boris", "a key for Anna"))
+        peer.load()
+        peer.down(ike="boris")
+        expect(peer.up("boris", check=False).returncode != 0, "boris came in with the key of anna")
+        # Who comes back has the same address again.
+        peer.down(ike="anna")
+        peer.up("anna")
+        carries_pings(lab, martlet, peer, (("10.1.0.1", "10.3.0.1"),))
+
+
+OFFICE = """
+connections { rw {
+    local_addrs = 192.0.2.1
+    version = 2
+    pools = rw
+    proposals = aes256gcm16-prfsha384-ecp384
+    local { auth = psk
+        id = vpn.example.com }
+    remote { auth = psk
+        id = *@example.com }
+    children { lan {
+        local_ts = 10.1.0.0/16
+        esp_proposals = aes256gcm16-ecp384
+    } }
+} }
+pools { rw { addrs = 10.3.0.0/24 } }
+secrets { ike-anna {
+    id-1 = anna@example.com
+    secret = "replace this by a key for Anna"
+} }
+"""
+
+
+def test_example_road_warrior_client():
+    with Lab(nat=True) as lab:
+        # East is the host, behind a NAT; west is the gateway, with the address that the example names.
+        lab.ip("nat", "addr", "flush", "dev", "to-west")
+        lab.ip("nat", "addr", "add", "192.0.2.99/24", "dev", "to-west")
+        lab.ip("west", "addr", "add", "192.0.2.1/24", "dev", lab.wire("west"))
+        # The network behind the gateway is west's here.
+        lab.ip("east", "addr", "del", "10.1.0.1/16", "dev", "lo")
+        lab.ip("west", "addr", "add", "10.1.0.1/16", "dev", "lo")
+        peer = StrongSwan(lab, "west", OFFICE)
+        martlet = installed(lab, "east", "road-warrior-client")
+        try:
+            peer.start()
+            martlet.start()
+            both_up(martlet, peer)
+            expect(peer.sas()[0]["remote-vips"] == ["10.3.0.1"], "another address was lent")
+            carries_pings(lab, martlet, peer, (("10.3.0.1", "10.1.0.1"),))
+        except BaseException:
+            print_tails(martlet, peer)
+            raise
+
+
 def test_every_example_has_a_test():
     names = {file.stem for file in EXAMPLES.glob("*.conf")}
     source = Path(__file__).read_text()
