@@ -48,6 +48,11 @@ package struct ChildSA {
     var remoteSelectors: [String] { body.list("remote-ts") ?? [] }
     package func bytes(_ direction: Direction) -> UInt64 { body.integer("bytes-\(direction.rawValue)") ?? 0 }
     func packets(_ direction: Direction) -> UInt64 { body.integer("packets-\(direction.rawValue)") ?? 0 }
+    /// Over all renewals of the tunnel's keys, where the daemon knows.
+    func totalBytes(_ direction: Direction) -> UInt64 { body.integer("martlet-tunnel-bytes-\(direction.rawValue)") ?? bytes(direction) }
+    func totalPackets(_ direction: Direction) -> UInt64 { body.integer("martlet-tunnel-packets-\(direction.rawValue)") ?? packets(direction) }
+    /// For how many seconds the tunnel has been up.
+    var tunnelSeconds: UInt64? { body.integer("martlet-tunnel-time") }
     /// Seconds since the last packet; nil when there was none.
     package func idle(_ direction: Direction) -> UInt64? { body.integer("use-\(direction.rawValue)") }
 

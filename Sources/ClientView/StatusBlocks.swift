@@ -28,7 +28,8 @@ struct StatusBlocks {
     private func head(_ sa: IKESA, _ tunnel: Tunnel) -> [StyledText] {
         let state: Tunnel.State = sa.isUp ? .up : ["CREATED", "CONNECTING"].contains(sa.state) ? .connecting : .closing
         var words = state.word
-        if let age = tunnel.age { words += " \(duration(age))" }
+        // An IKE SA is as young as its keys; what it carries may be older.
+        if let age = ([sa.body.integer("established")] + sa.children.map(\.tunnelSeconds)).compactMap(\.self).max() { words += " \(duration(age))" }
         if sa.state == "REKEYING" { words += ", renewing its keys" }
         let rekey = sa.body.integer("rekey-time", as: Int64.self).map { StyledText("rekey \(countdown($0))") } ?? ""
         return spread(StyledText(printable(sa.name), .bold) + ": " + StyledText(words, state.style), sa.isUp ? rekey : "", width: width, indent: 2)
@@ -71,6 +72,7 @@ struct StatusBlocks {
 
     private func childLines(_ child: ChildSA, _ tunnel: Tunnel, _ name: StyledText) -> [StyledText] {
         var words = tunnel.state.word
+        if tunnel.state == .up, let seconds = child.tunnelSeconds { words += " \(duration(seconds))" }
         if tunnel.state == .up, let seconds: UInt64 = child.body.integer("install-time") { words += ", keys are \(duration(seconds)) old" }
         if child.state == "REKEYING" { words += " and being renewed" }
         let rekey = child.body.integer("rekey-time", as: Int64.self).map { StyledText("rekey \(countdown($0))") } ?? ""
@@ -84,9 +86,9 @@ struct StatusBlocks {
     }
 
     private func traffic(_ child: ChildSA, _ direction: Direction, _ tunnel: Tunnel) -> StyledText {
-        var text = "\(direction.rawValue) \(byteCount(child.bytes(direction)))"
+        var text = "\(direction.rawValue) \(byteCount(child.totalBytes(direction)))"
         if let rate = tunnel.rate { text += ", \(bitRate(direction == .inbound ? rate.inbound : rate.outbound))" }
-        text += child.idle(direction).map { ", last \(duration($0)) ago" } ?? (child.packets(direction) == 0 ? ", nothing yet" : "")
+        text += child.idle(direction).map { ", last \(duration($0)) ago" } ?? (child.totalPackets(direction) == 0 ? ", nothing yet" : "")
         return StyledText(text).padded(to: direction == .inbound ? min(38, width / 2 - 2) : 0)
     }
 

@@ -75,8 +75,10 @@ package struct StatusDetail {
         lines += fact("networks here", child.localSelectors.joined(separator: ", "), 6) + fact("there", child.remoteSelectors.joined(separator: ", "), 6)
         guard body["bytes-in"] != nil else { return lines }
         let rate = status.rates?[TunnelKey(sa, child)]
+        lines += fact("up for", child.tunnelSeconds.map(duration), 6)
         for direction in [Direction.inbound, .outbound] {
-            var text = "\(byteCount(child.bytes(direction))) in \(plural(child.packets(direction), "packet"))"
+            var text = "\(byteCount(child.totalBytes(direction))) in \(plural(child.totalPackets(direction), "packet"))"
+            if child.totalPackets(direction) != child.packets(direction) { text += " (\(byteCount(child.bytes(direction))) in \(plural(child.packets(direction), "packet")) with these keys)" }
             if let rate { text += ", \(bitRate(direction == .inbound ? rate.inbound : rate.outbound))" }
             text += child.idle(direction).map { ", the last \(duration($0)) ago" } ?? ""
             lines += fact(direction.rawValue, text, 6)

@@ -63,6 +63,7 @@ extension ChildSA {
             .object([
                 ("spi", .text(body["spi-\(side)"])), ("bytes", .integer(body["bytes-\(side)"])),
                 ("packets", .integer(body["packets-\(side)"])), ("idle_seconds", .integer(body["use-\(side)"])),
+                ("tunnel_bytes", .integer(body["martlet-tunnel-bytes-\(side)"])), ("tunnel_packets", .integer(body["martlet-tunnel-packets-\(side)"])),
                 ("bits_per_second", rate.map { .integer(UInt64($0)) } ?? .null),
             ])
         }
@@ -92,6 +93,7 @@ extension ChildSA {
             ("rekey_seconds", .integer(body["rekey-time"])),
             ("life_seconds", .integer(body["life-time"])),
             ("installed_seconds", .integer(body["install-time"])),
+            ("tunnel_seconds", .integer(body["martlet-tunnel-time"])),
         ])
     }
 }

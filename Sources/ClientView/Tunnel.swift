@@ -35,8 +35,8 @@ package struct Tunnel {
     /// `gw` where connection and child have one name, else `gw/net`.
     package var name: String { child.map { $0 == connection ? connection : connection + "/" + $0 } ?? connection }
     /// Seconds since it came up.
-    package var age: UInt64? { sa?.body.integer("established") }
-    package var bytes: UInt64 { (childSA?.bytes(.inbound) ?? 0) &+ (childSA?.bytes(.outbound) ?? 0) }
+    package var age: UInt64? { childSA?.tunnelSeconds ?? sa?.body.integer("established") }
+    package var bytes: UInt64 { (childSA?.totalBytes(.inbound) ?? 0) &+ (childSA?.totalBytes(.outbound) ?? 0) }
 }
 
 extension GatewayStatus {
@@ -101,6 +101,6 @@ extension Tunnel {
         if actions.contains("trap") { return "comes up with the first packet for it" }
         if actions.contains("start") { return "should be up, and no failure was noted: `martlet log` shows more" }
         if !(configured?.canBegin ?? false) { return "waits for the peer: there is no single address to call" }
-        return "nobody has started it: `martlet up \(printable(child ?? connection))` does, and so does the peer"
+        return "waits to be started: by `martlet up \(printable(child ?? connection))`, or by the peer"
     }
 }

@@ -109,6 +109,6 @@ extension Tunnel {
     }
     func traffic(_ direction: Direction) -> String {
         guard let childSA, childSA.body["bytes-in"] != nil else { return "" }
-        return byteCount(childSA.bytes(direction))
+        return byteCount(childSA.totalBytes(direction))
     }
 }

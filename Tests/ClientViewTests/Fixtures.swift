@@ -37,6 +37,7 @@ enum Sample {
         child.localSelectors = local
         child.remoteSelectors = remote
         child.provider = "openssl"
+        child.tunnel = TunnelSnapshot(seconds: 11_000, inbound: TrafficSnapshot(bytes: 31_234_567_890, packets: 25_999_999), outbound: TrafficSnapshot(bytes: 2_099_000_000, packets: 1_571_000))
         return child
     }
 
@@ -93,6 +94,7 @@ enum Sample {
         nat.remote.port = 4500
         for i in nat.children.indices { nat.children[i].isUDPEncapsulated = true }
         nat.children[1].outbound = TrafficSnapshot()
+        nat.children[1].tunnel?.outbound = TrafficSnapshot()
         nat.children[1].replayed = 4
         nat.children[1].failedIntegrity = 1
         var down = connection("datacentre", children: ["lan"], remote: ["203.0.113.9", "203.0.113.10"], identity: "dc.example.org")
@@ -114,6 +116,7 @@ enum Sample {
         fresh.requestID = 1
         fresh.inbound = TrafficSnapshot(bytes: 1_000, packets: 9, idleSeconds: 0)
         fresh.installedSeconds = 2
+        fresh.tunnel?.inbound.bytes += 1_000
         var old = child("lan", id: 1, state: .rekeyed)
         old.requestID = 1
         return status([sa("branch", id: 1, state: .rekeyed), sa("branch", id: 5, children: [old, fresh])], [connection("branch", children: ["lan"])])
@@ -130,6 +133,7 @@ enum Sample {
                 var only = child("lan", id: UInt64(n), remote: ["10.\(n).0.0/16"])
                 only.inbound.bytes = UInt64(n * n * 7_919)
                 only.outbound.bytes = UInt64(n * 104_729)
+                only.tunnel = nil
                 sas.append(sa("site\(n)", id: UInt64(n), host: "198.51.100.\(n)", identity: "site\(n).example.org", children: [only]))
             }
             connections.append(one)

@@ -138,6 +138,13 @@ enum SAMessages {
             m.add("martlet-outside-selectors", sa.outsideSelectors)
             m.add("martlet-malformed", sa.malformed)
             m.add("martlet-provider", sa.provider)
+            if let tunnel = sa.tunnel {
+                m.add("martlet-tunnel-time", tunnel.seconds)
+                m.add("martlet-tunnel-bytes-in", tunnel.inbound.bytes)
+                m.add("martlet-tunnel-packets-in", tunnel.inbound.packets)
+                m.add("martlet-tunnel-bytes-out", tunnel.outbound.bytes)
+                m.add("martlet-tunnel-packets-out", tunnel.outbound.packets)
+            }
         }
         return m
     }

@@ -129,6 +129,8 @@ package struct ChildSASnapshot: Sendable, Hashable {
     package var malformed: UInt64 = 0
     /// Martlet's addition: the crypto provider that serves the SA.
     package var provider: String?
+    /// Martlet's addition: the tunnel over all renewals of its keys; nil where the plane does not know.
+    package var tunnel: TunnelSnapshot?
 
     package init(name: String, uniqueID: UInt64, requestID: UInt64, state: State, inboundSPI: UInt32, outboundSPI: UInt32) {
         self.name = name
@@ -137,6 +139,18 @@ package struct ChildSASnapshot: Sendable, Hashable {
         self.state = state
         self.inboundSPI = inboundSPI
         self.outboundSPI = outboundSPI
+    }
+}
+
+/// What a tunnel has carried since it came up, all its pairs of ESP SAs together.
+package struct TunnelSnapshot: Sendable, Hashable {
+    package var seconds: UInt64
+    package var inbound: TrafficSnapshot
+    package var outbound: TrafficSnapshot
+    package init(seconds: UInt64, inbound: TrafficSnapshot, outbound: TrafficSnapshot) {
+        self.seconds = seconds
+        self.inbound = inbound
+        self.outbound = outbound
     }
 }
 

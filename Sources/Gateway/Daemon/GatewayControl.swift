@@ -278,5 +278,10 @@ extension ChildSASnapshot {
             malformed = counters.malformed
         }
         if let counters = traffic.outbound { outbound = snapshot(counters) }
+        tunnel = traffic.totals.map { totals in
+            TunnelSnapshot(
+                seconds: UInt64(clamping: now.since(totals.since).wholeSeconds), inbound: TrafficSnapshot(bytes: totals.inboundBytes, packets: totals.inboundPackets),
+                outbound: TrafficSnapshot(bytes: totals.outboundBytes, packets: totals.outboundPackets))
+        }
     }
 }

@@ -12,6 +12,8 @@ import Synchronization
 struct ChildTraffic: Sendable {
     var inbound: martlet_sa_counters?
     var outbound: martlet_sa_counters?
+    /// Of the tunnel that the pair belongs to, all its pairs together.
+    var totals: TunnelTotals?
 }
 
 package final class PlaneDriver: @unchecked Sendable {
@@ -29,6 +31,8 @@ package final class PlaneDriver: @unchecked Sendable {
     /// One child that the plane holds SAs of.
     private struct Child {
         var shard: Int
+        /// In `history`.
+        var tunnel: UInt64 = 0
         var inboundSPI: UInt32
         var outboundSPI: UInt32
         var hasInbound = false
@@ -37,6 +41,7 @@ package final class PlaneDriver: @unchecked Sendable {
     }
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
+    private var history = TunnelHistory()
     private var isRunning = false
     /// Inner addresses, with how often each was added.
     private var addresses: [IPAddress: Int] = [:]
@@ -109,10 +114,17 @@ package final class PlaneDriver: @unchecked Sendable {
 
     private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
         guard var child = children[id] else { return }
-        if child.hasOutbound { report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id) }
+        if child.hasOutbound {
+            history.removed(child.tunnel, counters(child.outboundSPI, MARTLET_OUTBOUND, id), isInbound: false)
+            report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id)
+            history.ended(child.tunnel)
+        }
         child.hasOutbound = false
         if !keepInbound {
-            if child.hasInbound { report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id) }
+            if child.hasInbound {
+                history.removed(child.tunnel, counters(child.inboundSPI, MARTLET_INBOUND, id), isInbound: true)
+                report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id)
+            }
             child.hasInbound = false
         }
         children[id] = child.hasInbound ? child : nil
@@ -189,10 +201,16 @@ package final class PlaneDriver: @unchecked Sendable {
     func traffic(_ completion: @escaping @Sendable ([ChildSAID: ChildTraffic], [(reason: String, packets: UInt64)]) -> Void) {
         let posted = loop.post { [self] in
             var traffic: [ChildSAID: ChildTraffic] = [:]
+            var totals: [UInt64: TunnelTotals] = [:]
             for (id, child) in children {
-                traffic[id] = ChildTraffic(
-                    inbound: child.hasInbound ? counters(child.inboundSPI, MARTLET_INBOUND, id) : nil, outbound: child.hasOutbound ? counters(child.outboundSPI, MARTLET_OUTBOUND, id) : nil)
+                let inbound = child.hasInbound ? counters(child.inboundSPI, MARTLET_INBOUND, id) : nil, outbound = child.hasOutbound ? counters(child.outboundSPI, MARTLET_OUTBOUND, id) : nil
+                traffic[id] = ChildTraffic(inbound: inbound, outbound: outbound)
+                var total = totals[child.tunnel] ?? history[child.tunnel]
+                total?.add(inbound, isInbound: true)
+                total?.add(outbound, isInbound: false)
+                totals[child.tunnel] = total
             }
+            for (id, child) in children { traffic[id]?.totals = totals[child.tunnel] }
             completion(traffic, drops())
         }
         if !posted { completion([:], []) }
@@ -228,6 +246,7 @@ package final class PlaneDriver: @unchecked Sendable {
             return words(outbound)
         }
         child.hasOutbound = true
+        child.tunnel = history.added(parameters.reqid, now: Instant.now())
         children[parameters.id] = child
         guard parameters.activates else { return nil }
         let activated = table.pointee.activate(parameters.id.rawValue)

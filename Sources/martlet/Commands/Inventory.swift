@@ -59,7 +59,10 @@ struct Algorithms: ParsableCommand {
             let daemon = try ViciConnection(path: options.socket)
             let response = try daemon.call("martlet-algorithms")
             try daemon.check(response)
-            let algorithms = response.sections.map(\.body)
+            let kinds = ["aead", "encryption", "integrity", "prf", "ke", "rng"]
+            func rank(_ one: ViciMessage) -> Int { kinds.firstIndex(of: one["kind"] ?? "") ?? kinds.count }
+            // By kind; within one in the daemon's order, the provider that is preferred first.
+            let algorithms = response.sections.map(\.body).enumerated().sorted { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }.map(\.element)
             if options.json {
                 print(
                     JSON.array(

@@ -1,0 +1,63 @@
+// What a tunnel has carried since it came up: pairs of ESP SAs come and go with their keys, and their counters with them.
+
+import IKECore
+import PluginABI
+
+/// Bytes and packets of both directions.
+struct TunnelTotals: Hashable, Sendable {
+    var since: Instant
+    var inboundBytes: UInt64 = 0
+    var inboundPackets: UInt64 = 0
+    var outboundBytes: UInt64 = 0
+    var outboundPackets: UInt64 = 0
+
+    mutating func add(_ counters: martlet_sa_counters?, isInbound: Bool) {
+        guard let counters else { return }
+        if isInbound {
+            inboundBytes &+= counters.bytes
+            inboundPackets &+= counters.packets
+        } else {
+            outboundBytes &+= counters.bytes
+            outboundPackets &+= counters.packets
+        }
+    }
+}
+
+/// Tunnels, each from its first pair to the end of its last. The number of the policy instance tells which pairs follow each other.
+struct TunnelHistory {
+    private struct Tunnel {
+        let policy: UInt32
+        /// Of the SAs that are gone.
+        var totals: TunnelTotals
+        /// Those that can still send.
+        var pairs = 0
+    }
+    private var tunnels: [UInt64: Tunnel] = [:]
+    private var current: [UInt32: UInt64] = [:]
+    private var last: UInt64 = 0
+
+    /// A pair of the policy instance is there: the number of its tunnel, a new one unless another pair is there.
+    mutating func added(_ policy: UInt32, now: Instant) -> UInt64 {
+        let number = current[policy] ?? last + 1
+        if current[policy] == nil {
+            (last, current[policy]) = (number, number)
+            tunnels[number] = Tunnel(policy: policy, totals: TunnelTotals(since: now))
+        }
+        tunnels[number]?.pairs += 1
+        return number
+    }
+
+    /// One SA of a pair goes, with what it had counted.
+    mutating func removed(_ number: UInt64, _ counters: martlet_sa_counters?, isInbound: Bool) { tunnels[number]?.totals.add(counters, isInbound: isInbound) }
+
+    /// A pair sends no more. Nothing is kept of a tunnel without one.
+    mutating func ended(_ number: UInt64) {
+        guard let tunnel = tunnels[number] else { return }
+        tunnels[number]?.pairs -= 1
+        guard tunnel.pairs <= 1 else { return }
+        (tunnels[number], current[tunnel.policy]) = (nil, nil)
+    }
+
+    /// Of the SAs that are gone.
+    subscript(_ number: UInt64) -> TunnelTotals? { tunnels[number]?.totals }
+}
