@@ -130,6 +130,9 @@ package struct ChildPolicy: Hashable, Sendable {
     }
 }
 
+/// RFC 7383: whether long messages go out in fragments; `accept` takes the peer's and sends none.
+package enum Fragmentation: String, Hashable, Sendable { case no, accept, yes }
+
 /// One connection: a peer, or a class of peers.
 package struct Connection: Hashable, Sendable {
     package var name: String
@@ -141,6 +144,7 @@ package struct Connection: Hashable, Sendable {
     package var proposals: [Proposal]
     /// Claims a NAT, so that ESP always travels in UDP.
     package var encap = false
+    package var fragmentation = Fragmentation.yes
     /// Zero: no liveness checks.
     package var dpdDelay: Duration = .zero
     /// `lifeTime` is `rekey_time + over_time`.

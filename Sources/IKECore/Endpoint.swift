@@ -191,13 +191,14 @@ package final class Endpoint {
         if let spi = initiations[key], let sa = sas[spi] { return touch(sa) { sa.received(header, datagram) } }
         guard !shuttingDown, halfOpenCount < limits.halfOpen, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
         guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
-        var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?
+        var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?, takesFragments = false
         for payload in message.payloads {
             switch payload {
             case .securityAssociation(let association): proposals = association.proposals
             case .keyExchange(let exchange): value = exchange
             case .nonce(let bytes): nonce = bytes
             case .notify(let notify) where notify.type == .cookie: cookie = notify.data
+            case .notify(let notify) where notify.type == .fragmentationSupported: takesFragments = true
             case .unknown(let type, critical: true, _): return reply(header, datagram, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
             default: break
             }
@@ -227,6 +228,7 @@ package final class Endpoint {
             guard value.data.count == suite.keyExchange.publicLength else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
             sa.connection = candidate
             sa.transforms = chosen.transforms
+            sa.takesFragments = takesFragments
             let nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote)
             sa.nat = nat ?? NATDetection.Verdict()
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)

@@ -22,6 +22,8 @@ final class IKESA {
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false
+    /// The peer has said that it takes fragments. RFC 7383 section 2.3.
+    var takesFragments = false
     /// When IKE_SA_INIT was begun, here or by the peer.
     let begun: Instant
     /// What an ICMP message last said of our datagrams to the peer, until something comes from it.
@@ -69,6 +71,13 @@ final class IKESA {
     }
 
     func transmit(_ bytes: [UInt8]) { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
+    func transmit(_ datagrams: [[UInt8]]) { for bytes in datagrams { transmit(bytes) } }
+
+    /// The longest datagram of IKE before fragments are used, where both ends take them: what `fragmentSize` leaves beside IP, UDP and the non-ESP marker.
+    var fragmentLimit: Int? {
+        guard takesFragments, connection.fragmentation != .no else { return nil }
+        return connection.fragmentation == .yes ? context.limits.fragmentSize - (remote.address.family == .v4 ? 20 : 40) - 12 : Int(UInt16.max)
+    }
 
     /// Moves to the ports that pass a NAT. RFC 7296 section 2.23.
     func floatPorts() {

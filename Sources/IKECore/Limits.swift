@@ -22,6 +22,8 @@ package struct Limits: Hashable, Sendable {
     package var inboundGrace: Duration = .seconds(5)
     /// The longest message taken, bytes.
     package var messageBytes = 65_000
+    /// The largest IP packet that a message goes in before it is cut into fragments, bytes. RFC 7383 section 2.5.1.
+    package var fragmentSize = 1280
     /// Whether a retry of an initiation waits at least this long.
     package var retryDelay: Duration = .seconds(5)
     /// How long a job may take.

@@ -9,7 +9,7 @@ struct MessageWindow {
     /// The ID of the peer's next request.
     private(set) var expected: UInt32
     private var lastRequest: Fingerprint?
-    private(set) var storedResponse: [UInt8]?
+    private(set) var storedResponse: [[UInt8]]?
 
     /// The length and last bytes of a request (its ICV): enough to tell a retransmission from anything else.
     private struct Fingerprint: Equatable {
@@ -46,7 +46,8 @@ struct MessageWindow {
         expected &+= 1
     }
 
-    mutating func store(response: [UInt8]) { storedResponse = response }
+    /// `response`: its datagrams.
+    mutating func store(response: [[UInt8]]) { storedResponse = response }
 
     mutating func takeRequestID() -> UInt32 {
         defer { nextRequest &+= 1 }

@@ -4,7 +4,8 @@
 import IKEWire
 
 struct Retransmission {
-    let bytes: [UInt8]
+    /// The request: one datagram, or its fragments.
+    let datagrams: [[UInt8]]
     private(set) var triesLeft: Int
     private(set) var deadline: Instant
     private var wait: Duration
@@ -13,8 +14,8 @@ struct Retransmission {
     /// How often the request was sent so far.
     private(set) var sent = 1
 
-    init(_ bytes: [UInt8], limits: Limits, now: Instant) {
-        self.bytes = bytes
+    init(_ datagrams: [[UInt8]], limits: Limits, now: Instant) {
+        self.datagrams = datagrams
         triesLeft = limits.retransmitTries
         wait = min(limits.retransmitInitial, Self.longestWait)
         // Whatever was configured, a wait stays a time and never shrinks.

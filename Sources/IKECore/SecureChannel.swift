@@ -10,6 +10,15 @@ final class SecureChannel {
     let isInitiator: Bool
     /// Ni and Nr of IKE_SA_INIT, until the first child's keys are derived from them.
     var nonces: (initiator: [UInt8], responder: [UInt8])
+    /// The longest datagram, in bytes of IKE, before a message goes out in fragments; nil where the peer takes none. RFC 7383 section 2.4.
+    var fragmentLimit: Int?
+    /// The bytes held of a message that comes in fragments: fewer of a peer that has not shown who it is.
+    var reassemblyLimit = 24_576
+    /// What is here of the peer's request and of its response.
+    private var requestInPieces: Reassembly?
+    private var responseInPieces: Reassembly?
+    /// The datagram by which a retransmission of the message opened last is known: itself, or its first fragment.
+    private(set) var openedDatagram: [UInt8] = []
     private let sealer: MessageSealer
     private let opener: MessageOpener
 
@@ -28,20 +37,50 @@ final class SecureChannel {
         self.keys = keys
     }
 
-    func seal(_ header: Header, _ payloads: [Payload]) throws(CryptoError) -> [UInt8] { try sealer.seal(header: header, payloads: payloads) }
+    /// The message as one datagram, or in fragments.
+    func seal(_ header: Header, _ payloads: [Payload]) throws(CryptoError) -> [[UInt8]] {
+        guard let fragmentLimit else { return [try sealer.seal(header: header, payloads: payloads)] }
+        return try sealer.seal(header: header, payloads: payloads, limit: fragmentLimit)
+    }
 
     enum Opened {
         /// The ICV is wrong, or there is nothing to verify: as if it had never come.
         case forged
+        /// An authentic fragment of a message that is not whole yet.
+        case incomplete
         /// Authentic, but not a message.
         case malformed(WireError)
         case payloads([Payload])
     }
 
-    func open(_ bytes: [UInt8]) -> Opened {
+    func open(_ header: Header, _ bytes: [UInt8], now: Instant) -> Opened {
         guard let inner = try? opener.open(bytes.span) else { return .forged }
+        guard let fragment = inner.fragment else {
+            openedDatagram = bytes
+            return parse(first: inner.first, inner.chain)
+        }
+        // A peer that was not told that we take fragments sends none.
+        guard fragmentLimit != nil else { return .forged }
+        var reassembly = (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
+            ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
+        let outcome = reassembly.add(inner, fragment, datagram: bytes, byteLimit: reassemblyLimit)
+        let rest: Reassembly? = if case .incomplete = outcome { reassembly } else { nil }
+        if header.isResponse { responseInPieces = rest } else { requestInPieces = rest }
+        switch outcome {
+        case .incomplete: return .incomplete
+        case .complete(let first, let chain):
+            openedDatagram = reassembly.firstDatagram
+            return parse(first: first, chain)
+        //= RFC 7383 §5: beyond the limit what was collected goes, and the connection with it.
+        case .tooLarge:
+            openedDatagram = bytes
+            return .malformed(.tooMany(fragment.total))
+        }
+    }
+
+    private func parse(first: PayloadType, _ chain: [UInt8]) -> Opened {
         do throws(WireError) {
-            let payloads = try Payload.parseChain(first: inner.first, inner.chain.span)
+            let payloads = try Payload.parseChain(first: first, chain.span)
             // Encrypted inside encrypted has no meaning, and two of what must be one are two readings of one message.
             if let wrong = payloads.misplacedType { throw .forbidden(wrong) }
             return .payloads(payloads)

@@ -68,6 +68,8 @@ private let nonceLength = 12
 private let counterLength = 8
 /// The generic header of the Encrypted payload.
 private let genericHeaderLength = 4
+/// Fragment Number and Total Fragments. RFC 7383 section 2.5.
+private let fragmentNumbersLength = 4
 
 /// Seals messages in one direction of an IKE SA.
 package final class MessageSealer {
@@ -85,23 +87,50 @@ package final class MessageSealer {
     /// A whole message: the header, its lengths filled in, and one Encrypted payload that holds `payloads`.
     package func seal(header: Header, payloads: [Payload]) throws(CryptoError) -> [UInt8] {
         let (first, chain) = Payload.serializeChain(payloads)
+        return try seal(header, .encrypted, first: first, numbers: [], chain[...])
+    }
+
+    /// The same as fragments of at most `limit` bytes each, in order, where the message is longer than that. RFC 7383 section 2.5.
+    /// Throws `.invalid` where the limit leaves no room for content.
+    package func seal(header: Header, payloads: [Payload], limit: Int) throws(CryptoError) -> [[UInt8]] {
+        let (first, chain) = Payload.serializeChain(payloads)
+        func textLength(_ content: Int) -> Int { (content / protection.alignment + 1) * protection.alignment }
+        let fixed = Header.byteCount + genericHeaderLength + protection.ivLength + protection.tagLength
+        if fixed + textLength(chain.count) <= limit { return [try seal(header, .encrypted, first: first, numbers: [], chain[...])] }
+        let room = (limit - fixed - fragmentNumbersLength) / protection.alignment * protection.alignment - 1
+        guard room > 0 else { throw .invalid }
+        let total = (chain.count + room - 1) / room
+        guard total <= Int(UInt16.max) else { throw .invalid }
+        var fragments: [[UInt8]] = []
+        for number in 1...total {
+            let piece = chain[(number - 1) * room..<min(number * room, chain.count)]
+            let numbers = [number, total].flatMap { [UInt8(truncatingIfNeeded: $0 >> 8), UInt8(truncatingIfNeeded: $0)] }
+            //= RFC 7383 §2.5: Next Payload names the first payload inside in the first fragment, and nothing in the others.
+            fragments.append(try seal(header, .encryptedFragment, first: number == 1 ? first : .none, numbers: numbers, piece))
+        }
+        return fragments
+    }
+
+    /// `numbers`: the Fragment Number and Total Fragments of a fragment.
+    private func seal(_ header: Header, _ type: PayloadType, first: PayloadType, numbers: [UInt8], _ chain: ArraySlice<UInt8>) throws(CryptoError) -> [UInt8] {
         let iv = nextIV()
         let tagLength = protection.tagLength
 
         //= RFC 7296 §3.14: the padding makes payloads, padding and Pad Length a multiple of the block size.
         let padding = (protection.alignment - (chain.count + 1) % protection.alignment) % protection.alignment
-        var text = chain
+        var text = Array(chain)
         text.append(contentsOf: repeatElement(0, count: padding))
         text.append(UInt8(truncatingIfNeeded: padding))
 
-        let payloadLength = genericHeaderLength + iv.count + text.count + tagLength
+        let payloadLength = genericHeaderLength + numbers.count + iv.count + text.count + tagLength
         guard payloadLength <= Int(UInt16.max) else { throw .invalid }
-        var message = Self.bytes(of: header, length: Header.byteCount + payloadLength)
+        var message = Self.bytes(of: header, type, length: Header.byteCount + payloadLength)
         message.reserveCapacity(Header.byteCount + payloadLength)
         message.append(first.rawValue)
         message.append(0)
         message.append(UInt8(truncatingIfNeeded: payloadLength >> 8))
         message.append(UInt8(truncatingIfNeeded: payloadLength))
+        message.append(contentsOf: numbers)
 
         var tag: [UInt8] = Array(repeating: 0, count: tagLength)
         switch protection {
@@ -143,9 +172,9 @@ package final class MessageSealer {
     }
 
     /// The header of a message whose one payload is encrypted. RFC 7296 section 3.1.
-    private static func bytes(of header: Header, length: Int) -> [UInt8] {
+    private static func bytes(of header: Header, _ type: PayloadType, length: Int) -> [UInt8] {
         var bytes = IKECrypto.bytes(of: header.initiatorSPI) + IKECrypto.bytes(of: header.responderSPI)
-        bytes.append(PayloadType.encrypted.rawValue)
+        bytes.append(type.rawValue)
         bytes.append(header.majorVersion << 4 | header.minorVersion & 0x0f)
         bytes.append(header.exchangeType.rawValue)
         bytes.append(header.flags.rawValue)
@@ -165,12 +194,24 @@ package final class MessageOpener {
         protection = try Protection(suite: suite, key: key, integrityKey: integrityKey, sealing: false)
     }
 
-    /// The plaintext of a message's Encrypted payload: the type of its first payload and the chain, padding removed. The ICV covers
-    /// the datagram from its first byte. Throws `.rejected` where the ICV is wrong, `.invalid` where there is no well-formed
+    /// What was inside: the type of the first payload and the chain, padding removed; of a fragment, its part of them.
+    package struct Opened {
+        package let first: PayloadType
+        package let chain: [UInt8]
+        package let fragment: Fragment?
+    }
+
+    /// Fragment Number, from 1, and Total Fragments.
+    package struct Fragment: Equatable {
+        package let number: Int
+        package let total: Int
+    }
+
+    /// The plaintext of a message's Encrypted or Encrypted Fragment payload. The ICV covers the datagram from its first byte. Throws `.rejected` where the ICV is wrong, `.invalid` where there is no well-formed
     /// Encrypted payload; nothing is believed before.
-    package func open(_ datagram: Span<UInt8>) throws(CryptoError) -> (first: PayloadType, chain: [UInt8]) {
-        let start = try Self.encryptedPayload(in: datagram)
-        let bodyStart = start + genericHeaderLength
+    package func open(_ datagram: Span<UInt8>) throws(CryptoError) -> Opened {
+        let (start, isFragment) = try Self.encryptedPayload(in: datagram)
+        let bodyStart = start + genericHeaderLength + (isFragment ? fragmentNumbersLength : 0)
         let textStart = bodyStart + protection.ivLength
         let textEnd = datagram.count - protection.tagLength
         // At least the Pad Length octet is encrypted.
@@ -196,11 +237,18 @@ package final class MessageOpener {
         //= RFC 7296 §3.14: the recipient MUST accept any length that results in proper alignment.
         guard let padding = text.last, Int(padding) < text.count else { throw .invalid }
         text.removeLast(Int(padding) + 1)
-        return (PayloadType(rawValue: datagram[start]), text)
+        return Opened(first: PayloadType(rawValue: datagram[start]), chain: text, fragment: isFragment ? try Self.fragment(datagram, at: start + genericHeaderLength) : nil)
     }
 
-    /// Where the Encrypted payload's generic header begins: the last payload of a message whose lengths all agree.
-    private static func encryptedPayload(in datagram: Span<UInt8>) throws(CryptoError) -> Int {
+    private static func fragment(_ datagram: Span<UInt8>, at offset: Int) throws(CryptoError) -> Fragment {
+        let number = Int(datagram[offset]) << 8 | Int(datagram[offset + 1]), total = Int(datagram[offset + 2]) << 8 | Int(datagram[offset + 3])
+        //= RFC 7383 §2.6: a number that is zero or beyond the total is dropped.
+        guard number > 0, number <= total else { throw .invalid }
+        return Fragment(number: number, total: total)
+    }
+
+    /// Where the generic header of the Encrypted or Encrypted Fragment payload begins: the last payload of a message whose lengths all agree.
+    private static func encryptedPayload(in datagram: Span<UInt8>) throws(CryptoError) -> (start: Int, isFragment: Bool) {
         guard datagram.count >= Header.byteCount + genericHeaderLength else { throw .invalid }
         var length = 0
         for index in 24..<28 { length = length << 8 | Int(datagram[index]) }
@@ -210,10 +258,10 @@ package final class MessageOpener {
         while datagram.count - offset >= genericHeaderLength {
             let size = Int(datagram[offset + 2]) << 8 | Int(datagram[offset + 3])
             guard size >= genericHeaderLength, size <= datagram.count - offset else { throw .invalid }
-            if type == PayloadType.encrypted.rawValue {
+            if type == PayloadType.encrypted.rawValue || type == PayloadType.encryptedFragment.rawValue {
                 //= RFC 7296 §3.14: the Encrypted payload MUST be the last payload in the message.
                 guard offset + size == datagram.count else { throw .invalid }
-                return offset
+                return (offset, type == PayloadType.encryptedFragment.rawValue)
             }
             type = datagram[offset]
             offset += size

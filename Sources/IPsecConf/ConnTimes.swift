@@ -11,8 +11,9 @@ extension ConnTranslator {
             if value { result.append(OutputSetting(key: "encap", value: "yes", origins: [setting.origin])) }
             if !value, name == "encapsulation", setting.value == "no" { drop(setting, "behind a NAT ESP goes in UDP all the same") }
         }
-        for name in ["mobike", "fragmentation"] where settings[name]?.value == "no" {
-            if let setting = take(name) { result.append(OutputSetting(key: name, value: "no", origins: [setting.origin])) }
+        if settings["mobike"]?.value == "no", let setting = take("mobike") { result.append(OutputSetting(key: "mobike", value: "no", origins: [setting.origin])) }
+        if let setting = take("fragmentation"), let value = choice(setting, ["yes": "yes", "accept": "accept", "force": "force", "no": "no"]) {
+            result.append(OutputSetting(key: "fragmentation", value: value, origins: [setting.origin]))
         }
         result += deadPeer()
         result.append(keyingTries())

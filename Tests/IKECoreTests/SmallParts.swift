@@ -70,8 +70,8 @@ import TestSupport
         #expect(window.storedResponse == nil)
         #expect(window.judge(request: 7, bytes: [1]) == .duplicate)
         #expect(window.judge(request: 7, bytes: [2]) == .outside)
-        window.store(response: [9])
-        #expect(window.storedResponse == [9])
+        window.store(response: [[9]])
+        #expect(window.storedResponse == [[9]])
         window.accept(bytes: [3])
         #expect(window.storedResponse == nil)
         #expect(window.judge(request: 7, bytes: [1]) == .outside)
@@ -90,7 +90,7 @@ import TestSupport
 @Suite struct Retransmissions {
     private func schedule(_ limits: Limits) -> [Duration] {
         let start = Instant(nanoseconds: 0)
-        var request = Retransmission([1], limits: limits, now: start), waits: [Duration] = [], now = start
+        var request = Retransmission([[1]], limits: limits, now: start), waits: [Duration] = [], now = start
         for _ in 0..<1000 {
             waits.append(request.deadline.since(now))
             now = request.deadline

@@ -14,7 +14,7 @@ import Testing
         ("esp=aes256gcm16-aes256-sha256!", ["esp_proposals = aes256gcm16, aes256-sha256"]),
         ("ike=aes256gcm16-aes128-sha256-x25519!", ["proposals = aes256gcm16-prfsha256-x25519, aes128-sha256-x25519"]),
         ("keyingtries=%forever", ["keyingtries = 0"]), ("keyingtries=5", ["keyingtries = 5"]), ("forceencaps=yes", ["encap = yes"]), ("mobike=no", ["mobike = no"]),
-        ("fragmentation=no", ["fragmentation = no"]), ("replay_window=1024", ["replay_window = 1024"]),
+        ("fragmentation=no", ["fragmentation = no"]), ("fragmentation=force", ["fragmentation = force"]), ("replay_window=1024", ["replay_window = 1024"]),
         ("ikelifetime=28800s\nmargintime=5m\nrekeyfuzz=50%", ["rekey_time = 475m", "over_time = 5m", "rand_time = 150s"]),
         ("lifetime=8h", ["rekey_time = 471m", "life_time = 8h", "rand_time = 9m"]), ("keylife=1d", ["life_time = 1d"]), ("lifetime=5m", ["rekey_time = 270s", "life_time = 5m", "rand_time = 30s"]),
         ("rekey=no", ["rekey_time = 0s", "life_time = 0s"]), ("lifebytes=1000000\nmarginbytes=100000", ["rekey_bytes = 900000", "life_bytes = 1000000", "rand_bytes = 100000"]),
@@ -60,7 +60,7 @@ import Testing
     /// Lines without which the connection is no weaker.
     @Test(arguments: [
         ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"),
-        ("reauth=yes", "again"), ("fragmentation=yes", "fragmentation"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
+        ("reauth=yes", "again"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
         ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
     ]) func notCarried(line: String, reason: String) {
         let result = importing(conn(line))

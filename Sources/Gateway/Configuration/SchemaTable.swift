@@ -30,13 +30,14 @@ enum SchemaTable {
             SchemaKey("rekey_time", .time), SchemaKey("over_time", .time), SchemaKey("rand_time", .time),
             SchemaKey("crypto", .text),
             SchemaKey("vips", .list), SchemaKey("pools", .list),
+            // `force` is of IKEv1: it means yes.
+            SchemaKey("fragmentation", .choice(["yes", "accept", "no", "force"])),
 
             SchemaKey("aggressive", .boolean, .tunesOnly(ikev1), inert: ["no"]),
             SchemaKey("pull", .boolean, .tunesOnly(ikev1), inert: ["yes"]),
             SchemaKey("dpd_timeout", .time, .tunesOnly(ikev1), inert: ["0", "0s"]),
             SchemaKey("dscp", .text, .tunesOnly("IKE packets are not marked yet"), inert: ["000000"]),
             SchemaKey("mobike", .boolean, .tunesOnly("MOBIKE is not there yet, write mobike = no"), inert: ["no"]),
-            SchemaKey("fragmentation", .choice(["yes", "accept", "no", "force"]), .tunesOnly("IKE fragmentation is not there yet, write fragmentation = no"), inert: ["no"]),
             SchemaKey("send_certreq", .boolean, .tunesOnly(x509), inert: ["no"]),
             SchemaKey("send_cert", .choice(["ifasked", "always", "never"]), .tunesOnly(x509), inert: ["never", "ifasked"]),
             SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly(x509), inert: ["never", "reply"]),
@@ -178,6 +179,7 @@ enum SchemaTable {
             SchemaKey("cookie_threshold", .integer(0...1_000_000)),
             SchemaKey("half_open_limit", .integer(1...1_000_000)), SchemaKey("half_open_time", .time),
             SchemaKey("retransmit_initial", .text), SchemaKey("retransmit_growth", .text), SchemaKey("retransmit_tries", .integer(1...100)),
+            SchemaKey("fragment_size", .integer(256...9000)),
             SchemaKey("keepalive", .time),
             SchemaKey("debug_export_keys", .text),
         ],

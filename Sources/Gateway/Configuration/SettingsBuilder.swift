@@ -56,6 +56,7 @@ struct SettingsBuilder {
         if let value = reader.integer("half_open_limit") { limits.halfOpen = Int(clamping: value) }
         if let value = reader.time("half_open_time") { limits.halfOpenTime = value }
         if let value = reader.time("keepalive") { limits.keepalive = value }
+        if let value = reader.integer("fragment_size") { limits.fragmentSize = Int(clamping: value) }
         if let value = reader.integer("retransmit_tries") { limits.retransmitTries = Int(clamping: value) }
         if let text = reader.text("retransmit_initial") {
             if let seconds = decimalValue(text), (0.1...60).contains(seconds) {

@@ -199,6 +199,7 @@ extension Established {
         successor.nat = sa.nat
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
+        successor.takesFragments = sa.takesFragments
         successor.localVirtual = sa.localVirtual
         successor.remoteVirtual = sa.remoteVirtual
         successor.transforms = chosen.transforms
@@ -207,6 +208,7 @@ extension Established {
                 suite: suite, oldPRF: channel.suite.prf, oldD: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder,
                 initiatorSPI: successor.initiatorSPI, responderSPI: successor.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: asInitiator, random: sa.registry.random)
+            channel.fragmentLimit = successor.fragmentLimit
             successor.exportKeys(channel)
             successor.state = .established(Established(successor, channel, window: MessageWindow()))
             return successor

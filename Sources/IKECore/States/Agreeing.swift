@@ -22,6 +22,7 @@ struct Agreeing {
             let keys = try KeySchedule.initial(
                 suite: suite, sharedSecret: secret, initiatorNonce: work.nonce, responderNonce: responderNonce, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: true, nonces: (work.nonce, responderNonce), random: sa.registry.random)
+            channel.fragmentLimit = sa.fragmentLimit
             sa.exportKeys(channel)
             let own = sa.connection.ownIdentity(sa.local.address)
             sa.localIdentity = own

@@ -30,11 +30,13 @@ struct Answering {
         ]
         // A peer that sent none has no use for them, and the answer should not be longer than the request.
         if detectsNAT { payloads += NATDetection.notifications(initiatorSPI: sa.remoteSPI, responderSPI: sa.localSPI, local: sa.local, remote: sa.remote, hidden: sa.connection.encap) }
+        if sa.takesFragments, sa.connection.fragmentation != .no { payloads.append(.notify(Notify(.fragmentationSupported))) }
         let response = Message(header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: payloads).serialized()
         do throws(CryptoError) {
             let keys = try KeySchedule.initial(
                 suite: suite, sharedSecret: secret, initiatorNonce: initiatorNonce, responderNonce: nonce, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: false, nonces: (initiatorNonce, nonce), random: sa.registry.random)
+            channel.fragmentLimit = sa.fragmentLimit
             sa.exportKeys(channel)
             sa.transmit(response)
             return .awaitingAuth(AwaitingAuth(channel: channel, request: request, response: response, initiatorNonce: initiatorNonce, nonce: nonce, deadline: sa.now + sa.context.limits.halfOpenTime))

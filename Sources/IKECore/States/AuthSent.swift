@@ -14,8 +14,8 @@ struct AuthSent {
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         guard header.exchangeType == .ikeAuth, header.isResponse, !header.isFromInitiator, header.messageID == 1 else { return .authSent(self) }
         let payloads: [Payload]
-        switch channel.open(datagram.bytes) {
-        case .forged: return .authSent(self)
+        switch channel.open(header, datagram.bytes, now: sa.now) {
+        case .forged, .incomplete: return .authSent(self)
         case .malformed(let error):
             work.fail(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa, retry: false)
             return .dead
@@ -66,7 +66,7 @@ struct AuthSent {
         switch next.retransmission.fire(now: sa.now) {
         case .sendAgain:
             sa.context.note(.info, "no answer from \(sa.remote), sending IKE_AUTH again (\(next.retransmission.sent))", sa)
-            sa.transmit(retransmission.bytes)
+            sa.transmit(retransmission.datagrams)
             return .authSent(next)
         case .giveUp:
             work.fail(.noAnswer(exchange: "IKE_AUTH", sent: retransmission.sent, sa), sa, retry: true)

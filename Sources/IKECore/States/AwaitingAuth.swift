@@ -22,16 +22,16 @@ struct AwaitingAuth {
         guard header.exchangeType == .ikeAuth, header.messageID == 1 else { return .awaitingAuth(self) }
         var window = MessageWindow(nextRequest: 0, expected: 1)
         let payloads: [Payload]
-        switch channel.open(datagram.bytes) {
-        case .forged: return .awaitingAuth(self)
+        switch channel.open(header, datagram.bytes, now: sa.now) {
+        case .forged, .incomplete: return .awaitingAuth(self)
         case .malformed:
-            window.accept(bytes: datagram.bytes)
+            window.accept(bytes: channel.openedDatagram)
             move(sa, datagram)
             return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)
-        window.accept(bytes: datagram.bytes)
+        window.accept(bytes: channel.openedDatagram)
         move(sa, datagram)
 
         var remote: Identification?, wanted: Identification?, authentication: Authentication?
@@ -88,9 +88,9 @@ struct AwaitingAuth {
     /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
     static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
         sa.context.reportUnproven(sa.connection.name, sa) { failure }
-        guard let bytes = try? channel.seal(sa.header(.ikeAuth, messageID: 1, response: true), [.notify(notify)]) else { return .dead }
-        window.store(response: bytes)
-        sa.transmit(bytes)
+        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: 1, response: true), [.notify(notify)]) else { return .dead }
+        window.store(response: datagrams)
+        sa.transmit(datagrams)
         return Closed.answering(sa, window, proven: false)
     }
 

@@ -23,18 +23,18 @@ struct Closed {
     /// The responder believes in an SA that we refuse: tells it so, and is done.
     static func refusing(_ sa: IKESA, _ channel: SecureChannel) -> State {
         let payloads: [Payload] = [.notify(Notify(.authenticationFailed)), .delete(Delete(protocolID: .ike))]
-        guard let bytes = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
-        sa.transmit(bytes)
+        guard let datagrams = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
+        sa.transmit(datagrams)
         return .closed(
             Closed(
-                window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
+                window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(datagrams, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
     }
 
     var nextDeadline: Instant { min(until, retransmission?.deadline ?? until) }
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         if header.isResponse {
-            guard let channel, retransmission != nil, header.messageID == 2, case .payloads = channel.open(datagram.bytes) else { return .closed(self) }
+            guard let channel, retransmission != nil, header.messageID == 2, case .payloads = channel.open(header, datagram.bytes, now: sa.now) else { return .closed(self) }
             sa.countReceived(header)
             return .dead
         }
@@ -46,7 +46,7 @@ struct Closed {
         guard until > sa.now else { return .dead }
         guard var next = retransmission, next.deadline <= sa.now else { return .closed(self) }
         guard case .sendAgain = next.fire(now: sa.now) else { return .dead }
-        sa.transmit(next.bytes)
+        sa.transmit(next.datagrams)
         var closed = self
         closed.retransmission = next
         return .closed(closed)

@@ -124,6 +124,7 @@ final class Established {
         self.sa = sa
         self.channel = channel
         self.window = window
+        channel.reassemblyLimit = 65_536
         since = sa.now
         lastInbound = sa.now
         let lifetime = sa.connection.lifetime
@@ -157,17 +158,17 @@ final class Established {
         switch window.judge(request: header.messageID, bytes: datagram.bytes) {
         case .duplicate:
             // The stored answer; none while the exchange is still worked on, or was forgotten.
-            if let response = window.storedResponse { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: response))) }
+            for bytes in window.storedResponse ?? [] { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
             return
         case .outside: return
         case .fresh: break
         }
         guard incoming.isIdle else { return }
-        switch channel.open(datagram.bytes) {
-        case .forged: return
+        switch channel.open(header, datagram.bytes, now: now) {
+        case .forged, .incomplete: return
         case .malformed(let error):
             sa.count(.invalid)
-            window.accept(bytes: datagram.bytes)
+            window.accept(bytes: channel.openedDatagram)
             heard(from: datagram)
             //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over.
             respond(header.exchangeType, header.messageID, [.notify(Notify(.invalidSyntax))])
@@ -175,7 +176,7 @@ final class Established {
             end("the peer sent a malformed request")
         case .payloads(let payloads):
             sa.countReceived(header)
-            window.accept(bytes: datagram.bytes)
+            window.accept(bytes: channel.openedDatagram)
             heard(from: datagram)
             for case .unknown(let type, critical: true, _) in payloads {
                 //= RFC 7296 §2.5: an unknown critical payload is refused, and nothing else in the message is done.
@@ -193,8 +194,8 @@ final class Established {
 
     private func receivedResponse(_ header: Header, _ datagram: Datagram) {
         guard case .sent(let exchange, _, let messageID) = outgoing, header.messageID == messageID, header.exchangeType == exchange.type else { return }
-        switch channel.open(datagram.bytes) {
-        case .forged: return
+        switch channel.open(header, datagram.bytes, now: now) {
+        case .forged, .incomplete: return
         case .malformed(let error):
             sa.count(.invalid)
             outgoing = .idle
@@ -234,21 +235,21 @@ final class Established {
 
     func respond(_ exchange: ExchangeType, _ messageID: UInt32, _ payloads: [Payload]) {
         incoming = .idle
-        guard let bytes = try? channel.seal(sa.header(exchange, messageID: messageID, response: true), payloads) else {
+        guard let datagrams = try? channel.seal(sa.header(exchange, messageID: messageID, response: true), payloads) else {
             return end("a message could not be sealed")
         }
-        window.store(response: bytes)
-        sa.transmit(bytes)
+        window.store(response: datagrams)
+        sa.transmit(datagrams)
     }
 
     func send(_ exchange: Exchange, _ payloads: [Payload]) {
         let messageID = window.takeRequestID()
-        guard let bytes = try? channel.seal(sa.header(exchange.type, messageID: messageID, response: false), payloads) else {
+        guard let datagrams = try? channel.seal(sa.header(exchange.type, messageID: messageID, response: false), payloads) else {
             fail(exchange, Failure(.internalError, "A message to \(sa.remote) could not be sealed"))
             return end("a message could not be sealed")
         }
-        sa.transmit(bytes)
-        outgoing = .sent(exchange, Retransmission(bytes, limits: context.limits, now: now), messageID: messageID)
+        sa.transmit(datagrams)
+        outgoing = .sent(exchange, Retransmission(datagrams, limits: context.limits, now: now), messageID: messageID)
     }
 
     func enqueue(_ task: Task) { queue.append(task) }

@@ -41,7 +41,7 @@ extension Established {
         if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
             switch retransmission.fire(now: now) {
             case .sendAgain:
-                sa.transmit(retransmission.bytes)
+                sa.transmit(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
             case .giveUp:
                 outgoing = .idle

@@ -28,10 +28,12 @@ struct InitSent {
             .nonce(work.nonce),
         ]
         payloads += NATDetection.notifications(initiatorSPI: sa.localSPI, responderSPI: .none, local: sa.local, remote: sa.remote, hidden: sa.connection.encap)
+        //= RFC 7383 §2.3
+        if sa.connection.fragmentation != .no { payloads.append(.notify(Notify(.fragmentationSupported))) }
         let bytes = Message(header: sa.header(.ikeSAInit, messageID: 0, response: false), payloads: payloads).serialized()
         sa.transmit(bytes)
         return .initSent(
-            InitSent(work: work, key: key, method: method, cookie: cookie, detours: detours, offered: offered, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now)))
+            InitSent(work: work, key: key, method: method, cookie: cookie, detours: detours, offered: offered, retransmission: Retransmission([bytes], limits: sa.context.limits, now: sa.now)))
     }
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
@@ -39,7 +41,7 @@ struct InitSent {
         // Nothing here is authentic yet: what cannot be read is as good as lost, and the request goes on being sent.
         guard let message = try? Message.parse(datagram.bytes.span), message.payloads.misplacedType == nil else { return .initSent(self) }
         sa.countReceived(header)
-        var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?
+        var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?, takesFragments = false
         for payload in message.payloads {
             switch payload {
             case .securityAssociation(let value): securityAssociation = value
@@ -52,6 +54,7 @@ struct InitSent {
                     return InitSent.send(sa, work, key: key, method: method, cookie: notify.data, detours: retry)
                 }
             case .notify(let notify) where notify.type == .invalidKEPayload: return anotherMethod(notify, sa)
+            case .notify(let notify) where notify.type == .fragmentationSupported: takesFragments = true
             case .notify(let notify) where notify.type.isError: error = error ?? notify
             case .unknown(_, critical: true, _): return .initSent(self)
             default: break
@@ -66,6 +69,7 @@ struct InitSent {
         }
         sa.remoteSPI = header.responderSPI
         sa.transforms = chosen.transforms
+        sa.takesFragments = takesFragments
         let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
         sa.nat = seen ?? NATDetection.Verdict()
         if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT }) == true || sa.connection.encap { sa.floatPorts() }
@@ -73,7 +77,7 @@ struct InitSent {
         next.deadline = sa.now + sa.context.limits.jobTime
         return .agreeing(
             Agreeing(
-                job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, suite: suite, request: retransmission.bytes,
+                job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, suite: suite, request: retransmission.datagrams.first ?? [],
                 response: datagram.bytes, responderNonce: nonce))
     }
 
@@ -116,7 +120,7 @@ struct InitSent {
         switch next.retransmission.fire(now: sa.now) {
         case .sendAgain:
             sa.context.note(.info, "no answer from \(sa.remote), sending IKE_SA_INIT again (\(next.retransmission.sent))", sa)
-            sa.transmit(retransmission.bytes)
+            sa.transmit(retransmission.datagrams)
             return .initSent(next)
         case .giveUp:
             work.fail(.noAnswer(exchange: "IKE_SA_INIT", sent: retransmission.sent, sa), sa, retry: true)

@@ -26,9 +26,9 @@ struct Signing {
         if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
         payloads += sa.addressRequest + offer.payloads
         do throws(CryptoError) {
-            let bytes = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
-            sa.transmit(bytes)
-            return .authSent(AuthSent(work: work, channel: channel, offer: offer, response: response, retransmission: Retransmission(bytes, limits: sa.context.limits, now: sa.now)))
+            let datagrams = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
+            sa.transmit(datagrams)
+            return .authSent(AuthSent(work: work, channel: channel, offer: offer, response: response, retransmission: Retransmission(datagrams, limits: sa.context.limits, now: sa.now)))
         } catch {
             work.fail(.crypto(error, "sealing IKE_AUTH", sa), sa, retry: false)
             return .dead

@@ -1,0 +1,56 @@
+// A message that comes in fragments, until all of them are here. Every fragment was authentic before it came to this.
+// RFC 7383 section 2.6.
+
+import IKECrypto
+import IKEWire
+
+struct Reassembly {
+    let messageID: UInt32
+    let began: Instant
+    private let total: Int
+    private var pieces: [[UInt8]?]
+    private var missing: Int
+    private var byteCount = 0
+    private var first = PayloadType.none
+    /// The datagram of the first fragment: a retransmission of the message is known by it. Section 2.6.1.
+    private(set) var firstDatagram: [UInt8] = []
+
+    /// The most fragments of one message.
+    static let fragmentLimit = 128
+    /// After this what was collected is of no use: the peer has given up. Section 2.6.
+    static let lifetime = Duration.seconds(180)
+
+    init(messageID: UInt32, total: Int, began: Instant) {
+        self.messageID = messageID
+        self.total = total
+        self.began = began
+        pieces = Array(repeating: nil, count: min(total, Self.fragmentLimit))
+        missing = total
+    }
+
+    enum Outcome {
+        case incomplete
+        case complete(first: PayloadType, chain: [UInt8])
+        /// More than we hold for one message.
+        case tooLarge
+    }
+
+    mutating func add(_ opened: MessageOpener.Opened, _ fragment: MessageOpener.Fragment, datagram: [UInt8], byteLimit: Int) -> Outcome {
+        //= RFC 7383 §2.6: a smaller total belongs to an earlier attempt of the peer's, and a fragment that is here already adds nothing.
+        guard total <= Self.fragmentLimit else { return .tooLarge }
+        guard fragment.total == total, pieces[fragment.number - 1] == nil else { return .incomplete }
+        byteCount += opened.chain.count
+        guard byteCount <= byteLimit else { return .tooLarge }
+        pieces[fragment.number - 1] = opened.chain
+        missing -= 1
+        if fragment.number == 1 {
+            first = opened.first
+            firstDatagram = datagram
+        }
+        guard missing == 0 else { return .incomplete }
+        return .complete(first: first, chain: pieces.flatMap { $0 ?? [] })
+    }
+
+    /// Whether a fragment begins the collection anew: another message, or the same in smaller pieces.
+    func isSuperseded(by fragment: MessageOpener.Fragment, of id: UInt32, now: Instant) -> Bool { id != messageID || fragment.total > total || now.since(began) > Self.lifetime }
+}

@@ -1,0 +1,155 @@
+// Messages in fragments: how they are cut, collected, repeated and bounded.
+// RFC 7383.
+
+import IKEWire
+import TestSupport
+import Testing
+
+@testable import IKECore
+@testable import IKECrypto
+
+@Suite struct Fragments {
+    private let header = Header(
+        initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2), exchangeType: .ikeAuth, flags: [.initiator], messageID: 1)
+    private let start = Instant(nanoseconds: 0)
+
+    /// Both ends of a channel with null algorithms.
+    private func channels(_ transform: Transform = .aesGCM16(256)) throws -> (SecureChannel, SecureChannel) {
+        let registry = NullCrypto.registry(seed: 1)
+        let integrity = registry.aead(transform) == nil ? registry.mac(.hmacSHA256_128) : nil
+        let encryption: IKESuite.Encryption = try registry.aead(transform).map { .aead($0) } ?? .cipher(#require(registry.cipher(transform)))
+        let suite = IKESuite(encryption: encryption, integrity: integrity, prf: try #require(registry.prf(.prfHMACSHA256)), keyExchange: try #require(registry.keyExchange(.ecp256)))
+        func one(_ isInitiator: Bool) throws -> SecureChannel {
+            let keys = try KeySchedule.initial(
+                suite: suite, sharedSecret: SecretBytes(copying: [UInt8](repeating: 7, count: 32).span), initiatorNonce: [1], responderNonce: [2], initiatorSPI: IKESPI(rawValue: 1),
+                responderSPI: IKESPI(rawValue: 2))
+            let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: isInitiator, random: registry.random)
+            channel.fragmentLimit = 200
+            return channel
+        }
+        return (try one(true), try one(false))
+    }
+
+    private func payloads(_ size: Int) -> [Payload] { [.vendorID((0..<size).map { UInt8(truncatingIfNeeded: $0) }), .nonce([UInt8](repeating: 3, count: 32))] }
+
+    private func isIncomplete(_ opened: SecureChannel.Opened) -> Bool { if case .incomplete = opened { true } else { false } }
+    private func isForged(_ opened: SecureChannel.Opened) -> Bool { if case .forged = opened { true } else { false } }
+
+    @Test(arguments: [Transform.aesGCM16(256), .aesCBC(256)]) func everySizeArrivesInEveryOrder(_ transform: Transform) throws {
+        let random = NullRandom(seed: 5)
+        for size in stride(from: 0, through: 2000, by: 37) {
+            let (east, west) = try channels(transform)
+            var datagrams = try east.seal(header, payloads(size))
+            #expect(datagrams.allSatisfy { $0.count <= 200 })
+            #expect((datagrams.count > 1) == (size > 120) || (60...140).contains(size))
+            let firstDatagram = datagrams[0]
+            for index in datagrams.indices { datagrams.swapAt(index, Int(random.next() % UInt64(datagrams.count))) }
+            for (index, datagram) in datagrams.enumerated() {
+                let opened = west.open(header, datagram, now: start)
+                if index < datagrams.count - 1 {
+                    #expect(isIncomplete(opened))
+                    // What is there already adds nothing.
+                    #expect(isIncomplete(west.open(header, datagram, now: start)))
+                } else {
+                    guard case .payloads(let all) = opened else {
+                        Issue.record("size \(size): \(opened)")
+                        return
+                    }
+                    #expect(all == payloads(size))
+                    #expect(west.openedDatagram == firstDatagram)
+                }
+            }
+        }
+    }
+
+    @Test func theHeadersSayWhatIsInside() throws {
+        let (east, _) = try channels()
+        let datagrams = try east.seal(header, payloads(500))
+        for (index, datagram) in datagrams.enumerated() {
+            #expect(datagram[16] == 53 && Array(datagram[17..<24]) == [0x20, 35, 8, 0, 0, 0, 1])
+            #expect(Int(datagram[26]) << 8 | Int(datagram[27]) == datagram.count)
+            // The first payload inside, then none; number and total.
+            #expect(datagram[28] == (index == 0 ? PayloadType.vendorID.rawValue : 0))
+            #expect(Array(datagram[32..<36]) == [0, UInt8(index + 1), 0, UInt8(datagrams.count)])
+        }
+    }
+
+    @Test func noBitOfAFragmentCanBeChanged() throws {
+        let (east, west) = try channels()
+        let datagram = try east.seal(header, payloads(500))[0]
+        for bit in 0..<datagram.count * 8 {
+            var damaged = datagram
+            damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(isForged(west.open(header, damaged, now: start)), "bit \(bit)")
+        }
+    }
+
+    @Test func smallerPiecesBeginAnewAndLargerOnesAreLate() throws {
+        let (east, west) = try channels()
+        let large = try east.seal(header, payloads(500))
+        #expect(isIncomplete(west.open(header, large[0], now: start)))
+        east.fragmentLimit = 120
+        let small = try east.seal(header, payloads(500))
+        #expect(small.count > large.count)
+        #expect(isIncomplete(west.open(header, small[0], now: start)))
+        for datagram in large { #expect(isIncomplete(west.open(header, datagram, now: start))) }
+        var last = SecureChannel.Opened.forged
+        for datagram in small.dropFirst() { last = west.open(header, datagram, now: start) }
+        guard case .payloads(let all) = last else {
+            Issue.record("\(last)")
+            return
+        }
+        #expect(all == payloads(500))
+    }
+
+    @Test func whatIsHeldIsBounded() throws {
+        let (east, west) = try channels()
+        var held = 0
+        east.fragmentLimit = 1200
+        for datagram in try east.seal(header, payloads(40_000)) {
+            guard isIncomplete(west.open(header, datagram, now: start)) else { break }
+            held += datagram.count
+        }
+        #expect(held <= 24_576 + 1200)
+        // Too many fragments are refused with the first.
+        east.fragmentLimit = 120
+        guard case .malformed = west.open(header, try east.seal(header, payloads(20_000))[0], now: start) else {
+            Issue.record("too many fragments are collected")
+            return
+        }
+    }
+
+    @Test func whoWasNotToldSendsNoFragments() throws {
+        let (east, west) = try channels()
+        west.fragmentLimit = nil
+        #expect(isForged(west.open(header, try east.seal(header, payloads(500))[0], now: start)))
+    }
+
+    /// A request in fragments that was answered: the first fragment repeats the answer, the others do not. RFC 7383 section 2.6.1.
+    @Test func onlyTheFirstFragmentRepeatsTheAnswer() throws {
+        var limits = Limits()
+        limits.fragmentSize = 190
+        let (world, east, west) = Fixtures.pair(seed: 9, limits: limits)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5))
+        #expect(east.children.count == 1 && west.children.count == 1)
+        let fragments = world.wire.filter { $0.local.address == Fixtures.eastAddress && $0.bytes[16] == 53 && $0.bytes[23] == 1 }
+        #expect(fragments.count > 1)
+        for (index, fragment) in fragments.enumerated() {
+            let answers = west.endpoint.handle(.datagramReceived(Datagram(local: fragment.remote, remote: fragment.local, marked: fragment.marked, bytes: fragment.bytes)), now: world.now)
+            let datagrams = answers.filter { if case .transmit = $0 { true } else { false } }
+            #expect(index == 0 ? datagrams.count > 1 : datagrams.isEmpty)
+        }
+    }
+
+    @Test func oneSideThatTakesNoneGetsNone() {
+        for (ours, theirs) in [(Fragmentation.no, Fragmentation.yes), (.yes, .no), (.accept, .accept)] {
+            var limits = Limits()
+            limits.fragmentSize = 190
+            let (world, east, west) = Fixtures.pair(seed: 10, limits: limits) { connection, east in connection.fragmentation = east ? ours : theirs }
+            Fixtures.initiate(world, east, west)
+            world.run(.seconds(5))
+            #expect(!world.wire.contains { $0.bytes[16] == 53 } && east.children.count == 1)
+        }
+    }
+}
