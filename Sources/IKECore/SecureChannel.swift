@@ -61,7 +61,8 @@ final class SecureChannel {
         }
         // A peer that was not told that we take fragments sends none.
         guard fragmentLimit != nil else { return .forged }
-        var reassembly = (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
+        var reassembly =
+            (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
             ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
         let outcome = reassembly.add(inner, fragment, datagram: bytes, byteLimit: reassemblyLimit)
         let rest: Reassembly? = if case .incomplete = outcome { reassembly } else { nil }

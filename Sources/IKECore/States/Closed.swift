@@ -27,7 +27,8 @@ struct Closed {
         sa.transmit(datagrams)
         return .closed(
             Closed(
-                window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(datagrams, limits: sa.context.limits, now: sa.now), channel: channel, isProven: true))
+                window: MessageWindow(), until: sa.now + sa.context.limits.closedTime, retransmission: Retransmission(datagrams, limits: sa.context.limits, now: sa.now), channel: channel,
+                isProven: true))
     }
 
     var nextDeadline: Instant { min(until, retransmission?.deadline ?? until) }
