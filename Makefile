@@ -21,8 +21,9 @@ FUZZER ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-deps: ## Install the Debian packages that are missing, for building, testing and the demonstration
+deps: ## Install the Debian and Python packages that are missing, for building, testing and the demonstration
 	@packaging/deps.sh build demo test
+	@packaging/python-deps.sh
 
 build: ## Build the daemon, the command line client and the plugins (CONFIG=release for an optimised build)
 	@packaging/deps.sh build
@@ -34,10 +35,12 @@ demo: ## Two gateways, one tunnel, real traffic; leaves nothing behind
 
 check: ## Run every test; at most 20 minutes on two cores
 	@packaging/deps.sh build demo test
+	@packaging/python-deps.sh
 	@Tests/check.sh
 
 check-full: ## The same with more seeds, sanitizers and fuzzers; takes hours
 	@packaging/deps.sh build demo test
+	@packaging/python-deps.sh
 	@Tests/check-full.sh
 
 lint: ## Check layers, style and what must not be in what ships

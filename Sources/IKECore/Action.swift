@@ -69,6 +69,8 @@ package enum Report: Sendable {
     case ikeSAEstablished(IKESAStatus)
     /// `previous` was replaced by `current`.
     case ikeSARekeyed(previous: IKESAStatus, current: IKESAStatus)
+    /// The peer has moved to another address, or we have; the status is the one before.
+    case ikeSAMoved(IKESAStatus, local: SocketAddress, remote: SocketAddress)
     case ikeSAClosed(IKESAStatus, reason: String)
     case childSAUp(IKESAStatus, ChildSAStatus)
     case childSARekeyed(IKESAStatus, previous: ChildSAStatus, current: ChildSAStatus)

@@ -21,6 +21,7 @@ final class ScriptedBackend: ControlBackend {
     var loadResult = LoadResult.success([])
     var secrets: [(id: String, owners: [String], data: SecretBox)] = []
     var policies: [PolicySnapshot] = []
+    var loadedPools: [PoolSnapshot] = []
 
     func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void) {
         var stats = StatsSnapshot()
@@ -76,6 +77,18 @@ extension ScriptedBackend {
     func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult {
         secrets.append((id, owners, data))
         return .success(["it is short"])
+    }
+    func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        loadedPools.append(PoolSnapshot(name: name, base: "10.3.0.1", size: 254, online: 1, offline: 0))
+        completion(.success([]))
+    }
+    func unloadPool(_ name: String) -> LoadResult { .failure(FailureSnapshot(code: "configuration-refused", summary: "1 addresses of the pool \(name) are lent")) }
+    func pools(withLeases: Bool) -> [PoolSnapshot] {
+        loadedPools.map { pool in
+            var pool = pool
+            if withLeases { pool.leases = [PoolSnapshot.Lease(address: "10.3.0.1", identity: "rw.example", isOnline: true)] }
+            return pool
+        }
     }
     func unloadSecret(id: String) -> LoadResult {
         secrets.removeAll { $0.id == id }

@@ -46,7 +46,7 @@ import ViciWire
         message.add("name", "site")
         let answer = try call(fixture, client, "load-conn", message)
         #expect(answer["success"] == "no")
-        #expect(answer["errmsg"] == "load-conn: the message is one section, of the connection's name")
+        #expect(answer["errmsg"] == "connections: the message is one section, of the connection's name")
         #expect(fixture.backend.loads.isEmpty)
         #expect(try call(fixture, client, "unload-conn")["errmsg"] == "unload-conn needs name")
         message = ViciMessage()
@@ -133,5 +133,37 @@ import ViciWire
         #expect(try fixture.call(client, "get-counters", [("name", "nobody")])["errmsg"] == "the connection 'nobody' has counted nothing")
         #expect(try fixture.call(client, "reset-counters", [("name", "nobody")])["success"] == "no")
         #expect(try call(fixture, client, "reset-counters")["success"] == "yes")
+    }
+
+    @Test func loadsAndListsPools() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        var pool = ViciMessage()
+        pool.add("addrs", "10.3.0.0/24")
+        var message = ViciMessage()
+        message.add("rw", section: pool)
+        #expect(try call(fixture, client, "load-pool", message)["success"] == "yes")
+        let plain = try call(fixture, client, "get-pools")
+        #expect(plain.section("rw")?.elements.map(\.name) == ["base", "size", "online", "offline"])
+        let leases = try fixture.call(client, "get-pools", [("leases", "yes")]).section("rw")?.section("leases")
+        #expect(leases?.section("0")?.elements == [.value("address", Array("10.3.0.1".utf8)), .value("identity", Array("rw.example".utf8)), .value("status", Array("online".utf8))])
+        #expect(try fixture.call(client, "unload-pool", [("name", "rw")])["success"] == "no")
+        #expect(try call(fixture, client, "load-pool")["errmsg"] == "pools: the message is one section, of the pool's name")
+    }
+
+    @Test func tellsOfMovesAndAlerts() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        for name in ["ike-update", "alert"] { try fixture.register(client, name) }
+        let place = EndpointSnapshot(host: "192.0.2.9", port: 4500, id: "")
+        fixture.server.publish(.ikeSAMoved(local: place, remote: place, sampleSA()))
+        fixture.server.publish(.alert(type: "proposal-mismatch-ike", nil, FailureSnapshot(code: "no-common-proposal", summary: "nothing in common")))
+        guard case .event(name: "ike-update", let moved) = try client.receive(fixture.pump), case .event(name: "alert", let alert) = try client.receive(fixture.pump) else {
+            Issue.record("no events")
+            return
+        }
+        #expect(moved.elements.map(\.name) == ["local-host", "local-port", "remote-host", "remote-port", "gw"])
+        #expect(moved["remote-host"] == "192.0.2.9" && moved.section("gw")?["remote-host"] == "198.51.100.7")
+        #expect(alert["type"] == "proposal-mismatch-ike" && alert.section("martlet-failure")?["summary"] == "nothing in common")
     }
 }

@@ -83,9 +83,7 @@ def test_what_is_wrong_is_refused_by_name():
         # swanctl goes on after a secret that is refused, and says so.
         expect("loading shared secret failed: a secret of the type 'eap'" in swanctl.result("--load-creds").stderr, "a secret for EAP was taken")
         expect((identities(ours), ours.vici("list-conns", events="list-conn")) == before, "a refused load has changed something")
-        # A private key, a certificate, a pool, an authority: not there yet, and said so.
-        swanctl.write(good + "pools { rw { addrs = 10.9.0.0/24 } }")
-        swanctl.fails("--load-pools", says="virtual addresses are not there yet")
+        # What is not there yet is said so.
         swanctl.write(good + "authorities { ca { crl_uris = http://ca.example/crl } }")
         swanctl.fails("--load-authorities", says="certificates are not there yet")
         swanctl.fails("--redirect", "--ike", "peer", "--gateway", "192.0.2.9", says="redirect")
@@ -118,6 +116,21 @@ def test_two_sources_one_configuration():
         ours.write(good)
         expect(ours.vici("unload-conn", {"name": "peer"})["errmsg"].count("martlet.conf"), "a client unloaded what a file has")
         expect(ours.vici("unload-conn", {"name": "second"}) == {"success": "yes"}, "a loaded connection cannot be unloaded")
+
+
+def test_pools():
+    with managed() as (lab, ours, theirs, swanctl):
+        good = swanctl.file.read_text()
+        pool = "pools { rw { addrs = 10.9.0.0/24\n dns = 10.1.0.53, 10.1.0.54 } }"
+        swanctl.write(good.replace("children {", "pools = rw\n children {", 1) + pool)
+        swanctl.fails("--load-conns", says="peer.pools: there is no pool 'rw'")
+        expect_lines(swanctl("--load-all"), r"^loaded pool 'rw'$", r"^successfully loaded 1 pools, 0 unloaded$", r"^loaded connection 'peer'$")
+        expect_lines(swanctl("--list-pools"), r"^rw +10\.9\.0\.1 +0 / 0 / 254$")
+        swanctl.write(good + pool.replace("10.9.0.0/24", "10.9.0.0/33"))
+        swanctl.fails("--load-pools", says="loading pool 'rw' failed: ")
+        swanctl.write(good)
+        expect_lines(swanctl("--load-all"), r"^successfully loaded 1 connections, 0 unloaded$")
+        expect(swanctl("--list-pools") == "" and ours.vici("get-pools") == {}, "the pool is left")
 
 
 def test_start_action_begins_on_load():

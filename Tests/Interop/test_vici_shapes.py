@@ -165,6 +165,15 @@ def test_lists_and_answers():
         # Policies and loading: the names are the same and so are the answers.
         for command, message in (("install", {"child": "site"}), ("load-shared", {"id": "k", "type": "ike", "data": "a secret of some length", "owners": ["somebody.example"]}), ("reload-settings", None)):
             same(command, *both(command, message))
+        for pool in {"rw": {"addrs": "10.9.0.0/24", "dns": ["10.1.0.53"]}}, {"wide": {"addrs": "fd09::/96"}}, {"few": {"addrs": "10.8.0.7-10.8.0.9"}}:
+            same("load-pool", *both("load-pool", pool))
+        pools = both("get-pools")
+        same("get-pools", *({name: pool[name] for name in sorted(pool)} for pool in pools))
+        # Of a network charon says the network, Martlet the first address that it lends; and charon's largest pool is smaller.
+        expect(pools[0]["few"] == pools[1]["few"] and pools[0]["rw"]["size"] == pools[1]["rw"]["size"], f"the pools: {pools}")
+        for name in "rw", "wide", "few":
+            same("unload-pool", *both("unload-pool", {"name": name}))
+        same("a refused unload-pool", *both("unload-pool", {"name": "rw"}))
         same("list-policy", *both("list-policies", {"trap": "yes"}, "list-policy"))
         expect(ours.vici("get-shared")["keys"] == ["k"], "the secret that was loaded is not listed")
         same("get-shared", *both("get-shared"))

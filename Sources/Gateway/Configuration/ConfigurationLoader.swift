@@ -84,7 +84,7 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
-        configuration.pools = running?.pools ?? (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
+        configuration.pools = (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
         let index = SecretIndex(running?.secrets ?? configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
@@ -94,7 +94,7 @@ package enum ConfigurationLoader {
             let name = "connections." + section.name
             configuration.origins[name] = section.position
             for child in section.section("children")?.sections ?? [] { configuration.origins[name + ".children." + child.name] = child.position }
-            CrossChecks.checkPools(of: connection, section, configuration.pools, &diagnostics)
+            CrossChecks.checkPools(of: connection, section, configuration.pools + (running?.pools ?? []), &diagnostics)
             CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }

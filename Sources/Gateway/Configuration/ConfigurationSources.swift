@@ -14,6 +14,7 @@ package struct ConfigurationSources: Sendable {
     /// In the order in which they were first loaded.
     package private(set) var loadedConnections: [Connection] = []
     package private(set) var loadedSecrets: [IKESecret] = []
+    package private(set) var loadedPools: [PoolConfiguration] = []
     /// Both: those of the files come first.
     package private(set) var merged: GatewayConfiguration
 
@@ -28,6 +29,7 @@ package struct ConfigurationSources: Sendable {
         merged = files
         merged.connections += loadedConnections
         merged.secrets.all += loadedSecrets
+        merged.pools += loadedPools
     }
 
     /// What the files say from now on. A conflict changes nothing.
@@ -36,16 +38,35 @@ package struct ConfigurationSources: Sendable {
         merge()
     }
 
-    /// The connections and secrets of `new` files that clients have loaded already.
+    /// The connections, secrets and pools of `new` files that clients have loaded already.
     package func conflicts(with new: GatewayConfiguration) -> [ConfigurationError] {
-        let connections = Set(loadedConnections.map(\.name)), secrets = Set(loadedSecrets.map(\.name))
-        return new.connections.filter { connections.contains($0.name) }.map {
-            ConfigurationError(
-                at: new.origin(ofConnection: $0.name) ?? SourcePosition(path: new.path), "a client has loaded a connection of the name \(quoted($0.name)) too: unload it, or choose another name")
+        func conflict(_ kind: String, _ name: String, at position: SourcePosition?) -> ConfigurationError {
+            ConfigurationError(at: position ?? SourcePosition(path: new.path), "a client has loaded a \(kind) of the name \(quoted(name)) too: unload it, or choose another name")
         }
-            + new.secrets.all.filter { secrets.contains($0.name) }.map {
-                ConfigurationError(at: $0.origin, "a client has loaded a secret of the name \(quoted($0.name)) too: unload it, or choose another name")
-            }
+        let connections = Set(loadedConnections.map(\.name)), secrets = Set(loadedSecrets.map(\.name)), pools = Set(loadedPools.map(\.name))
+        var conflicts = new.connections.filter { connections.contains($0.name) }.map { conflict("connection", $0.name, at: new.origin(ofConnection: $0.name)) }
+        conflicts += new.secrets.all.filter { secrets.contains($0.name) }.map { conflict("secret", $0.name, at: $0.origin) }
+        conflicts += new.pools.filter { pools.contains($0.name) }.map { conflict("pool", $0.name, at: nil) }
+        return conflicts
+    }
+
+    // MARK: Pools
+
+    package mutating func load(_ pool: PoolConfiguration) throws(SourceConflict) {
+        guard !files.pools.contains(where: { $0.name == pool.name }) else {
+            throw SourceConflict(reason: "the pool \(quoted(pool.name)) is configured in \(files.path): a name stands in one place")
+        }
+        if let index = loadedPools.firstIndex(where: { $0.name == pool.name }) { loadedPools[index] = pool } else { loadedPools.append(pool) }
+        merge()
+    }
+
+    package mutating func unload(pool name: String) throws(SourceConflict) {
+        guard let index = loadedPools.firstIndex(where: { $0.name == name }) else {
+            if files.pools.contains(where: { $0.name == name }) { throw SourceConflict(reason: "the pool \(quoted(name)) is configured in \(files.path), and leaves with it alone") }
+            throw SourceConflict(reason: "no pool \(quoted(name)) was loaded")
+        }
+        loadedPools.remove(at: index)
+        merge()
     }
 
     // MARK: Connections

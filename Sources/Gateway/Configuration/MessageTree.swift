@@ -12,14 +12,22 @@ package struct MessageTreeProblem: Error, Hashable, Sendable {
 package enum MessageTree {
     /// A root section that holds `connections` with what a `load-conn` says: one section, the connection.
     package static func connection(_ message: ViciMessage) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
+        try root("connections", message, whose: "connection")
+    }
+
+    /// The same with `pools` and a `load-pool`.
+    package static func pool(_ message: ViciMessage) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
+        try root("pools", message, whose: "pool")
+    }
+
+    private static func root(_ place: String, _ message: ViciMessage, whose: String) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
         guard message.elements.count == 1, case .section(let name, let body) = message.elements[0] else {
-            throw MessageTreeProblem(position: SourcePosition(path: "load-conn"), reason: "the message is one section, of the connection's name")
+            throw MessageTreeProblem(position: SourcePosition(path: place), reason: "the message is one section, of the \(whose)'s name")
         }
-        let connection = try section(name, body, around: "")
-        var connections = ConfigurationSection(name: "connections", position: SourcePosition(path: "connections"))
-        connections.extend(with: connection)
+        var outer = ConfigurationSection(name: place, position: SourcePosition(path: place))
+        outer.extend(with: try section(name, body, around: ""))
         var root = ConfigurationSection(name: "", position: SourcePosition(path: ""))
-        root.extend(with: connections)
+        root.extend(with: outer)
         return (name, root)
     }
 
@@ -45,7 +53,7 @@ package enum MessageTree {
         let whole = path.isEmpty ? name : path + "." + name
         // A name goes into logs and onto terminals.
         guard !name.isEmpty, name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7f...0x9f).contains($0.value) }) else {
-            throw MessageTreeProblem(position: SourcePosition(path: path.isEmpty ? "load-conn" : path), reason: "\(quoted(name)) is no name")
+            throw MessageTreeProblem(position: SourcePosition(path: path.isEmpty ? "the message" : path), reason: "\(quoted(name)) is no name")
         }
         return whole
     }

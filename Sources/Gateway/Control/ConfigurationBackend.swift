@@ -21,6 +21,12 @@ package protocol ConfigurationBackend: AnyObject {
     var loadedSecrets: [String] { get }
     func clearSecrets()
 
+    /// `root` holds `pools` with one pool of that `name`. The completion is called once, on the control loop's thread.
+    func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void)
+    func unloadPool(_ name: String) -> LoadResult
+    /// Those that clients loaded; with their leases, those of the files as well.
+    func pools(withLeases: Bool) -> [PoolSnapshot]
+
     /// Reads the files again. The completion is called once, on the control loop's thread.
     func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void)
 

@@ -115,6 +115,33 @@ enum ConfigurationMessages {
         return message
     }
 
+    /// A section for each pool. Leases beyond those that the packet has room for are left out.
+    static func pools(_ pools: [PoolSnapshot]) -> ViciMessage {
+        var message = ViciMessage()
+        var room = 4_096
+        for pool in pools.prefix(room) {
+            var m = ViciMessage()
+            m.add("base", pool.base)
+            m.add("size", pool.size)
+            m.add("online", pool.online)
+            m.add("offline", pool.offline)
+            if let leases = pool.leases, !leases.isEmpty {
+                var section = ViciMessage()
+                for (index, lease) in leases.prefix(room).enumerated() {
+                    var one = ViciMessage()
+                    one.add("address", lease.address)
+                    one.add("identity", clipped(lease.identity, to: 64))
+                    one.add("status", lease.isOnline ? "online" : "offline")
+                    section.add(String(index), section: one)
+                }
+                room -= min(room, leases.count)
+                m.add("leases", section: section)
+            }
+            message.add(clipped(pool.name), section: m)
+        }
+        return message
+    }
+
     static func failure(_ failure: FailureSnapshot) -> ViciMessage {
         var m = ViciMessage()
         m.add("code", failure.code)

@@ -160,6 +160,35 @@ package struct CounterSnapshot: Sendable, Hashable {
     }
 }
 
+/// A pool of inner addresses.
+package struct PoolSnapshot: Sendable, Hashable {
+    package struct Lease: Sendable, Hashable {
+        package var address: String
+        package var identity: String
+        package var isOnline: Bool
+        package init(address: String, identity: String, isOnline: Bool) {
+            self.address = address
+            self.identity = identity
+            self.isOnline = isOnline
+        }
+    }
+    package var name: String
+    package var base: String
+    package var size: UInt64
+    package var online: Int
+    package var offline: Int
+    /// Nil where nobody asked.
+    package var leases: [Lease]?
+    package init(name: String, base: String, size: UInt64, online: Int, offline: Int, leases: [Lease]? = nil) {
+        self.name = name
+        self.base = base
+        self.size = size
+        self.online = online
+        self.offline = offline
+        self.leases = leases
+    }
+}
+
 /// The counters of one connection, or, under the empty name, of all together.
 package struct NamedCounters: Sendable, Hashable {
     package var connection: String

@@ -122,6 +122,10 @@ package struct ControlProgress: Sendable {
 package enum ControlEvent: Sendable {
     case logged(LogEntrySnapshot)
     case ikeSAChanged(isUp: Bool, IKESASnapshot)
+    /// The addresses and ports that it has now; `IKESASnapshot` is the SA before.
+    case ikeSAMoved(local: EndpointSnapshot, remote: EndpointSnapshot, IKESASnapshot)
+    /// Something went wrong that programs watch for. `type` is one of vici's, the SA is nil where there is none.
+    case alert(type: String, IKESASnapshot?, FailureSnapshot)
     case ikeSARekeyed(old: IKESASnapshot, new: IKESASnapshot)
     /// `child` is the one that changed; the children of `ike` are not sent.
     case childSAChanged(isUp: Bool, ike: IKESASnapshot, child: ChildSASnapshot)

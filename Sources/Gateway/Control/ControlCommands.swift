@@ -42,10 +42,11 @@ extension ControlServer {
             backend.counters(selection) { reply.send(OutcomeMessages.counters($0, selection)) }
         case .resetCounters(let selection):
             backend.resetCounters(selection) { reply.send($0 ? OutcomeMessages.loaded(.success([])) : OutcomeMessages.noCounters(selection)) }
-        case .install, .uninstall, .reloadSettings, .loadConnection, .unloadConnection, .loadedConnections, .loadShared, .unloadShared, .loadedShared, .clearCredentials, .flushCertificates:
+        case .install, .uninstall, .reloadSettings, .loadConnection, .unloadConnection, .loadedConnections, .loadShared, .unloadShared, .loadedShared, .loadPool, .unloadPool, .pools,
+            .clearCredentials, .flushCertificates:
             configure(id, request, client, backend, reply)
         case .emptyList(let name):
-            answer(client, id, name.isEmpty ? ViciMessage() : OutcomeMessages.list(name, []))
+            answer(client, id, OutcomeMessages.list(name, []))
         case .emptyStream(let name):
             reply.stream(name, [])
         case .allAlgorithms:
@@ -83,6 +84,15 @@ extension ControlServer {
         case .loadShared(let key): done(backend.loadSecret(id: key.id, owners: key.owners, data: key.data))
         case .unloadShared(let name): done(backend.unloadSecret(id: name))
         case .loadedShared: answer(client, id, OutcomeMessages.list("keys", backend.loadedSecrets))
+        case .loadPool(let message):
+            do throws(MessageTreeProblem) {
+                let (name, root) = try MessageTree.pool(message)
+                backend.loadPool(name, root) { reply.send(OutcomeMessages.loaded($0)) }
+            } catch {
+                done(.failure(FailureSnapshot(code: "configuration-refused", summary: "\(error.position): \(error.reason)")))
+            }
+        case .unloadPool(let name): done(backend.unloadPool(name))
+        case .pools(let withLeases): answer(client, id, ConfigurationMessages.pools(backend.pools(withLeases: withLeases)))
         case .clearCredentials:
             backend.clearSecrets()
             done(.success([]))

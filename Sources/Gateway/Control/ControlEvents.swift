@@ -9,6 +9,10 @@ extension ControlServer {
             publish(entry)
         case .ikeSAChanged(let isUp, let sa):
             broadcast(.ikeUpDown) { SAMessages.ikeUpDown(isUp: isUp, sa) }
+        case .ikeSAMoved(let local, let remote, let sa):
+            broadcast(.ikeUpdate) { SAMessages.ikeUpdate(local: local, remote: remote, sa) }
+        case .alert(let type, let sa, let failure):
+            broadcast(.alert) { SAMessages.alert(type: type, sa, failure) }
         case .ikeSARekeyed(let old, let new):
             broadcast(.ikeRekey) { SAMessages.ikeRekey(old: old, new: new) }
         case .childSAChanged(let isUp, let ike, let child):

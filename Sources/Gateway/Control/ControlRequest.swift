@@ -26,6 +26,9 @@ enum ControlRequest: Sendable, Hashable {
     case loadShared(SharedKey)
     case unloadShared(String)
     case loadedShared
+    case loadPool(ViciMessage)
+    case unloadPool(String)
+    case pools(withLeases: Bool)
     case clearCredentials
     case flushCertificates
 
@@ -60,8 +63,10 @@ enum ControlRequest: Sendable, Hashable {
         case .unloadConnection(let name): "unload-conn " + quoted(name)
         case .loadShared(let key): "load-shared " + quoted(key.id)
         case .unloadShared(let id): "unload-shared " + quoted(id)
+        case .loadPool(let message): "load-pool " + (message.elements.first.map { quoted($0.name) } ?? "")
+        case .unloadPool(let name): "unload-pool " + quoted(name)
         case .clearCredentials: "clear-creds"
-        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .flushCertificates, .emptyList, .emptyStream,
+        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .pools, .flushCertificates, .emptyList, .emptyStream,
             .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid, .unknown:
             nil
         }
@@ -71,13 +76,11 @@ enum ControlRequest: Sendable, Hashable {
 extension ControlRequest {
     private static let certificates = "certificates are not there yet"
     private static let keys = "private keys are not there yet"
-    private static let pools = "virtual addresses are not there yet"
 
     /// The commands of vici that Martlet does not have yet, and why. They are refused: a client must not take silence for success.
     static let notThereYet: [String: String] = [
         "load-cert": certificates, "load-authority": certificates, "unload-authority": certificates,
         "load-key": keys, "unload-key": keys, "load-token": keys,
-        "load-pool": pools, "unload-pool": pools,
         "redirect": "redirecting a peer (RFC 5685) is not there yet",
     ]
 
@@ -126,8 +129,9 @@ extension ControlRequest {
             case "flush-certs": self = .flushCertificates
             case "get-keys": self = .emptyList("keys")
             case "get-authorities": self = .emptyList("authorities")
-            // Pools are sections: none is nothing.
-            case "get-pools": self = .emptyList("")
+            case "load-pool": self = .loadPool(message)
+            case "unload-pool": self = .unloadPool(try message.needed("name", by: name))
+            case "get-pools": self = .pools(withLeases: message.boolean("leases"))
             case "list-certs": self = .emptyStream(.listCertificate)
             case "list-authorities": self = .emptyStream(.listAuthority)
             case "martlet-algorithms": self = .allAlgorithms

@@ -133,6 +133,22 @@ extension FailureSnapshot {
     }
 }
 
+extension Failure {
+    /// The type of vici's event `alert` that watchers know this by; nil where there is none.
+    func alertType(_ sa: IKESAStatus?) -> String? {
+        switch code {
+        case .noAnswer where sa.map({ $0.state == .connecting }) ?? true: "peer-init-unreachable"
+        // Of an IKE SA that has its algorithms, a child's were refused.
+        case .noCommonProposal: sa?.transforms.isEmpty ?? true ? "proposal-mismatch-ike" : "proposal-mismatch-child"
+        // Where the peer has shown no identity yet, it refused ours.
+        case .authenticationFailed where sa?.isInitiator == true && sa?.remoteIdentity == nil: "local-auth-failed"
+        case .authenticationFailed, .unknownIdentity: "peer-auth-failed"
+        case .dataPlane: "install-child-sa-failed"
+        default: nil
+        }
+    }
+}
+
 extension ConnectionSnapshot {
     package init(_ connection: Connection) {
         self.init(name: connection.name)

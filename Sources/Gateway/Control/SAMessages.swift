@@ -30,6 +30,24 @@ enum SAMessages {
         return message
     }
 
+    static func ikeUpdate(local: EndpointSnapshot, remote: EndpointSnapshot, _ sa: IKESASnapshot) -> ViciMessage {
+        var message = ViciMessage()
+        message.add("local-host", local.host)
+        message.add("local-port", local.port)
+        message.add("remote-host", remote.host)
+        message.add("remote-port", remote.port)
+        message.add(clipped(sa.name), section: ike(sa))
+        return message
+    }
+
+    static func alert(type: String, _ sa: IKESASnapshot?, _ failure: FailureSnapshot) -> ViciMessage {
+        var message = ViciMessage()
+        message.add("type", type)
+        if let sa { message.add("ike-sa", section: named(sa.name, ike(sa))) }
+        message.add("martlet-failure", section: ConfigurationMessages.failure(failure))
+        return message
+    }
+
     static func ikeRekey(old: IKESASnapshot, new: IKESASnapshot) -> ViciMessage {
         var body = ViciMessage()
         body.add("old", section: ike(old))

@@ -178,6 +178,7 @@ package final class RunningGateway: @unchecked Sendable {
 
     private func lookUpFailed(_ connection: Connection, _ child: String?, _ failure: Failure, _ request: RequestID?) {
         for line in failure.lines { log.write(.error, "IKE", line, connection: connection.name) }
+        if failure.code == .noAnswer { server?.publish(.alert(type: "peer-addr-failed", nil, FailureSnapshot(failure))) }
         failures[connection.name] = (failure, Instant.now())
         settle(request, .failure(failure))
         let count = failedLookUps[connection.name, default: 0] + 1
@@ -233,8 +234,11 @@ package final class RunningGateway: @unchecked Sendable {
             server?.publish(.childSARekeyed(ike: snapshot(sa), old: ChildSASnapshot(previous, now: now), new: ChildSASnapshot(current, now: now)))
         case .childSADown(let sa, let child):
             server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
-        case .failed(let failure, let connection, _):
+        case .ikeSAMoved(let sa, let local, let remote):
+            server?.publish(.ikeSAMoved(local: EndpointSnapshot(local, nil), remote: EndpointSnapshot(remote, nil), snapshot(sa)))
+        case .failed(let failure, let connection, let sa):
             if let connection { failures[connection] = (failure, now) } else { lastRefusal = (failure, now) }
+            if let type = failure.alertType(sa) { server?.publish(.alert(type: type, sa.map(snapshot), FailureSnapshot(failure))) }
         }
     }
 
@@ -292,7 +296,7 @@ extension RunningGateway: DriverDelegate {
         let work: EventLoop.Work = { [weak self] in self?.noted(report, shard: shard) }
         switch report {
         // Strangers can cause these, at any rate.
-        case .failed, .note, .initiating: loop.offer(work)
+        case .failed, .note, .initiating, .ikeSAMoved: loop.offer(work)
         // The index of identities must not miss one of these.
         case .ikeSAEstablished, .ikeSARekeyed, .ikeSAClosed, .childSAUp, .childSARekeyed, .childSADown: loop.post(work)
         }

@@ -57,6 +57,8 @@ final class ReportLines: Sendable {
             )
         case .ikeSARekeyed(let previous, let current):
             line(.info, "IKE", current, "IKE SA rekeyed, it was #\(previous.id.rawValue): \(algorithms(current.transforms)), SPIs \(current.initiatorSPI)_i \(current.responderSPI)_r")
+        // A note says it.
+        case .ikeSAMoved: break
         case .ikeSAClosed(let sa, let reason):
             line(.info, "IKE", sa, "IKE SA closed: \(reason)")
         case .childSAUp(let sa, let child):

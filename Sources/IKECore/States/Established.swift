@@ -227,6 +227,7 @@ final class Established {
     func moved(to remote: SocketAddress) {
         guard remote != sa.remote else { return }
         context.note(.notice, "the peer moved from \(sa.remote) to \(remote)", sa)
+        context.emit(.report(.ikeSAMoved(sa.status, local: sa.local, remote: remote)))
         sa.remote = remote
         for child in children { context.emit(.moveChildSA(child.id, local: sa.local, remote: sa.remote, encapsulated: child.encapsulated)) }
     }

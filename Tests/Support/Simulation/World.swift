@@ -141,7 +141,7 @@ package final class World {
                 case .childSARekeyed(_, let old, let new): note(node, "child rekeyed \(old.inboundSPI.hex)/\(old.outboundSPI.hex) -> \(new.inboundSPI.hex)/\(new.outboundSPI.hex)")
                 case .ikeSARekeyed(let old, let new): note(node, "IKE SA rekeyed \(old.initiatorSPI)/\(old.responderSPI) -> \(new.initiatorSPI)/\(new.responderSPI)")
                 case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
-                case .initiating, .ikeSAEstablished: break
+                case .initiating, .ikeSAEstablished, .ikeSAMoved: break
                 }
             case .addAddress(let address): node.addresses[address, default: 0] += 1
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1

@@ -1,0 +1,141 @@
+// What clients of the control socket load beside the files: connections, secrets, pools; and the policies that they install.
+
+import IKECore
+import IKECrypto
+
+extension RunningGateway: ConfigurationBackend {
+    // MARK: Connections that clients load
+
+    package func loadConnection(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        guard plane != nil else { return completion(Self.refusal("the connection \(quoted(name)) needs a data plane, and no plugin that is loaded provides one")) }
+        let plugins = plugins, running = configuration
+        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+            ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(plugins), joining: running)
+        } _: { [weak self] outcome in
+            self?.loop.post { [weak self] in
+                guard let self else { return }
+                guard case .done(let result) = outcome else { return completion(Self.refusal("the connection \(quoted(name)) could not be checked in time")) }
+                guard let connection = result.configuration?.connections.first else { return completion(Self.refusal(result.errors)) }
+                completion(load(connection, warnings: result.warnings))
+            }
+        }
+    }
+
+    private func load(_ connection: Connection, warnings: [ConfigurationError]) -> LoadResult {
+        do throws(SourceConflict) {
+            let before = try sources.load(connection)
+            guard before != connection else { return .success(warnings.map(\.text)) }
+            for warning in warnings { log.write(.info, "CFG", warning.description, connection: connection.name) }
+            log.write(.info, "CFG", before == nil ? "a client has loaded the connection" : "a client has changed the connection, from its next negotiation on", connection: connection.name)
+        } catch {
+            return Self.refusal(error.reason)
+        }
+        connectionsChanged()
+        updateTraps(changed: [connection.name])
+        initiateStarting(only: [connection.name])
+        return .success(warnings.map(\.text))
+    }
+
+    /// Ends what `start_action` began, and leaves the SAs that somebody else began to live out their time.
+    package func unloadConnection(_ name: String) -> LoadResult {
+        let connection: Connection
+        do throws(SourceConflict) { connection = try sources.unload(connection: name) } catch { return Self.refusal(error.reason) }
+        log.write(.info, "CFG", "a client has unloaded the connection", connection: name)
+        failures[name] = nil
+        connectionsChanged()
+        updateTraps(changed: [])
+        let started = connection.children.filter { $0.startAction.contains(.start) }.map(\.name)
+        for shard in shards {
+            if !started.isEmpty, started.count == connection.children.count {
+                shard.post(.terminate(.connection(name), request: nil))
+            } else {
+                for child in started { shard.post(.terminate(.child(child, connection: name), request: nil)) }
+            }
+        }
+        return .success([])
+    }
+
+    package var loadedConnections: [String] { sources.loadedConnections.map(\.name) }
+
+    // MARK: Secrets that clients load
+
+    package func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult {
+        var diagnostics = Diagnostics()
+        let place = SourcePosition(path: id.isEmpty ? "secrets" : "secrets." + id)
+        let elements = owners.map { ConfigurationValue.Element(text: $0, position: SourcePosition(path: place.file + ".owners")) }
+        guard let secret = SecretBuilder().build(id, owners: elements, secret: data, origin: place, &diagnostics) else { return Self.refusal(diagnostics.items) }
+        do throws(SourceConflict) { try sources.load(secret) } catch { return Self.refusal(error.reason) }
+        for warning in diagnostics.items { log.write(.info, "CFG", warning.description) }
+        secretsChanged()
+        return .success(diagnostics.items.map(\.text))
+    }
+
+    package func unloadSecret(id: String) -> LoadResult {
+        do throws(SourceConflict) { try sources.unload(secret: id) } catch { return Self.refusal(error.reason) }
+        secretsChanged()
+        return .success([])
+    }
+
+    package var loadedSecrets: [String] { sources.loadedSecrets.map(\.name).filter { !$0.isEmpty } }
+
+    package func clearSecrets() {
+        let count = sources.clearSecrets()
+        log.write(.info, "CFG", "a client has cleared the secrets that clients loaded: \(count)")
+        secretsChanged()
+    }
+
+    // MARK: Pools that clients load
+
+    package func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(serves: { _ in false }, providers: [], methods: []), joining: configuration)
+        guard let pool = result.configuration?.pools.first else { return completion(Self.refusal(result.errors)) }
+        do throws(SourceConflict) { try sources.load(pool) } catch { return completion(Self.refusal(error.reason)) }
+        pools.configure(configuration.pools)
+        completion(.success(result.warnings.map(\.text)))
+    }
+
+    package func unloadPool(_ name: String) -> LoadResult {
+        let lent = pools.snapshots(withLeases: false).first { $0.name == name }?.online ?? 0
+        guard lent == 0 || !sources.loadedPools.contains(where: { $0.name == name }) else { return Self.refusal("\(lent) addresses of the pool \(quoted(name)) are lent") }
+        do throws(SourceConflict) { try sources.unload(pool: name) } catch { return Self.refusal(error.reason) }
+        pools.configure(configuration.pools)
+        return .success([])
+    }
+
+    package func pools(withLeases: Bool) -> [PoolSnapshot] {
+        let loaded = Set(sources.loadedPools.map(\.name))
+        return pools.snapshots(withLeases: withLeases).filter { withLeases || loaded.contains($0.name) }.map { pool in
+            PoolSnapshot(
+                name: pool.name, base: pool.base.description, size: pool.size, online: pool.online, offline: pool.offline,
+                leases: withLeases ? pool.leases.map { PoolSnapshot.Lease(address: $0.address.description, identity: $0.identity.description, isOnline: $0.isOnline) } : nil)
+        }
+    }
+
+    // MARK: Policies
+
+    package var policies: [PolicySnapshot] {
+        traps.installed.map { trap in
+            var policy = PolicySnapshot(kind: .trap, connection: trap.connection, child: trap.child, mode: "TUNNEL")
+            policy.localSelectors = trap.localTS.map(\.description)
+            policy.remoteSelectors = trap.remoteTS.map(\.description)
+            return policy
+        }
+    }
+
+    package func installPolicy(child: String, connection: String?, _ completion: @escaping @Sendable (LoadResult) -> Void) {
+        let named = configuration.connections.filter { (connection == nil || connection == $0.name) && $0.child(named: child) != nil }
+        guard let first = named.first else { return completion(.failure(FailureSnapshot(notConfigured(InitiateRequest(child: child, ike: connection))))) }
+        guard named.count == 1 else {
+            return completion(Self.refusal("the child \(quoted(child)) is there more than once: name the connection as well", ["connections: \(named.map(\.name).joined(separator: ", "))"]))
+        }
+        install(TrapPolicies.Name(connection: first.name, child: child)) { result in
+            completion(result.map { [] }.mapError { FailureSnapshot($0) })
+        }
+    }
+
+    package func uninstallPolicy(child: String, connection: String?) -> LoadResult {
+        let name = traps.wanted.first { $0.child == child && (connection == nil || connection == $0.connection) }
+        guard let name, uninstall(name) else { return Self.refusal("no policy of the child \(quoted(child)) is installed") }
+        return .success([])
+    }
+}
