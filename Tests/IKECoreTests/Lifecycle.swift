@@ -119,6 +119,20 @@ import TestSupport
         #expect(east.plane.count == 0 && west.plane.count == 0)
     }
 
+    /// The peer's rekey wins and its Delete of the old SA comes while the keys of ours are still being calculated.
+    @Test func theSAOfARekeyThatWasOvertakenIsDeleted() throws {
+        for seed in 200..<260 as Range<UInt64> {
+            let (world, east, west) = try up(seed)
+            world.send(.rekey(.connection("site"), request: RequestID(rawValue: 100)), to: east)
+            world.send(.rekey(.connection("site"), request: RequestID(rawValue: 101)), to: west)
+            east.jobDelay = 1...300
+            world.run(.seconds(5))
+            #expect(east.endpoint.status().count == 1 && west.endpoint.status().count == 1, "seed \(seed): \(world.log.suffix(20))")
+            #expect(Agreement.differences(east, west) == [])
+            #expect(east.answers[RequestID(rawValue: 100)]?.count == 1)
+        }
+    }
+
     // MARK: Restarts and moves
 
     @Test func aPeerThatBeganAnewSaysSo() throws {

@@ -99,6 +99,8 @@ extension Established {
         respond(.informational, messageID, [])
         // The peer won a collision of rekeys that we have not seen the end of. RFC 7296 section 2.25.2.
         if let successor = peerSuccessor { succeed(by: successor.sa) }
+        //= RFC 7296 §2.8.2: the SA that our rekey made is redundant, and ours to delete. The keys for that are being calculated.
+        if case .agreeing(_, .rekeyIKE, _) = outgoing, case .rekeyed = phase { return overtaken = closing }
         let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
         end(closing)
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }

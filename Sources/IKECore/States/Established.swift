@@ -32,6 +32,8 @@ final class Established {
     var askedDataPlane = false
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
+    /// Why this SA ends, once our own rekey of it, which the peer's has overtaken, has keys.
+    var overtaken: String?
     /// The SA that this one will replace, while a collision of rekeys is not decided.
     weak var predecessor: Established?
     /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
@@ -310,7 +312,9 @@ final class Established {
         case .preparing(job, .createChild(let creation)): childKeyGenerated(creation, result)
         case .preparing(job, .rekeyIKE(let rekey)): ikeKeyGenerated(rekey, result)
         case .agreeing(job, .createChild(let creation), let payloads): childAgreed(creation, payloads, result)
-        case .agreeing(job, .rekeyIKE(let rekey), let payloads): ikeAgreed(rekey, payloads, result)
+        case .agreeing(job, .rekeyIKE(let rekey), let payloads):
+            ikeAgreed(rekey, payloads, result)
+            if let overtaken { end(overtaken) }
         default:
             switch incoming {
             case .agreeingChild(job, let answer): childAgreed(answer, result)
