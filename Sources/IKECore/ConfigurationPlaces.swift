@@ -15,7 +15,7 @@ package struct ConfigurationPlaces: Hashable, Sendable {
 
 extension Connection {
     /// A setting with its place: `proposals` (/etc/martlet/martlet.conf:12). One that is not set is named with the section that it belongs to.
-    func setting(_ path: String) -> String {
+    package func setting(_ path: String) -> String {
         let key = path.split(separator: ".").last.map(String.init) ?? path
         let side = path.hasPrefix("local.") || path.hasPrefix("remote.") ? path : key
         if let place = places.entries[path] { return "`\(side)` (\(place))" }

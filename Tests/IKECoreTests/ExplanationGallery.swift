@@ -46,6 +46,7 @@ import TestSupport
         let router = IPAddress(v4: 0xc633_6401)
         let weak = Proposal(number: 1, protocolID: .ike, transforms: [Transform(type: .encryption, id: 3), Transform(type: .integrity, id: 2), Transform(type: .prf, id: 2), .modp2048])
         let other = Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(256), .prfHMACSHA256, .ecp256])
+        let pfs = Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(256), .ecp256, .noExtendedSequenceNumbers])
         let cbc = Proposal(number: 1, protocolID: .esp, transforms: [.aesCBC(128), .hmacSHA256_128, .noExtendedSequenceNumbers])
         return [
             ("Nobody answers IKE_SA_INIT", .noAnswer(exchange: "IKE_SA_INIT", sent: 6, fresh)),
@@ -69,6 +70,7 @@ import TestSupport
             ("We: another group", .noCommonIKEProposal(offered: [other], connections: [met.connection], met)),
             ("We: algorithms that no plugin has", .noCommonIKEProposal(offered: [weak], connections: [met.connection], met)),
             ("We: other ESP algorithms", .noCommonESPProposal(offered: [cbc], policies: [policy], met)),
+            ("We: other PFS", .noCommonESPProposal(offered: [pfs], policies: [Fixtures.child(local: 1, remote: 2, pfs: [.curve25519])], met)),
             ("We: the peer's identity", .unknownIdentity(Fixtures.identity("south.example"), wanted: Fixtures.identity("east.example"), candidates: [met.connection], met)),
             ("We: our identity", .unknownIdentity(Fixtures.identity("west.example"), wanted: Fixtures.identity("north.example"), candidates: [met.connection], met)),
             ("We: the secret", .job(.failed(.rejected), "checking", met)),

@@ -138,6 +138,23 @@ def test_esp_proposal_refused():
     begun_by_strongswan("no-common-proposal", ["peer offers aes128-sha256", "child site accepts aes256gcm16", rf"add aes128-sha256 to `esp_proposals` \(\S+{FILE}\)", "have the peer offer aes256gcm16"], peer=dict(esp="aes128-sha256"))
 
 
+def test_pfs():
+    """The tunnel comes up, for its first keys need no key exchange of their own; their renewal fails, whoever begins it."""
+    with facing(martlet=dict(level="info", esp="aes256gcm16-x25519"), peer=dict(esp="aes256gcm16-ecp384")) as (lab, ours, theirs):
+        ours.up()
+        done = ours.cli("rekey", "site", check=False)
+        words = [r"\(no-common-proposal\)", "we offered aes256gcm16-x25519; the peer answered NO_PROPOSAL_CHOSEN", rf"`esp_proposals` \(\S+{FILE}\)", "shows when keys are renewed"]
+        expect(done.returncode == 1, "the rekey succeeds")
+        says("martlet rekey", done.stdout + done.stderr, words)
+        says("martlet status", ours.cli("status").stdout, ["1 tunnel: 1 up", *words])
+        theirs.rekey(child="site")
+        words = ["peer offers aes256gcm16-ecp384", r"differs in key exchange \(there ecp384, here x25519\)", rf"add aes256gcm16-ecp384 to `esp_proposals` \(\S+{FILE}\)", "shows when keys are renewed"]
+        wait(lambda: ours.logged("closest pair differs"), "Martlet has refused the peer's rekey", 5)
+        time.sleep(0.1)
+        says("martlet log", ours.cli("log").stdout, words)
+        says("martlet status", ours.cli("status").stdout, words)
+
+
 def test_mode():
     """A strongSwan in transport mode finds no selectors for a tunnel between networks, and says so and no more."""
     begun_by_martlet("traffic-selectors-unacceptable", ["answered TS_UNACCEPTABLE", "compare the mode: site is a tunnel here", "mode = tunnel"], peer=dict(child="mode = transport"))
@@ -178,6 +195,26 @@ def test_firewall_drops_4500():
 
 def test_peer_down():
     begun_by_martlet("no-answer", [r"nothing listens on UDP port 500 of 192\.0\.2\.2", "the peer's host reported", "Start IKE at the peer"], started=False)
+
+
+def test_peer_down_over_ipv6():
+    addresses = dict(local="2001:db8::1", remote="2001:db8::2")
+    begun_by_martlet("no-answer", [r"nothing listens on UDP port 500 of 2001:db8::2", "the peer's host reported", "Start IKE at the peer"], martlet=addresses, started=False)
+
+
+def test_peer_goes_away():
+    """Killed under an established tunnel: what is left says why it is down."""
+    with facing(martlet=dict(level="info", gateway="retransmit_tries = 2", connection="dpd_delay = 1s")) as (lab, ours, theirs):
+        ours.up()
+        theirs.kill()
+        wait(lambda: not ours.sas(), "the liveness check has failed", 20)
+        words = [r"192\.0\.2\.2 has stopped answering|nothing listens on UDP port 4500", "sent 3 times", "ping|Start IKE"]
+        says("martlet status", ours.cli("status").stdout, ["0 up, 1 down", r"\(no-answer\)", *words])
+        says("martlet log", ours.cli("log").stdout, ["no-answer:", *words])
+
+
+def test_name_without_address():
+    begun_by_martlet("no-answer", ["name of the peer of peer leads to no address", r"vpn\.nowhere\.invalid", rf"`remote_addrs` \(\S+{FILE}\)", "getent hosts"], martlet=dict(remote="vpn.nowhere.invalid"), started=False)
 
 
 def test_host_away():

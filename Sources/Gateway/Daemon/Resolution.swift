@@ -22,10 +22,16 @@ enum Resolution {
                 return .failure(
                     Failure(
                         .notConfigured, "The connection \(connection.name) has no address to connect to",
-                        evidence: ["remote_addrs is %any or a range: the other end has to begin"], advice: ["write remote_addrs = ADDRESS or a host's name"]))
+                        evidence: ["it is for peers that call us: \(connection.setting("remote_addrs")) names no single address"],
+                        advice: ["Wait for the peer to begin, or write its address or host name there."]))
             }
             return .failure(
-                Failure(.noAnswer, "No address of the peer is known", evidence: problems, advice: ["check remote_addrs of the connection \(connection.name), and name resolution on this host"]))
+                Failure(
+                    .noAnswer, "The name of the peer of \(connection.name) leads to no address", evidence: problems,
+                    advice: [
+                        "Is the name right? It stands in \(connection.setting("remote_addrs")).",
+                        "Does this host resolve names (`getent hosts NAME`), and does it not need the tunnel itself for that? An address instead of a name needs no resolution.",
+                    ]))
         }
         var locals: [IPAddress]? = []
         for pattern in connection.localAddresses {
@@ -49,7 +55,10 @@ enum Resolution {
             Failure(
                 .noAnswer, "There is no way from here to the peer of \(connection.name)",
                 evidence: problems.isEmpty ? ["local_addrs and remote_addrs have no address family in common"] : problems,
-                advice: ["check the routes of this host with `ip route get ADDRESS`", "check local_addrs and remote_addrs of the connection"]))
+                advice: [
+                    "Has this host a route to the peer? `ip route get ADDRESS` shows it.",
+                    "Do \(connection.setting("local_addrs")) and \(connection.setting("remote_addrs")) have an address family in common?",
+                ]))
     }
 
     private static func addresses(_ pattern: AddressPattern, _ problems: inout [String]) -> [IPAddress] {

@@ -163,7 +163,9 @@ package final class RunningGateway: @unchecked Sendable {
                 case .late, .refused:
                     self?.lookUpFailed(
                         connection, child,
-                        Failure(.noAnswer, "Looking up the peer of \(connection.name) took too long", advice: ["check this host's name resolution, or write addresses in remote_addrs"]), request)
+                        Failure(
+                            .noAnswer, "Looking up the peer of \(connection.name) took too long",
+                            advice: ["Check this host's name resolution, or write addresses to \(connection.setting("remote_addrs"))."]), request)
                 }
             }
         }
@@ -216,6 +218,7 @@ package final class RunningGateway: @unchecked Sendable {
             }
             server?.publish(.ikeSAChanged(isUp: true, snapshot(sa)))
         case .ikeSARekeyed(let previous, let current):
+            failures[current.connection] = nil
             identities.rekeyed(previous.id, current, shard: shard)
             server?.publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
         case .ikeSAClosed(let sa, _):
@@ -231,6 +234,7 @@ package final class RunningGateway: @unchecked Sendable {
             failures[sa.connection] = nil
             server?.publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .childSARekeyed(let sa, let previous, let current):
+            failures[sa.connection] = nil
             server?.publish(.childSARekeyed(ike: snapshot(sa), old: ChildSASnapshot(previous, now: now), new: ChildSASnapshot(current, now: now)))
         case .childSADown(let sa, let child):
             server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))

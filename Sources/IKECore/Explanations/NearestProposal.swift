@@ -47,7 +47,9 @@ struct NearestProposal {
     }
 
     /// The change on our side that would fix it, and the one at the peer.
-    func advice(_ registry: Registry) -> [String] {
+    func advice(_ registry: Registry) -> [String] { changes(registry) + (theirs.protocolID == .esp && differing == [.keyExchange] ? [Wording.pfs] : []) }
+
+    private func changes(_ registry: Registry) -> [String] {
         let peer = "have the peer offer \(Wording.proposal(ours.proposal))"
         let missing = theirs.transforms.filter { differing.contains($0.type) && !registry.serves($0) }
         let transforms = Set(theirs.transforms.map(\.type)).sorted().compactMap { type -> Transform? in

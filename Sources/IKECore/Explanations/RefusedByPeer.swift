@@ -55,7 +55,8 @@ extension Failure {
         case .noProposalChosen:
             return Failure(
                 .noCommonProposal, "\(sa.remote.address) is who it should be, and accepts none of the ESP proposals of \(name) (NO_PROPOSAL_CHOSEN)", evidence: proposals,
-                advice: ["Make \(setting("esp_proposals")) and the peer's agree, key exchange (PFS) and ESN included. The peer's log shows both lists."])
+                advice: ["Make \(setting("esp_proposals")) and the peer's agree, key exchange (PFS) and ESN included. The peer's log shows both lists."]
+                    + (offer.proposals.contains { $0.hasKeyExchange } ? [Wording.pfs] : []))
         case .tsUnacceptable:
             return Failure(
                 .trafficSelectorsUnacceptable, "\(sa.remote.address) is who it should be, and does not allow the networks of \(name) (TS_UNACCEPTABLE)", evidence: selectors,

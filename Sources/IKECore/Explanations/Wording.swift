@@ -60,6 +60,13 @@ enum Wording {
         }
     }
 
-    /// `1 time`, `3 times`
+    /// Why a tunnel came up and its keys cannot be renewed. RFC 7296 section 1.2.
+    static let pfs = "The first keys of a tunnel need no key exchange of their own (PFS), later ones do: one that differs shows when keys are renewed, and the tunnel ends with its lifetime."
+
+    /// `once`, `3 times`
     static func times(_ count: Int) -> String { count == 1 ? "once" : "\(count) times" }
+}
+
+extension Proposal {
+    var hasKeyExchange: Bool { transforms.contains { $0.type == .keyExchange && $0.id != 0 } }
 }
