@@ -4,19 +4,17 @@ import ViciWire
 extension GatewayStatus {
     package var json: JSON {
         let tunnels = tunnels
+        let up = Set(sas.filter(\.isUp).map(\.name))
+        let children = Dictionary(sas.map { ($0.name, Set($0.children.filter(\.isUp).map(\.name))) }, uniquingKeysWith: { $0.union($1) })
         return .object([
             ("uptime_seconds", .integer(stats["martlet-uptime"])),
             ("tunnels", .object(Tunnel.State.allCases.map { state in (state.word, .integer(tunnels.count { $0.state == state })) })),
             ("ike_sas", .array(sas.map { $0.json(rates) })),
-            ("connections", .array(connections.map { $0.json(isUp: isUp($0.name), childrenUp: childrenUp($0.name)) })),
+            ("connections", .array(connections.map { $0.json(isUp: up.contains($0.name), childrenUp: children[$0.name] ?? []) })),
             ("last_refusal", failureJSON(lastRefusal)),
             ("drops", .object((stats.section("martlet-drops")?.elements ?? []).map { ($0.name, .integer(stats.section("martlet-drops")?[$0.name])) })),
         ])
     }
-
-    /// Names of the children of a connection that carry traffic.
-    private func childrenUp(_ connection: String) -> Set<String> { Set(sas.filter { $0.name == connection }.flatMap(\.children).filter(\.isUp).map(\.name)) }
-    private func isUp(_ connection: String) -> Bool { sas.contains { $0.name == connection && $0.isUp } }
 }
 
 extension IKESA {

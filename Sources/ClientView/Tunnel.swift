@@ -65,14 +65,16 @@ extension GatewayStatus {
                 tunnels.append(tunnel(nil, sa.isUp ? .up : .closing))
             }
         }
+        let upByName = Dictionary(sas.filter(\.isUp).map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let known = Set(sas.filter { !$0.isReplaced }.map(\.name))
         for connection in connections {
-            let up = sas.first { $0.name == connection.name && $0.isUp }
+            let up = upByName[connection.name]
             // What is on its way may become any of the children.
             if up == nil, busy.contains(connection.name) { continue }
             for child in connection.children where child.isTunnel && !(present[connection.name]?.contains(child.name) ?? false) {
                 tunnels.append(Tunnel(connection: connection.name, child: child.name, state: .down, sa: up, configured: connection, configuredChild: child))
             }
-            if connection.children.isEmpty, !sas.contains(where: { $0.name == connection.name && !$0.isReplaced }) {
+            if connection.children.isEmpty, !known.contains(connection.name) {
                 tunnels.append(Tunnel(connection: connection.name, child: nil, state: .down, configured: connection))
             }
         }

@@ -67,8 +67,16 @@ def test_ike_proposal_refused():
     )
 
 
-def test_ike_proposal_that_nobody_should_use():
-    begun_by_strongswan("no-common-proposal", ["peer offers 3des-sha1-modp1024", f"have the peer offer {OURS}", "(weak|no loaded plugin has)"], peer=dict(ike="3des-sha1-modp1024"))
+def test_weak_ike_proposal_refused():
+    begun_by_strongswan(
+        "no-common-proposal",
+        ["peer offers aes128-sha1-modp1024", f"Better have the peer offer {OURS}: what it offers is weak", rf"To accept it nevertheless, add aes128-sha1-modp1024 to `proposals` \(\S+{FILE}\)"],
+        peer=dict(ike="aes128-sha1-modp1024"),
+    )
+
+
+def test_ike_proposal_that_no_plugin_has():
+    begun_by_strongswan("no-common-proposal", ["peer offers 3des-sha1-modp2048", "cannot be accepted: no loaded plugin has 3des", f"have the peer offer {OURS}"], peer=dict(ike="3des-sha1-modp2048"))
 
 
 def test_group():
