@@ -47,6 +47,7 @@ struct CookieJar {
         let input = [UInt8(address.count)] + address + [UInt8(remote.port >> 8), UInt8(remote.port & 0xff)] + spi.bytes + nonce
         guard let mac = try? KeySchedule.prf(prf, key: key.span, data: input.span) else { return nil }
         let bytes = mac.span
-        return [version] + bytes.indices.map { bytes[$0] }
+        //= RFC 7296 §2.6: 1 to 64 octets.
+        return [version] + bytes.indices.prefix(32).map { bytes[$0] }
     }
 }

@@ -25,6 +25,7 @@ package final class Endpoint {
     private var initiationKeys: [IKESPI: InitiationKey] = [:]
     private var deadlines = DeadlineQueue()
     private var cookies: CookieJar?
+    private var unprovenReplies = ReplyRate()
     private var shuttingDown = false
     package private(set) var counters = EndpointCounters()
     package var messages: ConnectionCounters { context.messages }
@@ -120,8 +121,9 @@ package final class Endpoint {
     private func settle(_ sa: IKESA, wasHalfOpen: Bool) {
         let isHalfOpen = sa.isHalfOpen
         if wasHalfOpen != isHalfOpen { halfOpenCount += isHalfOpen ? 1 : -1 }
-        if wasHalfOpen, !isHalfOpen, let key = initiationKeys.removeValue(forKey: sa.localSPI) { initiations[key] = nil }
         guard !sa.isDead else {
+            //= RFC 7296 §2.1: a late copy of the first request still belongs to its SA, and makes no second one.
+            if let key = initiationKeys.removeValue(forKey: sa.localSPI) { initiations[key] = nil }
             sas[sa.localSPI] = nil
             context.forgetJobs(of: sa.localSPI)
             // The dead leave their deadlines behind.
@@ -154,6 +156,8 @@ package final class Endpoint {
             return receivedInit(header, datagram)
         }
         let theirs = header.isFromInitiator ? header.initiatorSPI : header.responderSPI
+        //= RFC 7296 §2.5: a higher version is refused, whatever SPIs the request has.
+        guard header.majorVersion <= 2 || header.isResponse else { return refuseVersion(header, datagram) }
         guard header.majorVersion == 2, let sa = sas[ours] else { return countUnknownSPI() }
         // Until IKE_SA_INIT is answered the responder's SPI is not known to us.
         guard sa.remoteSPI == theirs || sa.remoteSPI == .none else { return countUnknownSPI() }
@@ -176,11 +180,13 @@ package final class Endpoint {
     }
 
     /// An answer to a request for which nothing is kept.
-    private func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload]) {
+    private func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload], isCookie: Bool = false) {
         let answer = Header(initiatorSPI: header.initiatorSPI, responderSPI: .none, exchangeType: header.exchangeType, flags: .response, messageID: header.messageID)
         let bytes = Message(header: answer, payloads: payloads).serialized()
         // The address may be anybody's: never more bytes to it than came from it.
         guard bytes.count <= datagram.bytes.count else { return }
+        //= RFC 7296 §2.4: what is done for unprotected messages is limited in rate. Cookies are not: in a flood they are what lets honest peers through.
+        guard isCookie || unprovenReplies.take(now: context.now) else { return counters.overLimit += 1 }
         context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes)))
     }
 
@@ -194,7 +200,8 @@ package final class Endpoint {
         var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?, takesFragments = false
         for payload in message.payloads {
             switch payload {
-            case .securityAssociation(let association): proposals = association.proposals
+            //= RFC 7296 §3.3.1: the SPI of a first proposal has no octets.
+            case .securityAssociation(let association): proposals = association.proposals.filter { $0.spi.isEmpty }
             case .keyExchange(let exchange): value = exchange
             case .nonce(let bytes): nonce = bytes
             case .notify(let notify) where notify.type == .cookie: cookie = notify.data
@@ -252,7 +259,7 @@ package final class Endpoint {
         cookies = jar
         if let cookie, jar.verify(cookie, prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { return true }
         counters.cookiesDemanded += 1
-        if let fresh = jar.cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { reply(header, datagram, [.notify(Notify(.cookie, data: fresh))]) }
+        if let fresh = jar.cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isCookie: true) }
         return false
     }
 

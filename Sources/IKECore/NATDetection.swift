@@ -37,10 +37,11 @@ enum NATDetection {
             if notify.type == .natDetectionSourceIP { sources.append(notify.data) }
             if notify.type == .natDetectionDestinationIP { destination = notify.data }
         }
-        guard let destination, !sources.isEmpty else { return nil }
+        guard destination != nil || !sources.isEmpty else { return nil }
         let seenSource = hash(initiatorSPI: initiatorSPI, responderSPI: responderSPI, remote)
         let seenDestination = hash(initiatorSPI: initiatorSPI, responderSPI: responderSPI, local)
-        return Verdict(localBehindNAT: destination != seenDestination, remoteBehindNAT: !sources.contains(seenSource))
+        //= RFC 7296 §2.23: those that are there are compared.
+        return Verdict(localBehindNAT: destination.map { $0 != seenDestination } ?? false, remoteBehindNAT: !sources.isEmpty && !sources.contains(seenSource))
     }
 
     /// SHA-1, FIPS 180-4 section 6.1.

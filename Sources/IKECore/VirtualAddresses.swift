@@ -92,7 +92,9 @@ extension Established {
             let served = wishes.filter { context.pools.serves($0.family, pools) }
             throw ChildRefusal(Notify(.internalAddressFailure), served.isEmpty ? .addressFamilyNotServed(wishes.map(\.family), sa) : .poolsExhausted(sa))
         }
-        let attributes = sa.leases.map { Configuration.Attribute(assigning: $0.address) } + context.pools.attributes(of: pools)
+        let families = Set(sa.leases.map(\.address.family))
+        let others = context.pools.attributes(of: pools).filter { attribute in attribute.family.map { families.contains($0) } ?? true }
+        let attributes = sa.leases.map { Configuration.Attribute(assigning: $0.address) } + others
         return [.configuration(Configuration(kind: Configuration.reply, attributes: attributes))]
     }
 }
@@ -149,6 +151,15 @@ extension Configuration.Attribute {
         switch type {
         case Configuration.internalIP4Address: .v4
         case Configuration.internalIP6Address: .v6
+        default: nil
+        }
+    }
+
+    /// The family that the attribute is about; nil where it is about both, or neither.
+    fileprivate var family: IPAddress.Family? {
+        switch type {
+        case Configuration.internalIP4Address, Configuration.internalIP4Netmask, Configuration.internalIP4DNS, Configuration.internalIP4NBNS, Configuration.internalIP4DHCP, Configuration.internalIP4Subnet: .v4
+        case Configuration.internalIP6Address, Configuration.internalIP6DNS, Configuration.internalIP6DHCP, Configuration.internalIP6Subnet: .v6
         default: nil
         }
     }

@@ -16,6 +16,8 @@ final class Target {
     private(set) var again: [Duration] = []
     private(set) var activated: [ChildSAID] = []
     private(set) var installed: [ChildSAParameters] = []
+    /// Children whose outbound SA is gone while the inbound one stays.
+    private(set) var stopped: [ChildSAID] = []
     private(set) var keepalives = 0
     private(set) var jobs = 0
     var worksAtOnce = true
@@ -47,6 +49,7 @@ final class Target {
             case .report(let report): reports.append(report)
             case .answer(let request, let result): answers[request, default: []].append(result)
             case .initiateAgain(_, _, let after, _): again.append(after)
+            case .removeChildSA(let id, keepInbound: true): if !stopped.contains(id) { stopped.append(id) }
             case .removeChildSA, .moveChildSA, .trap, .addAddress, .removeAddress, .exportKeys: break
             }
         }
@@ -58,6 +61,13 @@ final class Target {
         let jobs = waiting
         waiting = []
         for (id, job) in jobs { handle(.jobFinished(id, node.run(job))) }
+    }
+
+    /// Does the first job that waits.
+    func workOnce() {
+        guard !waiting.isEmpty else { return }
+        let (id, job) = waiting.removeFirst()
+        handle(.jobFinished(id, node.run(job)))
     }
 
     /// Lets the endpoint have `bytes`; returns what it sent for it.

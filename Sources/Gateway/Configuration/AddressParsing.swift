@@ -91,6 +91,8 @@ extension SelectorPattern {
             }
         }
         guard parts.count == 2, let text = parts.last, text != "%any", !text.isEmpty else { return (ipProtocol, 0, 65535) }
+        //= RFC 7296 §3.13.1: ports without a protocol mean nothing.
+        guard ipProtocol != 0 else { throw AddressProblem(message: "the port \(quoted(text)) needs a protocol before it: [tcp/\(text)] or [udp/\(text)]") }
         if text.lowercased() == "opaque" { throw AddressProblem(message: "OPAQUE ports are not there yet") }
         if let port = try port(text) { return (ipProtocol, port, port) }
         guard let dash = text.firstIndex(of: "-"), let start = try port(String(text[..<dash])),

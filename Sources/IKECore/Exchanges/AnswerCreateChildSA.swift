@@ -27,7 +27,7 @@ extension Established {
     func answerCreateChildSA(_ messageID: UInt32, _ payloads: [Payload]) {
         func refuse(_ type: NotifyType) { respond(.createChildSA, messageID, [.notify(Notify(type))]) }
         guard case .securityAssociation(let association)? = payloads.first(where: { $0.type == .securityAssociation }), let nonce = payloads.nonce, (16...256).contains(nonce.count) else {
-            return refuse(.invalidSyntax)
+            return refuseAsInvalid(.createChildSA, messageID, "its CREATE_CHILD_SA request has no proposals or no nonce")
         }
         //= RFC 7296 §2.25.2: no new exchange on an SA that is closing or replaced.
         guard phase == .active else { return refuse(.temporaryFailure) }
@@ -71,6 +71,7 @@ extension Established {
             let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)
             incoming = .agreeingChild(context.run(.generateAndAgree(algorithm, peerValue: value.data), for: sa.localSPI), answer)
         } catch {
+            if error.notify.type == .invalidSyntax { return refuseAsInvalid(.createChildSA, messageID, "its request for a child has no proposals or no traffic selectors") }
             if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
             respond(.createChildSA, messageID, [.notify(error.notify)])
         }
@@ -80,9 +81,10 @@ extension Established {
         incoming = .idle
         guard case .generatedAndAgreed(let publicValue, let secret) = result else {
             context.releaseInboundSPI(answer.offer.inboundSPI)
+            //= RFC 6989 §2.5: a public value that fails its checks ends the IKE SA.
+            if case .failed(.crypto(.invalid)) = result { return refuseAsInvalid(.createChildSA, answer.messageID, "its public value fails the checks of RFC 6989") }
             context.emit(.report(.failed(.job(result, "agreeing on a key", sa), connection: sa.connection.name, ikeSA: sa.status)))
-            let type: NotifyType = if case .failed(.crypto(.invalid)) = result { .invalidSyntax } else { .temporaryFailure }
-            return respond(.createChildSA, answer.messageID, [.notify(Notify(type))])
+            return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
         }
         installAnswer(answer, secret: secret, publicValue: publicValue)
     }
@@ -123,6 +125,7 @@ extension Established {
             //= RFC 7296 §1.2: the IKE SA stands without the child.
             if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
             respond(.ikeAuth, 1, head + [.notify(error.notify)])
+            if error.notify.type == .invalidSyntax { end("the peer sent what is no valid request") }
         }
         channel.nonces = ([], [])
     }

@@ -7,7 +7,7 @@ import IKEWire
 /// One CREATE_CHILD_SA exchange of ours for a child.
 struct ChildCreation {
     let offer: ChildOffer
-    let nonce: [UInt8]
+    var nonce: [UInt8]
     let replacing: ChildSAID?
     let requests: [RequestID]
     /// With PFS: the method, and our half once it is made.
@@ -96,6 +96,8 @@ extension Established {
                 var again = creation
                 again.method = method
                 again.key = nil
+                //= RFC 7296 §3.9: a nonce serves once.
+                again.nonce = context.randomBytes(32)
                 again.detours += 1
                 return prepare(again)
             default: break
@@ -114,7 +116,10 @@ extension Established {
 
     func childAgreed(_ creation: ChildCreation, _ payloads: [Payload], _ result: JobResult) {
         outgoing = .idle
-        guard case .agreed(let secret) = result else { return childRefused(creation, payloads, .job(result, "agreeing on a key", sa)) }
+        guard case .agreed(let secret) = result else {
+            childRefused(creation, payloads, .job(result, "agreeing on a key", sa))
+            return closeOnInvalidValue(result)
+        }
         childCompleted(creation, payloads, secret)
     }
 
@@ -181,6 +186,11 @@ extension Established {
 
     // MARK: What goes wrong
 
+    //= RFC 6989 §2.5: a public value that fails its checks ends the IKE SA.
+    func closeOnInvalidValue(_ result: JobResult) {
+        if case .failed(.crypto(.invalid)) = result { enqueueFirst(.deleteIKE([], reason: "the peer's public value fails the checks of RFC 6989")) }
+    }
+
     /// Our rekey of `old` is over without a result; the peer's may have replaced it meanwhile.
     func stopRekeying(_ old: ChildSA) {
         guard old.state == .rekeying else { return }
@@ -241,7 +251,7 @@ extension Established {
     // MARK: IKE_AUTH
 
     /// The child negotiated in IKE_AUTH, as the initiator.
-    func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID]) {
+    func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID], isOnlyOne: Bool) {
         let creation = ChildCreation(offer: offer, nonce: [], replacing: nil, requests: requests)
         do throws(Failure) {
             try takeAddresses(payloads)
@@ -254,7 +264,7 @@ extension Established {
             context.emit(.report(.failed(error, connection: sa.connection.name, ikeSA: sa.status)))
             fail(.createChild(creation), error)
             // An IKE SA without a child serves nobody.
-            enqueue(.deleteIKE([], reason: "its first child was refused"))
+            if isOnlyOne || error.code == .address { enqueue(.deleteIKE([], reason: "its first child was refused")) }
         }
     }
 

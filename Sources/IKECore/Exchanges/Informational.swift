@@ -48,11 +48,21 @@ extension Established {
         }
         if let at = child.expiresAt, at <= now, child.state != .deleting {
             child.expiresAt = nil
-            enqueue(.deleteChild(child.id, []))
+            expire(child)
         } else if let at = child.rekeyAt, at <= now, child.state == .installed {
             child.rekeyAt = nil
             enqueue(.rekeyChild(child.id, []))
         }
+    }
+
+    /// The end of a pair that was not rekeyed in time. What should always be up is begun anew.
+    private func expire(_ child: ChildSA) {
+        //= RFC 7296 §2.8: it sends nothing after its lifetime.
+        if child.isCurrent {
+            context.emit(.removeChildSA(child.id, keepInbound: true))
+            follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay)
+        }
+        enqueue(.deleteChild(child.id, []))
     }
 
     /// The data plane has counted a limit. RFC 4301 section 4.4.2.1.
@@ -60,7 +70,7 @@ extension Established {
         guard let child = children.first(where: { $0.id == id }), child.removeAt == nil else { return }
         if hard {
             guard child.state != .deleting else { return }
-            enqueue(.deleteChild(id, []))
+            expire(child)
         } else if child.state == .installed {
             enqueue(.rekeyChild(id, []))
         }

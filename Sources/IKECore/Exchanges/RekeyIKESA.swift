@@ -8,7 +8,7 @@ import IKEWire
 struct IKERekey {
     /// Our SPI of the new SA.
     let spi: IKESPI
-    let nonce: [UInt8]
+    var nonce: [UInt8]
     let offered: [Proposal]
     let requests: [RequestID]
     var method: Transform
@@ -61,6 +61,8 @@ extension Established {
             {
                 var again = rekey
                 again.method = method
+                //= RFC 7296 §3.9: a nonce serves once.
+                again.nonce = context.randomBytes(32)
                 again.detours += 1
                 return prepare(again)
             }
@@ -86,7 +88,10 @@ extension Established {
 
     func ikeAgreed(_ rekey: IKERekey, _ payloads: [Payload], _ result: JobResult) {
         outgoing = .idle
-        guard case .agreed(let box) = result, let secret = box.take() else { return rekeyFailed(rekey, .job(result, "agreeing on a key", sa)) }
+        guard case .agreed(let box) = result, let secret = box.take() else {
+            rekeyFailed(rekey, .job(result, "agreeing on a key", sa))
+            return closeOnInvalidValue(result)
+        }
         var answer: [Proposal] = []
         for case .securityAssociation(let association) in payloads { answer = association.proposals }
         guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), let suite = sa.registry.suite(chosen),
@@ -142,7 +147,9 @@ extension Established {
         default: return refuse(Notify(.temporaryFailure))
         }
         guard peerSuccessor == nil else { return refuse(Notify(.temporaryFailure)) }
-        guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }) else { return refuse(Notify(.invalidSyntax)) }
+        guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }) else {
+            return refuseAsInvalid(.createChildSA, messageID, "its rekey of the IKE SA has no public value")
+        }
         guard let chosen = Negotiation.choose(configured: sa.connection.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
             let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none, let suite = sa.registry.suite(chosen), let method = chosen.transform(.keyExchange)
         else {
@@ -161,8 +168,9 @@ extension Established {
         guard phase == .active, case .generatedAndAgreed(let publicValue, let box) = result, let secret = box.take(), let method = answer.chosen.transform(.keyExchange),
             let successor = makeSuccessor(answer.suite, answer.chosen, secret, localSPI: spi, peerSPI: answer.peerSPI, nonces: (answer.initiatorNonce, nonce), asInitiator: false)
         else {
-            let type: NotifyType = if case .failed(.crypto(.invalid)) = result { .invalidSyntax } else { .temporaryFailure }
-            return respond(.createChildSA, answer.messageID, [.notify(Notify(type))])
+            //= RFC 6989 §2.5: a public value that fails its checks ends the IKE SA.
+            if case .failed(.crypto(.invalid)) = result { return refuseAsInvalid(.createChildSA, answer.messageID, "its public value fails the checks of RFC 6989") }
+            return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
         }
         context.adopt(successor)
         let chosen = Proposal(number: answer.chosen.number, protocolID: .ike, spi: spi.bytes, transforms: answer.chosen.transforms)

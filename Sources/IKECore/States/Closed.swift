@@ -39,7 +39,9 @@ struct Closed {
             sa.countReceived(header)
             return .dead
         }
-        if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate, let response = window.storedResponse { sa.transmit(response) }
+        if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate, let response = window.storedResponse {
+            for bytes in response { sa.context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
+        }
         return .closed(self)
     }
 

@@ -9,6 +9,8 @@ final class Established {
     let sa: IKESA
     let channel: SecureChannel
     var window: MessageWindow
+    /// Where the peer's last request came from and arrived: the answer goes back the same way. RFC 7296 section 2.11.
+    private var requestPath: (local: SocketAddress, remote: SocketAddress, marked: Bool)?
     var children: [ChildSA] = []
     var outgoing = Outgoing.idle { didSet { outgoingUntil = outgoing.waitsForUs ? now + context.limits.jobTime : nil } }
     var incoming = Incoming.idle { didSet { incomingUntil = incoming.isIdle ? nil : now + context.limits.jobTime } }
@@ -171,14 +173,13 @@ final class Established {
         case .malformed(let error):
             sa.count(.invalid)
             window.accept(bytes: channel.openedDatagram)
+            requestPath = (datagram.local, datagram.remote, datagram.marked)
             heard(from: datagram)
-            //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over.
-            respond(header.exchangeType, header.messageID, [.notify(Notify(.invalidSyntax))])
-            context.emit(.report(.failed(.badAnswer("it sent a malformed request (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
-            end("the peer sent a malformed request")
+            refuseAsInvalid(header.exchangeType, header.messageID, "it sent a malformed request (\(error))")
         case .payloads(let payloads):
             sa.countReceived(header)
             window.accept(bytes: channel.openedDatagram)
+            requestPath = (datagram.local, datagram.remote, datagram.marked)
             heard(from: datagram)
             for case .unknown(let type, critical: true, _) in payloads {
                 //= RFC 7296 §2.5: an unknown critical payload is refused, and nothing else in the message is done.
@@ -189,7 +190,7 @@ final class Established {
             switch header.exchangeType {
             case .createChildSA: answerCreateChildSA(header.messageID, payloads)
             case .informational: answerInformational(header.messageID, payloads)
-            default: respond(header.exchangeType, header.messageID, [.notify(Notify(.invalidSyntax))])
+            default: refuseAsInvalid(header.exchangeType, header.messageID, "it sent a request of an exchange that has no place here (\(header.exchangeType))")
             }
         }
     }
@@ -201,13 +202,20 @@ final class Established {
         case .malformed(let error):
             sa.count(.invalid)
             outgoing = .idle
-            context.emit(.report(.failed(.badAnswer("it sent a malformed response (\(error))", sa), connection: sa.connection.name, ikeSA: sa.status)))
-            fail(exchange, .badAnswer("it sent a malformed response (\(error))", sa))
-            end("the peer sent a malformed response")
+            giveUp(after: exchange, "it sent a malformed response (\(error))")
         case .payloads(let payloads):
             sa.countReceived(header)
             outgoing = .idle
             heard(from: datagram)
+            for payload in payloads {
+                switch payload {
+                //= RFC 7296 §2.5: what is critical and not understood makes the message one that we cannot act on.
+                case .unknown(let type, critical: true, _): return giveUp(after: exchange, "its response has a critical payload of the unknown type \(type.rawValue)")
+                //= RFC 7296 §2.21.3: INVALID_SYNTAX is fatal at both ends, without a Delete.
+                case .notify(let notify) where notify.type == .invalidSyntax: return peerGaveUp(after: exchange)
+                default: break
+                }
+            }
             switch exchange {
             case .createChild(let creation): childAnswered(creation, payloads)
             case .rekeyIKE(let rekey): ikeRekeyAnswered(rekey, payloads)
@@ -242,7 +250,34 @@ final class Established {
             return end("a message could not be sealed")
         }
         window.store(response: datagrams)
-        sa.transmit(datagrams)
+        let path = requestPath ?? (sa.local, sa.remote, sa.marked)
+        for bytes in datagrams { context.emit(.transmit(Datagram(local: path.local, remote: path.remote, marked: path.marked, bytes: bytes))) }
+    }
+
+    //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over, at both ends.
+    func refuseAsInvalid(_ exchange: ExchangeType, _ messageID: UInt32, _ reason: String) {
+        respond(exchange, messageID, [.notify(Notify(.invalidSyntax))])
+        context.emit(.report(.failed(.badAnswer(reason, sa), connection: sa.connection.name, ikeSA: sa.status)))
+        end("the peer sent what is no valid request")
+    }
+
+    /// The peer's response cannot be acted on, so the two ends may differ in what they hold: the SA is deleted.
+    private func giveUp(after exchange: Exchange, _ reason: String) {
+        let failure = Failure.badAnswer(reason, sa)
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        fail(exchange, failure)
+        if case .deleteIKE = exchange { return end("the peer sent an invalid response") }
+        enqueueFirst(.deleteIKE([], reason: "the peer sent an invalid response"))
+    }
+
+    /// The peer could not read our request, and has dropped the SA.
+    private func peerGaveUp(after exchange: Exchange) {
+        let failure = Failure(.peerRefused, "\(sa.remote.address) could not read our request (INVALID_SYNTAX), and has closed the IKE SA", evidence: [Wording.ends(sa)])
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        fail(exchange, failure)
+        let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
+        end("the peer could not read our request")
+        for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
 
     func send(_ exchange: Exchange, _ payloads: [Payload]) {
@@ -265,9 +300,10 @@ final class Established {
     /// Whether the peer has said "not now" so often in a row that it means "no".
     var isPutOff: Bool { postponements >= 30 }
     var postponements = 0
-    /// The daemon is ending: what is under way counts no more.
+    /// The daemon is ending: what is computed counts no more. A request that is on its way is waited for: the peer's window is one.
     func hurry() {
         guard phase == .active else { return }
+        if case .sent = outgoing { return }
         stopOutgoing(Failure(.closed, "The daemon is ending"))
     }
     func takeTasks() -> [Task] {
@@ -282,6 +318,8 @@ final class Established {
         while next == nil, case .idle = outgoing, !incoming.replacesIKESA, let task = queue.first {
             // A child that the peer is being answered about must not change its IKE SA before the answer.
             if case .rekeyIKE = task, !incoming.isIdle { break }
+            //= RFC 7296 §1: nothing else before the answer to IKE_AUTH.
+            if case .installing(_, .ikeAuth, _, _) = incoming { break }
             start(queue.removeFirst())
         }
         guard let next else { return .established(self) }

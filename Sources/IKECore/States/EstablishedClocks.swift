@@ -68,6 +68,7 @@ extension Established {
     private func activeDeadlines() {
         if let at = expiresAt, at <= now {
             expiresAt = nil
+            for child in children where child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
             enqueue(.deleteIKE([], reason: "its lifetime is over and it was not rekeyed"))
         }
         if let at = rekeyAt, at <= now {
