@@ -59,7 +59,7 @@ struct StatusBlocks {
             if let failure = tunnel.configuredChild?.lastFailure {
                 lines = FailureText(failure).short(lead: name, width: width, indent: 4)
             } else if tunnel.state == .down {
-                let why = tunnel.failure == nil ? ", " + tunnel.whyDown : ""
+                let why = tunnel.failure == nil ? ", " + tunnel.whyDown.text(start: tunnel.upWords) : ""
                 lines = paragraph(why, lead: name + StyledText("down", tunnel.style), width: width, indent: 4)
             } else {
                 lines = flowed([StyledText(tunnel.state.word, tunnel.state.style)], separator: "", lead: name, width: width, indent: 4)

@@ -97,7 +97,7 @@ package struct StatusDetail {
         if lines.isEmpty {
             lines =
                 tunnel.state == .down
-                ? paragraph(tunnel.failure == nil ? ", " + tunnel.whyDown : "", lead: name + StyledText("down", tunnel.style), width: width, indent: 4)
+                ? paragraph(tunnel.failure == nil ? ", " + tunnel.whyDown.text(start: tunnel.upWords) : "", lead: name + StyledText("down", tunnel.style), width: width, indent: 4)
                 : flowed([StyledText(tunnel.state.word, tunnel.state.style)], lead: name, width: width, indent: 4)
         }
         guard let body = tunnel.configuredChild?.body else { return lines }

@@ -66,24 +66,39 @@ package struct StatusPage {
         return line
     }
 
-    /// What is down, and why, under the table.
+    /// So many failures are shown with what to do.
+    private static let advised = 5
+
+    /// What is down, and why, under the table: those that nobody wants up together, then each failure.
     private func reasons(_ tunnels: [Tunnel]) -> [StyledText] {
         var lines: [StyledText] = []
-        // One failure of a connection explains all of its children.
-        var explained: Set<String> = []
-        for tunnel in tunnels where tunnel.state == .down || tunnel.configured?.lastFailure != nil {
-            let isOwn = tunnel.configuredChild?.lastFailure != nil
-            let name = isOwn || tunnel.failure == nil ? tunnel.name : tunnel.connection
-            guard explained.insert(name).inserted else { continue }
-            let lead = StyledText(printable(name), .bold) + ": "
-            if let failure = tunnel.failure {
-                lines += FailureText(failure).short(lead: lead, width: width, indent: 2)
+        let down = Dictionary(grouping: tunnels.filter { $0.state == .down }, by: \.whyDown)
+        for why in WhyDown.allCases where why != .failed {
+            guard let group = down[why], let first = group.first else { continue }
+            let names = group.prefix(Self.named).map { StyledText(printable($0.name), .bold) }
+            if group.count == 1 {
+                lines += paragraph(why.text(start: first.upWords), lead: StyledText(printable(first.name), .bold) + ": ", width: width, indent: 2)
             } else {
-                lines += paragraph(tunnel.whyDown, lead: lead, width: width, indent: 2)
+                let more = group.count - names.count
+                lines += flowed(names + (more > 0 ? [StyledText("and \(more) more")] : []), separator: ", ", width: width, indent: 2)
+                lines += paragraph(why.plural, lead: "  ", width: width, indent: 2)
             }
         }
+        // One failure of a connection explains all of its children.
+        var explained: Set<String> = []
+        let failed = tunnels.compactMap { tunnel -> (name: String, failure: ViciMessage)? in
+            guard let failure = tunnel.state == .down ? tunnel.failure : tunnel.configured?.lastFailure else { return nil }
+            let name = tunnel.configuredChild?.lastFailure == nil ? tunnel.connection : tunnel.name
+            return explained.insert(name).inserted ? (name, failure) : nil
+        }
+        for (name, failure) in failed {
+            let lead = StyledText(printable(name), .bold) + ": "
+            lines += failed.count > Self.advised ? FailureText(failure).headline(lead: lead, width: width, indent: 2) : FailureText(failure).short(lead: lead, width: width, indent: 2)
+        }
+        if failed.count > Self.advised { lines += paragraph("`martlet status NAME` says more about one, and what to do.", width: width, indent: 2) }
         return lines.isEmpty ? [] : [""] + lines
     }
+    private static let named = 6
 
     /// Packets refused and dropped, pairs that are about to go.
     private func notes(_ tunnels: [Tunnel]) -> [StyledText] {
@@ -130,7 +145,7 @@ package struct FailureText {
             + advice(.max, width: width, indent: indent)
     }
 
-    private func headline(lead: StyledText, width: Int, indent: Int) -> [StyledText] {
+    func headline(lead: StyledText, width: Int, indent: Int) -> [StyledText] {
         paragraph(summary, lead: lead + StyledText("\(word)\(age):", .red) + " ", width: width, indent: indent)
     }
     private func advice(_ count: Int, width: Int, indent: Int) -> [StyledText] {

@@ -31,6 +31,8 @@ package struct Tunnel {
     var configured: ConfiguredConnection?
     var configuredChild: ConfiguredChild?
     var rate: TrafficRates.Rate?
+    /// Whether another connection has a child of that name.
+    var sharesName = false
 
     /// `gw` where connection and child have one name, else `gw/net`.
     package var name: String { child.map { $0 == connection ? connection : connection + "/" + $0 } ?? connection }
@@ -67,12 +69,14 @@ extension GatewayStatus {
         }
         let upByName = Dictionary(sas.filter(\.isUp).map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let known = Set(sas.filter { !$0.isReplaced }.map(\.name))
+        let holders = Dictionary(connections.flatMap { $0.children.map { ($0.name, 1) } }, uniquingKeysWith: +)
         for connection in connections {
             let up = upByName[connection.name]
             // What is on its way may become any of the children.
             if up == nil, busy.contains(connection.name) { continue }
             for child in connection.children where child.isTunnel && !(present[connection.name]?.contains(child.name) ?? false) {
-                tunnels.append(Tunnel(connection: connection.name, child: child.name, state: .down, sa: up, configured: connection, configuredChild: child))
+                tunnels.append(
+                    Tunnel(connection: connection.name, child: child.name, state: .down, sa: up, configured: connection, configuredChild: child, sharesName: holders[child.name, default: 0] > 1))
             }
             if connection.children.isEmpty, !known.contains(connection.name) {
                 tunnels.append(Tunnel(connection: connection.name, child: nil, state: .down, configured: connection))
@@ -95,14 +99,44 @@ extension Tunnel {
 
     var failure: ViciMessage? { configuredChild?.lastFailure ?? configured?.lastFailure }
 
-    /// Why it is down, in a sentence; the failure, where there was one, is shown beside it.
-    var whyDown: String {
-        if failure != nil { return "failed" }
-        if configured?.children.isEmpty ?? true { return "has no children, so that it carries no traffic" }
+    /// Why it is down; the failure, where there was one, is shown beside it.
+    var whyDown: WhyDown {
+        if failure != nil { return .failed }
+        if configured?.children.isEmpty ?? true { return .noChildren }
         let actions = Set((configuredChild?.startAction ?? "").split(separator: "|"))
-        if actions.contains("trap") { return "comes up with the first packet for it" }
-        if actions.contains("start") { return "should be up, and no failure was noted: `martlet log` shows more" }
-        if !(configured?.canBegin ?? false) { return "waits for the peer: there is no single address to call" }
-        return "waits to be started: by `martlet up \(printable(child ?? connection))`, or by the peer"
+        if actions.contains("trap") { return .trap }
+        if actions.contains("start") { return .ended }
+        return configured?.canBegin ?? false ? .idle : .waits
+    }
+
+    /// `martlet up`'s arguments.
+    var upWords: String { (sharesName ? "--connection \(printable(connection)) " : "") + printable(child ?? connection) }
+}
+
+enum WhyDown: Int, CaseIterable {
+    case noChildren, trap, waits, idle, ended, failed
+
+    /// In a sentence about one; `start` are the words behind `martlet up`.
+    func text(start: String) -> String {
+        switch self {
+        case .failed: "failed"
+        case .noChildren: "has no children, so that it carries no traffic"
+        case .trap: "comes up with the first packet for it"
+        case .waits: "waits for the peer: there is no single address to call"
+        case .idle: "waits to be started: by `martlet up \(start)`, or by the peer"
+        case .ended: "should be up, and no failure was noted: `martlet log` shows more"
+        }
+    }
+
+    /// About several.
+    var plural: String {
+        switch self {
+        case .failed: "failed"
+        case .noChildren: "have no children, so that they carry no traffic"
+        case .trap: "come up with the first packets for them"
+        case .waits: "wait for their peers: there is no single address to call"
+        case .idle: "wait to be started: by `martlet up`, or by their peers"
+        case .ended: "should be up, and no failure was noted: `martlet log` shows more"
+        }
     }
 }

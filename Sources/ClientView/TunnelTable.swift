@@ -31,7 +31,7 @@ package struct TunnelTable {
             Column(title: "TUNNEL", rank: 0, least: 10) { StyledText(printable($0.name), .bold) },
             Column(title: "STATE", rank: 0) { StyledText($0.state.word, $0.style) },
             Column(title: "FOR", rank: 3, steady: 7, isNumber: true) { StyledText($0.state == .down ? "" : $0.age.map(duration) ?? "") },
-            Column(title: "PEER", rank: 4, least: 12) { StyledText($0.peerIdentity) },
+            Column(title: "PEER", rank: 4, least: 20) { StyledText($0.peerIdentity) },
             Column(title: "FROM", rank: 1, least: 15) { StyledText($0.peerAddress) },
             Column(title: "NAT", rank: 6) { StyledText($0.nat) },
             Column(title: "NETWORKS HERE", rank: 8, least: 13) { StyledText($0.networks("local")) },

@@ -128,6 +128,7 @@ enum Sample {
             var one = connection("site\(n)", children: ["lan"], remote: ["198.51.100.\(n)"], identity: "site\(n).example.org")
             switch n {
             case 7, 70: one.lastFailure = noAnswer
+            case 41..<53: break
             case 33: sas.append(sa("site33", id: 33, state: .connecting, host: "198.51.100.33", identity: ""))
             default:
                 var only = child("lan", id: UInt64(n), remote: ["10.\(n).0.0/16"])
@@ -139,6 +140,17 @@ enum Sample {
             connections.append(one)
         }
         return status(sas.reversed(), connections.reversed(), rates: true)
+    }
+
+    /// As a hundred, and nothing works.
+    static func disaster() -> GatewayStatus {
+        status(
+            [],
+            (1...100).map { n in
+                var one = connection("site\(n)", children: ["lan"], remote: ["198.51.100.\(n)"], identity: "site\(n).example.org")
+                one.lastFailure = noAnswer
+                return one
+            })
     }
 
     /// What a peer may call itself.

@@ -6,10 +6,10 @@ import Testing
 
 @Suite struct StatusTests {
     static let gateways: [(String, GatewayStatus)] = [
-        ("office", Sample.office()), ("renewed", Sample.renewed()), ("hundred", Sample.hundred()), ("hostile", Sample.hostile()), ("empty", Sample.status([], [])),
+        ("office", Sample.office()), ("renewed", Sample.renewed()), ("hundred", Sample.hundred()), ("disaster", Sample.disaster()), ("hostile", Sample.hostile()), ("empty", Sample.status([], [])),
     ]
 
-    @Test(arguments: ["office", "renewed", "hundred", "hostile", "empty"], [80, 200])
+    @Test(arguments: ["office", "renewed", "hundred", "disaster", "hostile", "empty"], [80, 200])
     func isWhatItWas(_ name: String, width: Int) throws {
         let status = try #require(Self.gateways.first { $0.0 == name }).1
         let lines = StatusPage(status, width: width).lines
