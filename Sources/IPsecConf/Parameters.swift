@@ -104,6 +104,13 @@ enum Parameters {
         "charonstart": .noEffect("it was for older releases"), "plutostart": .noEffect("it was for older releases"), "klipsdebug": .noEffect("it was for older releases"),
         "plutostderrlog": .noEffect("the log's place is gateway { log { file } }"), "nhelpers": .noEffect("threads are counted by themselves"), "uniqueids": .noEffect("it was read"),
         "listen": .dropped("name the addresses in gateway { listen = ... } of martlet.conf"),
+        "logappend": .noEffect("the log's place is gateway { log { file } }"), "logip": .noEffect("the log names addresses"), "audit-log": .noEffect("the log is the only one"),
+        "dnssec-enable": .noEffect("names are looked up by the system"), "dnssec-anchors": .noEffect("names are looked up by the system"),
+        "dnssec-rootkey-file": .noEffect("names are looked up by the system"), "crl-strict": .noEffect("connections with certificates are left out anyway"),
+        "ocsp-enable": .noEffect(certificates), "ocsp-strict": .noEffect("connections with certificates are left out anyway"), "seccomp": .noEffect("the service confines the daemon"),
+        "ddos-mode": .dropped("write gateway { cookie_threshold = 0 } to ask every stranger for a cookie", inert: ["auto"]),
+        "shuntlifetime": .noEffect("there are no shunts yet"), "xfrmlifetime": .noEffect("Martlet has a data plane of its own"),
+        "listen-udp": .dropped("IKE is always heard over UDP", inert: ["yes"]), "listen-tcp": .dropped("IKE over TCP is not there", inert: ["no"]),
         "ikev1-policy": .noEffect(ikev1, inert: ["drop", "reject"]), "keep-alive": .dropped("write gateway { keepalive = ... }"),
     ]
 

@@ -75,6 +75,12 @@ secrets {{ ike-{name} {{
 """
 
 
+def exchanged(text, *pairs):
+    for one, other in pairs:
+        text = text.replace(one, "\0").replace(other, one).replace("\0", other)
+    return text
+
+
 def packets(daemon):
     return {way: sum(int(child[way]["packets"] or 0) for child in daemon.children()) for way in ("inbound", "outbound")}
 
@@ -123,15 +129,16 @@ def used(peer, name, *keys):
 
 
 def test_example_site_to_site():
-    theirs = half("hq", "198.51.100.7", "replace this by random bytes", "aes256gcm16-prfsha384-ecp384", "aes256gcm16-ecp384", local_id="@branch.example", remote_id="@hq.example", connection="dpd_delay = 30s")
-    with against("site-to-site", ["198.51.100.7"], theirs) as (lab, martlet, peer):
+    # The other side has this very text with both sides exchanged, as its first lines say.
+    theirs = exchanged((EXAMPLES / "site-to-site.conf").read_text(), ("192.0.2.1", "198.51.100.7"), ("@hq.example", "@branch.example"), ("10.1.0.0/16", "10.2.0.0/16"))
+    with against("site-to-site", ["198.51.100.7"], theirs.replace("start_action = trap|start", "start_action = none")) as (lab, martlet, peer):
         peer.start()
         martlet.start()
         both_up(martlet, peer)
         carries_pings(lab, martlet, peer)
         # The peer closes the child: it comes back.
         old = inbound(martlet), inbound(peer)
-        peer.down(child="hq")
+        peer.down(child="office")
         renewed(martlet, peer, old)
         carries_pings(lab, martlet, peer)
 
@@ -262,6 +269,7 @@ connections {{ {name} {{
 }} }}
 secrets {{ ike-{name} {{
     id-1 = {name}@example.com
+    id-2 = vpn.example.com
     secret = "{secret}"
 }} }}
 """
@@ -269,15 +277,17 @@ secrets {{ ike-{name} {{
 
 def test_example_road_warrior():
     """Two users with an address each; one with another's key, and one that nobody knows, have none."""
-    users = {"anna": "replace this by a key for Anna", "boris": "replace this by a key for Boris", "carla": "replace this by a key for Anna", "dora": "replace this by a key for Boris"}
-    text = "\n".join(user(name, secret) for name, secret in users.items())
+    # Anna has the example for a host, as it is.
+    users = {"boris": "replace this by a key for Boris", "carla": "replace this by a key for Anna", "dora": "replace this by a key for Boris"}
+    example = (EXAMPLES / "road-warrior-client.conf").read_text().replace("start_action = start", "start_action = none").replace("close_action = start", "close_action = none")
+    text = "\n".join([example] + [user(name, secret) for name, secret in users.items()])
     with against("road-warrior", [], text) as (lab, martlet, peer):
         martlet.start()
         peer.start()
-        for name in ("anna", "boris"):
+        for name in ("office", "boris"):
             peer.up(name)
         lent = {sa["name"]: sa["local-vips"] for sa in peer.sas()}
-        expect(lent == {"anna": ["10.3.0.1"], "boris": ["10.3.0.2"]}, f"strongSwan was lent {lent}")
+        expect(lent == {"office": ["10.3.0.1"], "boris": ["10.3.0.2"]}, f"strongSwan was lent {lent}")
         carries_pings(lab, martlet, peer, (("10.1.0.1", "10.3.0.1"), ("10.1.0.1", "10.3.0.2")))
         for name in ("carla", "dora"):
             expect(peer.up(name, check=False).returncode != 0 and len(martlet.sas()) == 2, f"{name} came in")
@@ -286,8 +296,8 @@ def test_example_road_warrior():
         peer.down(ike="boris")
         expect(peer.up("boris", check=False).returncode != 0, "boris came in with the key of anna")
         # Who comes back has the same address again.
-        peer.down(ike="anna")
-        peer.up("anna")
+        peer.down(ike="office")
+        peer.up("office")
         carries_pings(lab, martlet, peer, (("10.1.0.1", "10.3.0.1"),))
 
 

@@ -1,6 +1,12 @@
 """`martlet import`: the two configurations that tutorials show for ipsec.conf, imported, checked, and brought up against a strongSwan with the other half."""
 
+import contextlib
+import os
+import pty
 import re
+import subprocess
+import tempfile
+from pathlib import Path
 
 from lab import BUILD, Gateway, Lab, connections, expect, print_tails, run, wait
 from strongswan import StrongSwan
@@ -94,6 +100,28 @@ def imported(lab, conf, secrets, status):
     check = run(BUILD / "martlet", "check", target, check=False)
     expect(check.returncode == 0, lambda: f"the result is not taken:\n{check.stdout}{check.stderr}\n{target.read_text()}")
     return done.stderr
+
+
+def on_a_terminal(*command):
+    """What a command prints on a terminal, and its status."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower)
+    os.close(follower)
+    output = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(leader, 4096):
+            output += part
+    os.close(leader)
+    return output.decode(), process.wait()
+
+
+def test_import_shows_no_secret_on_a_terminal():
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "ipsec.conf").write_text(SITE_TO_SITE)
+        (Path(folder) / "ipsec.secrets").write_text(SITE_SECRETS)
+        shown, status = on_a_terminal(BUILD / "martlet", "import", Path(folder) / "ipsec.conf", "--local", "192.0.2.1")
+        expect(status == 0 and "remote_addrs = 192.0.2.2" in shown and "secrets are not shown on a terminal" in shown, shown)
+        expect("one secret of two offices" not in shown, "a secret is on the terminal")
 
 
 def carries_pings(lab, martlet, peer, tunnels=1):
