@@ -67,8 +67,8 @@ conn %default
     type=tunnel
     left=%defaultroute
     leftid=203.0.113.10
-    leftsubnet=10.1.0.0/16
-    rightsubnet=10.2.0.0/16
+    leftsubnet=0.0.0.0/0
+    rightsubnet=0.0.0.0/0
     auto=start
 
 conn Tunnel1
@@ -175,7 +175,7 @@ def test_import_of_a_cloud_gateways_two_tunnels():
         for number, ending, secret in ((1, 2, "the first tunnel's own secret"), (2, 3, "the second tunnel's own secret")):
             address = f"192.0.2.{ending}"
             text = connections(
-                "west", local=address, remote="192.0.2.1", local_ts="10.2.0.0/16", remote_ts="10.1.0.0/16", local_id=address, remote_id="203.0.113.10", ike=proposals, esp=proposals,
+                "west", local=address, remote="192.0.2.1", local_ts="0.0.0.0/0", remote_ts="0.0.0.0/0", local_id=address, remote_id="203.0.113.10", ike=proposals, esp=proposals,
                 secret=secret, peer=f"vpn{number}", name=f"tunnel{number}", child="replay_window = 1024", connection="dpd_delay = 10s",
             )
             halves.append(text.replace("ike-peer {", f"ike-{number} {{\n id-1 = {address}\n id-2 = 203.0.113.10\n"))
