@@ -259,7 +259,9 @@ package final class Endpoint {
         cookies = jar
         if let cookie, jar.verify(cookie, prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { return true }
         counters.cookiesDemanded += 1
-        if let fresh = jar.cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) { reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isCookie: true) }
+        if let fresh = jar.cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) {
+            reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isCookie: true)
+        }
         return false
     }
 

@@ -158,7 +158,9 @@ extension Configuration.Attribute {
     /// The family that the attribute is about; nil where it is about both, or neither.
     fileprivate var family: IPAddress.Family? {
         switch type {
-        case Configuration.internalIP4Address, Configuration.internalIP4Netmask, Configuration.internalIP4DNS, Configuration.internalIP4NBNS, Configuration.internalIP4DHCP, Configuration.internalIP4Subnet: .v4
+        case Configuration.internalIP4Address, Configuration.internalIP4Netmask, Configuration.internalIP4DNS, Configuration.internalIP4NBNS, Configuration.internalIP4DHCP,
+            Configuration.internalIP4Subnet:
+            .v4
         case Configuration.internalIP6Address, Configuration.internalIP6DNS, Configuration.internalIP6DHCP, Configuration.internalIP6Subnet: .v6
         default: nil
         }
