@@ -176,7 +176,8 @@ import Testing
     @Test func oneNATNotificationAloneCounts() throws {
         for keptSource in [true, false] {
             let target = Target(), peer = try HostilePeer()
-            let both = NATDetection.notifications(initiatorSPI: peer.spi, responderSPI: .none, local: HostilePeer.address, remote: SocketAddress(address: Fixtures.natAddress, port: 1), hidden: keptSource)
+            let elsewhere = SocketAddress(address: Fixtures.natAddress, port: 1)
+            let both = NATDetection.notifications(initiatorSPI: peer.spi, responderSPI: .none, local: HostilePeer.address, remote: elsewhere, hidden: keptSource)
             let answer = try #require(target.receive(peer.initRequest(peer.initPayloads + [both[keptSource ? 0 : 1]])).first)
             #expect(try Message.parse(answer.span).payloads.notifications.count { $0 == .natDetectionSourceIP || $0 == .natDetectionDestinationIP } == 2)
             try peer.take(initResponse: answer)
