@@ -11,7 +11,8 @@ for group in "$@"; do
     test)
         packages+=(iproute2 iputils-ping tcpdump python3 python3-venv nftables tshark procps util-linux)
         # A peer of another make, and a kernel with ESP of its own.
-        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins user-mode-linux)
+        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
+        [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
         ;;
     *) echo "deps.sh: there is no group $group" >&2; exit 2 ;;
     esac
