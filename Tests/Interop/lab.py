@@ -312,6 +312,9 @@ def print_tails(*daemons, lines=80):
     for daemon in daemons:
         kept = [line for line in daemon.log().splitlines() if not re.search(r"vici client|stopped listening|\[CFG\] {2,}[\w ]+ =|\[CFG\] {2,}\w+:$", line)]
         print(f"--- the end of the log of {type(daemon).__name__} in {daemon.host}", *kept[-lines:], sep="\n", file=sys.stderr)
+        with contextlib.suppress(Exception):
+            children = {child["name"]: [child[direction]["packets"] for direction in ("inbound", "outbound")] for child in daemon.children()}
+            print(f"packets in and out: {children}", f"dropped: {daemon.drops()}" if isinstance(daemon, Gateway) else "", file=sys.stderr)
 
 
 @contextlib.contextmanager
