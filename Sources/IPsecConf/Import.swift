@@ -10,6 +10,8 @@ package struct ImportOptions: Sendable {
     /// Whether the text has the secrets; else something that no daemon takes stands in their place.
     package var showsSecrets = true
     package init() {}
+
+    package static func isAddress(_ text: String) -> Bool { IPAddress(text) != nil }
 }
 
 package struct ImportResult: Sendable {

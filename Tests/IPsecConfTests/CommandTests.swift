@@ -41,7 +41,7 @@ import Testing
         try folder.write("ipsec.conf", "nonsense\n")
         let wrong = try martlet(file)
         #expect(wrong.status == 1 && wrong.out == "" && wrong.err.contains("\(file):1: 'nonsense' begins no section"))
-        #expect(try martlet(file, "--from", "racoon").status == 2)
+        for wrong in [["--from", "racoon"], ["--local", "here"], ["--force"]] { #expect(try martlet(file, wrong[0], wrong.count > 1 ? wrong[1] : "--json").status == 2) }
     }
 
     @Test func theOutputIsPrivateAndNothingIsOverwritten() throws {

@@ -1,6 +1,7 @@
 """`martlet import`: the two configurations that tutorials show for ipsec.conf, imported, checked, and brought up against a strongSwan with the other half."""
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from lab import BUILD, Gateway, Lab, connections, expect, print_tails, run, wait
 from strongswan import StrongSwan
+from test_strongswan_algorithms import KEYWORDS
 
 GATEWAY = """
 gateway {
@@ -136,6 +138,23 @@ def carries_pings(lab, martlet, peer, tunnels=1):
     lab.ping("west", "10.1.0.1", source="10.2.0.1", size=400, count=count)
     after = [packets(daemon, way) for daemon in (martlet, peer) for way in ("inbound", "outbound")]
     expect(all(new - old >= 2 * count for old, new in zip(before, after)), lambda: f"the counters do not show the pings: {before} {after}")
+
+
+def test_import_knows_what_the_plugins_serve():
+    """Every algorithm that the daemon has is carried over, and no other is taken for one of them."""
+    with Lab() as lab:
+        martlet = Gateway(lab, "east", GATEWAY.replace("include imported.conf", "")).start()
+        served = {entry["name"] for entry in json.loads(martlet.cli("algorithms", "--json").stdout)}
+        words = {kind: [word for name, word in names.items() if name in served] for kind, names in KEYWORDS.items()}
+        unknown = served - {name for names in KEYWORDS.values() for name in names} - {"random"}
+        rest = words["prf"] + words["ke"]
+        proposals = ["-".join(words["aead"] + rest), "-".join(words["encryption"] + words["integrity"] + rest)]
+        text = SITE_TO_SITE.replace("aes256-sha1-modp1024!", ", ".join(proposals) + "!")
+        imported(lab, text, SITE_SECRETS, 0)
+        result = (martlet.folder / "imported.conf").read_text()
+        missing = [word for kind in words for word in words[kind] if not re.search(rf"proposals = .*\b{word}\b", result)]
+        expect(not missing and len(words["ke"]) > 5, f"the import leaves out {missing}, which the plugins serve")
+        print(f"     the import knows {sum(map(len, words.values()))} algorithms; not of its proposals: {' '.join(sorted(unknown))}")
 
 
 def test_import_of_a_tutorials_site_to_site():

@@ -29,6 +29,11 @@ struct Import: ParsableCommand {
     @Option(help: ArgumentHelp("Whose file it is. The default is what its parameters tell.", valueName: "strongswan|libreswan")) var from: Dialect?
     @Option(help: ArgumentHelp("An address of the gateway that the file is for, instead of this host's. May be given several times.", valueName: "address")) var local: [String] = []
 
+    func validate() throws {
+        if let wrong = local.first(where: { !ImportOptions.isAddress($0) }) { throw ValidationError("--local takes an address, and '\(printable(wrong))' is none.") }
+        if force, output == nil { throw ValidationError("--force goes with --output.") }
+    }
+
     func run() throws {
         try options.run {
             var importing = ImportOptions()
