@@ -118,6 +118,24 @@ def test_leaves_the_terminal_as_it_was():
                 terminal.ended(status)
 
 
+def test_stops_and_goes_on():
+    """^Z gives the terminal back, and fg takes it again."""
+    with pair() as (lab, a, b):
+        with top(a) as terminal:
+            terminal.shows("1 tunnel")
+            terminal.process.send_signal(signal.SIGTSTP)
+            wait(lambda: open(f"/proc/{terminal.process.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", "top has stopped", 5)
+            terminal.read()
+            expect(termios.tcgetattr(terminal.slave) == terminal.before and terminal.output.endswith("\x1b[?1049l"), "a stopped top keeps the terminal")
+            terminal.process.send_signal(signal.SIGCONT)
+            terminal.output = ""
+            terminal.shows("1 tunnel")
+            terminal.type("q")
+            terminal.process.wait(timeout=5)
+            terminal.read()
+            expect(terminal.output.endswith("\x1b[?1049l") and termios.tcgetattr(terminal.slave) == terminal.before, "top has left the terminal in another mode")
+
+
 def test_waits_for_a_daemon_that_went_away():
     with pair() as (lab, a, b):
         with top(a, "--interval", "0.2") as terminal:
