@@ -19,11 +19,20 @@ package struct ViciFramer: Sendable {
         if start == buffer.count {
             buffer.removeAll(keepingCapacity: buffer.capacity <= 65_536)
             start = 0
-        } else if start >= 65_536 {
-            buffer.removeSubrange(..<start)
-            start = 0
+        } else if start >= 65_536 || buffer.count + bytes.count > buffer.capacity {
+            move(room: bytes.count)
         }
         buffer.append(contentsOf: bytes)
+    }
+
+    /// Takes what waits elsewhere, with room for more, and leaves nothing behind: it may be part of a secret.
+    private mutating func move(room: Int) {
+        var next: [UInt8] = []
+        next.reserveCapacity(max(2 * pendingBytes, pendingBytes + room))
+        next.append(contentsOf: buffer[start...])
+        forget(all: buffer.count)
+        buffer = next
+        start = 0
     }
 
     /// The next whole frame without its length field, or nil until more bytes come. Throws `emptyPacket` and, before any of the
@@ -41,7 +50,13 @@ package struct ViciFramer: Sendable {
     }
 
     /// Overwrites what was handed out. No slice of it may be alive, else that keeps its bytes.
-    package mutating func forgetTaken() {
-        for index in 0..<start { buffer[index] = 0 }
+    package mutating func forgetTaken() { forget(all: start) }
+
+    /// Overwrites all of it: the stream has ended.
+    package mutating func forget() {
+        forget(all: buffer.count)
+        start = buffer.count
     }
+
+    private mutating func forget(all count: Int) { for index in 0..<count { buffer[index] = 0 } }
 }

@@ -141,3 +141,15 @@ extension TrafficSelector {
             && (ipProtocol == 0 || ipProtocol == other.ipProtocol) && startPort <= other.startPort && endPort >= other.endPort
     }
 }
+
+extension ChildAction {
+    /// As `start_action` is written.
+    package var controlText: String {
+        switch self {
+        case []: "none"
+        case .trap: "trap"
+        case .start: "start"
+        default: "trap|start"
+        }
+    }
+}

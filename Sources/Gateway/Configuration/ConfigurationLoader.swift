@@ -68,7 +68,10 @@ package enum ConfigurationLoader {
     ///
     /// Connections that a client loads join a `running` configuration: its section `gateway` and its secrets are theirs. A secret may come
     /// after the connection that needs it, so that one that is missing is a warning then.
-    package static func validate(_ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil) -> ConfigurationResult {
+    /// `index` is of the running configuration's secrets, for callers that have it already.
+    package static func validate(
+        _ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil, index: SecretIndex? = nil
+    ) -> ConfigurationResult {
         var diagnostics = Diagnostics()
         for item in read.diagnostics { diagnostics.add(item) }
         diagnostics.isIncomplete = read.isIncomplete
@@ -85,7 +88,7 @@ package enum ConfigurationLoader {
         }
 
         configuration.pools = (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
-        let index = SecretIndex(running?.secrets ?? configuration.secrets)
+        let index = index ?? SecretIndex(running?.secrets ?? configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
             var connection = builder.build(section, &diagnostics)

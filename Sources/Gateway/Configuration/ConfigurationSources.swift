@@ -17,6 +17,7 @@ package struct ConfigurationSources: Sendable {
     package private(set) var loadedPools: [PoolConfiguration] = []
     /// Both: those of the files come first.
     package private(set) var merged: GatewayConfiguration
+    private var index: SecretIndex?
 
     package init(files: GatewayConfiguration) {
         self.files = files
@@ -24,6 +25,13 @@ package struct ConfigurationSources: Sendable {
     }
 
     package func isLoaded(connection name: String) -> Bool { loadedConnections.contains { $0.name == name } }
+
+    /// Of all secrets; made when it is first asked for after they changed, for thousands of connections are loaded one by one.
+    package mutating func secretIndex() -> SecretIndex {
+        let current = index ?? SecretIndex(merged.secrets)
+        index = current
+        return current
+    }
 
     private mutating func merge() {
         merged = files
@@ -35,6 +43,7 @@ package struct ConfigurationSources: Sendable {
     /// What the files say from now on. A conflict changes nothing.
     package mutating func replaceFiles(_ new: GatewayConfiguration) {
         files = new
+        index = nil
         merge()
     }
 
@@ -113,6 +122,7 @@ package struct ConfigurationSources: Sendable {
         } else {
             loadedSecrets.append(secret)
         }
+        index = nil
         merge()
     }
 
@@ -122,6 +132,7 @@ package struct ConfigurationSources: Sendable {
             throw SourceConflict(reason: "the secret \(quoted(name)) is configured in \(own.origin), and leaves with it alone")
         }
         loadedSecrets.removeAll { $0.name == name && !name.isEmpty }
+        index = nil
         merge()
     }
 
@@ -130,6 +141,7 @@ package struct ConfigurationSources: Sendable {
     package mutating func clearSecrets() -> Int {
         let count = loadedSecrets.count
         loadedSecrets = []
+        index = nil
         merge()
         return count
     }

@@ -26,13 +26,13 @@ package struct SharedSecrets: Sendable {
 }
 
 /// Whether a secret could be found for a connection: asked once for each, so that many connections and many secrets stay quick.
-struct SecretIndex {
+package struct SecretIndex: Sendable {
     private let servesEverybody: Bool
     private let identities: [IdentityPattern]
     private let exact: Set<Identification>
     private let patterns: [IdentityPattern]
 
-    init(_ secrets: SharedSecrets) {
+    package init(_ secrets: SharedSecrets) {
         servesEverybody = secrets.all.contains(where: \.identities.isEmpty)
         identities = secrets.all.flatMap(\.identities)
         exact = Set(identities.compactMap { if case .exactly(let identity) = $0 { identity.lowercased } else { nil } })

@@ -207,6 +207,7 @@ package final class ControlServer: @unchecked Sendable {
     private func close(_ client: Client) {
         guard !client.isClosing else { return }
         client.isClosing = true
+        client.session.forgetInput()
         clients[client.fd] = nil
         interestChanged?(client.fd, [])
         Glibc.close(client.fd)

@@ -110,6 +110,12 @@ struct ControlSession {
         hasSecretBehind = false
     }
 
+    /// The client has gone, perhaps in the middle of a message.
+    mutating func forgetInput() {
+        framer.forget()
+        held = nil
+    }
+
     private mutating func open(_ name: String, _ message: ViciMessage, _ secret: SecretBox?) -> (id: CommandID, request: ControlRequest) {
         let id = nextCommand
         nextCommand &+= 1

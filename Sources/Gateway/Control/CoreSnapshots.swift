@@ -241,15 +241,3 @@ extension Instant {
         later >= self ? later.since(self).wholeSeconds : -since(later).wholeSeconds
     }
 }
-
-extension ChildAction {
-    /// As `start_action` is written.
-    package var controlText: String {
-        switch self {
-        case []: "none"
-        case .trap: "trap"
-        case .start: "start"
-        default: "trap|start"
-        }
-    }
-}

@@ -28,8 +28,9 @@ extension Established {
     }
 
     func ikeDeleted(_ requests: [RequestID], _ reason: String) {
-        answer(requests, .success("closed"))
         end(reason)
+        // Last, so that who waits for it has read what ended.
+        answer(requests, .success("closed"))
     }
 
     /// The outbound SA goes at once, the inbound one when the packets on the way have come.
