@@ -52,10 +52,12 @@ func conn(_ lines: String = "", name: String = "site") -> String {
     """ + lines.split(separator: "\n").map { "  \($0)\n" }.joined()
 }
 
-/// What the daemon says of a configuration, with the plugins that come with it.
-func errors(of text: String) -> [String] {
-    ConfigurationLoader.load(path: "m.conf", reader: MemoryFiles(["m.conf": text]), serves: served.contains, providers: ["openssl", "gcrypt"], methods: ["psk"]).errors.map(\.description)
+/// The errors and warnings that the daemon has for a configuration, with the plugins that come with it.
+func diagnostics(of text: String) -> [ConfigurationError] {
+    ConfigurationLoader.load(path: "m.conf", reader: MemoryFiles(["m.conf": text]), serves: served.contains, providers: ["openssl", "gcrypt"], methods: ["psk"]).diagnostics
 }
+
+func errors(of text: String) -> [String] { diagnostics(of: text).filter { $0.severity == .error }.map(\.description) }
 
 private let served: Set<Transform> = [
     .aesGCM16(128), .aesGCM16(256), .chaCha20Poly1305, .aesCBC(128), .aesCBC(256), .prfHMACSHA1, .hmacSHA1_96, .modp1024, .prfHMACSHA256, .prfHMACSHA384, .prfHMACSHA512, .integrityNone,
