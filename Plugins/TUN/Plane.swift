@@ -51,15 +51,15 @@ final class Plane {
         let layout: PacketLayout
     }
 
-    private let host: Host
-    private let settings: Settings
-    private let sockets: [martlet_socket]
+    let host: Host
+    let settings: Settings
+    let sockets: [martlet_socket]
     private let workers: [Worker]
     private let tun: Int32
-    private let link: Int32
-    private let netlink: Int32
+    let link: Int32
+    let netlink: Int32
     private let acknowledge: Int32
-    private let routing: Routing
+    let routing: Routing
     private var interfaceMTU: Int
 
     private var inbound: [UInt32: Inbound] = [:]
@@ -67,10 +67,10 @@ final class Plane {
     private var children: [UInt64: Child] = [:]
     private var policies: [UInt64: Policy] = [:]
     /// Policies without SAs of their own, and their order.
-    private var traps: [UInt64: (selectors: Selectors, routes: Routing.Wanted)] = [:]
-    private var trapOrder: [UInt64] = []
+    var traps: [UInt64: (selectors: Selectors, routes: Routing.Wanted)] = [:]
+    var trapOrder: [UInt64] = []
     /// Inner addresses of the interface. They go with it.
-    private var addresses: Set<IPAddress> = []
+    var addresses: Set<IPAddress> = []
     /// In the order of their first activation: of two that match alike, the later one wins.
     private var order: [UInt64] = []
 
@@ -141,57 +141,10 @@ final class Plane {
         close(acknowledge)
     }
 
-    // MARK: Policies
-
-    func set(_ policy: UnsafePointer<martlet_policy>) throws(PlaneError) {
-        let description = policy.pointee
-        guard description.struct_size >= UInt32(MemoryLayout<martlet_policy>.size), description.number >> 63 == 1 else {
-            throw .invalid("a policy of \(description.struct_size) bytes with the number \(description.number)")
-        }
-        guard UInt32(description.action) == MARTLET_POLICY_TRAP.rawValue else {
-            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): only traps are there")
-        }
-        let (local, remote) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count) {
-            "policy \(String(cString: description.name))"
-        }
-        let before = traps[description.number]?.routes
-        let routes = routing.wanted(local: local, remote: remote)
-        if before == nil { trapOrder.append(description.number) }
-        traps[description.number] = (Selectors(local: local, remote: remote), routes)
-        publish()
-        guard before != routes else { return }
-        routing.add(routes)
-        if let before { routing.remove(before) }
-    }
-
-    func removePolicy(_ number: UInt64) throws(PlaneError) {
-        guard let trap = traps.removeValue(forKey: number) else { throw .notFound }
-        trapOrder.removeAll { $0 == number }
-        publish()
-        routing.remove(trap.routes)
-    }
-
-    // MARK: Addresses
-
-    func addAddress(_ address: martlet_address) throws(PlaneError) {
-        guard let ip = SocketAddress(address)?.address else { throw .invalid("an inner address of the family \(address.family)") }
-        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
-        let result = martlet_address_add(netlink, link, &prefix)
-        guard result == 0 else { throw .system("cannot give \(settings.interface) the address \(ip): \(Self.reason(result))") }
-        addresses.insert(ip)
-    }
-
-    func removeAddress(_ address: martlet_address) throws(PlaneError) {
-        guard let ip = SocketAddress(address)?.address, addresses.remove(ip) != nil else { throw .notFound }
-        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
-        let result = martlet_address_remove(netlink, link, &prefix)
-        guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(Self.reason(result))") }
-    }
-
     // MARK: SAs
 
     /// What the arrays hold; they live until the call that is under way returns.
-    private func selectors(
+    func selectors(
         _ local: UnsafePointer<martlet_selector>, _ localCount: Int, _ remote: UnsafePointer<martlet_selector>, _ remoteCount: Int, of owner: () -> String
     ) throws(PlaneError) -> (local: [TrafficSelector], remote: [TrafficSelector]) {
         guard localCount <= Self.maximumSelectors, remoteCount <= Self.maximumSelectors else {
@@ -362,7 +315,7 @@ final class Plane {
     }
 
     /// Hands the policies as they are now to the worker that sends.
-    private func publish() {
+    func publish() {
         var entries: [OutboundPolicies.Entry] = []
         var selectors: [Selectors] = []
         func add(_ policy: UInt64, _ own: Selectors, _ active: Outbound?) {
@@ -394,78 +347,6 @@ final class Plane {
         policies[sa.policy, default: Policy()].children.insert(sa.child)
     }
 
-    /// The configured limits, and for 32-bit sequence numbers the end of the sequence with room left to rekey. RFC 4303 section 3.3.3.
-    private static func limits(_ sa: martlet_sa) -> SACounters.Limits {
-        var limits = SACounters.Limits(
-            softBytes: sa.soft_bytes, hardBytes: sa.hard_bytes, softPackets: sa.soft_packets, hardPackets: sa.hard_packets)
-        if UInt32(sa.direction) == MARTLET_OUTBOUND.rawValue && UInt32(sa.flags) & MARTLET_SA_ESN.rawValue == 0 {
-            let last = UInt64(UInt32.max)
-            limits.hardPackets = limits.hardPackets == 0 ? last : min(limits.hardPackets, last)
-            let early = last / 8 * 7
-            limits.softPackets = limits.softPackets == 0 ? early : min(limits.softPackets, early)
-        }
-        return limits
-    }
-
-    private func suite(_ sa: martlet_sa) throws(PlaneError) -> Host.Suite {
-        let provider = sa.provider.map { String(cString: $0) }
-        do throws(Host.Missing) {
-            return try host.suite(encryption: sa.encryption_id, bits: sa.encryption_bits, integrity: sa.integrity_id, provider: provider)
-        } catch {
-            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(Self.hex(sa.spi)): \(error.description)")
-        }
-    }
-
-    private func makeOpener(_ sa: martlet_sa, _ suite: Host.Suite) throws(PlaneError) -> Opener {
-        let window = ReplayWindow(size: Int(min(sa.replay_window, 1 << 20)), extended: UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0)
-        do throws(CryptoError) {
-            switch suite {
-            case .aead(let aead): return try Opener(window: window, aead: aead, keyMaterial: Self.span(sa.key))
-            case .separate(let cipher, let mac, _):
-                return try Opener(window: window, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key))
-            }
-        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
-    }
-
-    private func makeSealer(_ sa: martlet_sa, _ suite: Host.Suite) throws(PlaneError) -> Sealer {
-        let extended = UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0
-        do throws(CryptoError) {
-            switch suite {
-            case .aead(let aead): return try Sealer(spi: sa.spi, extended: extended, aead: aead, keyMaterial: Self.span(sa.key))
-            case .separate(let cipher, let mac, let random):
-                return try Sealer(
-                    spi: sa.spi, extended: extended, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key),
-                    random: random)
-            }
-        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
-    }
-
-    private func makePath(
-        _ layout: PacketLayout, _ encapsulation: Encapsulation, _ local: SocketAddress, _ remote: SocketAddress
-    ) throws(PlaneError) -> OutboundPath {
-        let family = UInt16(remote.address.family == .v4 ? AF_INET : AF_INET6)
-        let kind =
-            switch (encapsulation, remote.address.family) {
-            case (.udp, _): MARTLET_SOCKET_UDP_ENCAP
-            case (.bare, .v4): MARTLET_SOCKET_ESP4
-            case (.bare, .v6): MARTLET_SOCKET_ESP6
-            }
-        // As the sending worker numbers them: its own, in order.
-        let own = sockets.filter { $0.worker == 0 }
-        let fitting = own.indices.filter { own[$0].kind == UInt32(kind.rawValue) && own[$0].family == family }
-        guard let socket = fitting.first(where: { encapsulation == .bare || own[$0].port == local.port }) ?? fitting.first else {
-            throw .invalid("no socket for \(encapsulation == .udp ? "ESP in UDP" : "ESP") over IPv\(remote.address.family.rawValue)")
-        }
-        return OutboundPath(
-            encapsulation: encapsulation, from: local.outer(withPort: false), to: remote.outer(withPort: encapsulation == .udp), socket: socket,
-            layout: layout, pathMTU: settings.pathMTU, smallest: Settings.mtuRange.lowerBound)
-    }
-
-    private func innerMTU(_ layout: PacketLayout, _ encapsulation: Encapsulation, _ remote: SocketAddress) -> Int {
-        // Below 1280 IPv6 does not work; the outer packets then go in fragments.
-        max(layout.innerMTU(pathMTU: settings.pathMTU, encapsulation, remote.address.family), Settings.mtuRange.lowerBound)
-    }
-
     // MARK: MTU
 
     /// Before any SA is known: the most expensive tunnel.
@@ -494,21 +375,5 @@ final class Plane {
         } else {
             host.log(.warning, "cannot set the MTU of \(settings.interface) to \(mtu): \(Self.reason(result))")
         }
-    }
-
-    // MARK: Text
-
-    private static func hex(_ spi: UInt32) -> String {
-        let digits = String(spi, radix: 16)
-        return String(repeating: "0", count: 8 - digits.count) + digits
-    }
-
-    private static func reason(_ negative: Int32) -> String { String(cString: strerror(-negative)) }
-
-    /// The host's memory, which lives until the call that is under way returns.
-    @_lifetime(immortal)
-    private static func span(_ bytes: martlet_bytes) -> Span<UInt8> {
-        let span = Span(_unsafeElements: UnsafeBufferPointer(start: bytes.data, count: bytes.data == nil ? 0 : bytes.size))
-        return _overrideLifetime(span, copying: ())
     }
 }
