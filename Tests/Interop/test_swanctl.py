@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from lab import carries, connections, expect, outer, wait
+from lab import carries, connections, expect, outer, pair, wait
 from strongswan import facing
 from swanctl import BARE, Swanctl, expect_lines
 from vicisocket import ViciSocket
@@ -55,7 +55,7 @@ def test_parts_of_load_all():
         expect_lines(swanctl("--rekey", "--ike", "peer"), r"^rekey completed successfully$")
         swanctl.fails("--rekey", "--ike", "nobody", says="rekey failed")
         expect_lines(swanctl("--terminate", "--child", "site"), r"^terminate completed successfully$")
-        expect_lines(swanctl("--terminate", "--ike", "peer", "--timeout", "5"), r"^terminate completed successfully$")
+        expect_lines(swanctl("--terminate", "--ike", "peer", "--timeout", "5"), r"^\[IKE\] IKE SA closed", r"^terminate completed successfully$")
         swanctl.fails("--terminate", "--ike", "peer", says="terminate failed")
         # Secrets that clients loaded, and no others.
         swanctl.write("secrets { }")
@@ -195,6 +195,43 @@ def test_streams():
             process.terminate()
             process.wait()
         expect(ours.vici("version")["daemon"] == "martletd", "the daemon has suffered from listeners that left")
+
+
+def test_alerts():
+    """What a monitoring program is told: each wrong once, by its type."""
+    with managed(secret="another secret than the other end has") as (lab, ours, theirs, swanctl):
+        swanctl("--load-all")
+        good = swanctl.file.read_text()
+        with ViciSocket(ours.socket) as watcher:
+            watcher.listen("alert")
+
+            def alert(seconds=20):
+                return next(watcher.events(seconds))[1]
+
+            swanctl.fails("--initiate", "--child", "site")
+            told = alert()
+            expect(told["type"] == "local-auth-failed" and told["ike-sa"]["peer"]["remote-host"] == "192.0.2.2", f"a secret that differs: {told}")
+            swanctl.write(good.replace("proposals = aes256gcm16-prfsha256-x25519", "proposals = aes256gcm16-prfsha384-x25519", 1))
+            swanctl("--load-conns")
+            swanctl.fails("--initiate", "--child", "site")
+            expect(alert()["type"] == "proposal-mismatch-ike", "proposals that differ")
+
+
+def test_a_peer_that_moves():
+    """The NAT before a peer gets another address: the tunnel follows, and programs are told where it was and where it is."""
+    with pair(nat=True) as (lab, east, west):
+        east.up()
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
+        with ViciSocket(west.socket) as watcher:
+            watcher.listen("ike-update")
+            lab.ip("nat", "addr", "add", "192.0.2.9/24", "dev", "to-west")
+            lab.ip("nat", "addr", "del", "192.0.2.1/24", "dev", "to-west")
+            lab.ip("nat", "addr", "replace", "192.0.2.9/24", "dev", "to-west")
+            east.rekey(child="site")
+            _, moved = next(watcher.events(20))
+            expect(moved["remote-host"] == "192.0.2.9" and moved["peer"]["remote-host"] == "192.0.2.1" and moved["local-host"] == "192.0.2.2", f"ike-update: {moved}")
+        expect([sa["remote-host"] for event in west.vici("list-sas", events="list-sa") for sa in event.values()] == ["192.0.2.9"], "list-sas has the old address")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
 
 
 def clients(gateway):
