@@ -10,6 +10,24 @@ package enum IKESAState: String, Hashable, Sendable {
     case deleting = "DELETING"
 }
 
+/// Something that an IKE SA does with its peer, under the name that vici clients know.
+package enum SATask: String, Hashable, Sendable {
+    case childCreate = "CHILD_CREATE"
+    case childRekey = "CHILD_REKEY"
+    case childDelete = "CHILD_DELETE"
+    case ikeRekey = "IKE_REKEY"
+    case ikeDelete = "IKE_DELETE"
+    case liveness = "IKE_DPD"
+}
+
+package struct SATasks: Hashable, Sendable {
+    /// What waits, what we drive, and what the peer drives.
+    package var queued: [SATask] = []
+    package var active: [SATask] = []
+    package var passive: [SATask] = []
+    package init() {}
+}
+
 package struct IKESAStatus: Hashable, Sendable {
     package var id: IKESAID
     package var connection: String
@@ -36,6 +54,7 @@ package struct IKESAStatus: Hashable, Sendable {
     package var rekeyAt: Instant?
     package var expiresAt: Instant?
     package var children: [ChildSAStatus]
+    package var tasks = SATasks()
 }
 
 package enum ChildSAState: String, Hashable, Sendable {

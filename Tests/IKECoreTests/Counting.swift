@@ -44,6 +44,22 @@ import TestSupport
         #expect(east.endpoint.messages.connections.isEmpty)
     }
 
+    @Test func whatIsBeingDoneIsShown() throws {
+        let (world, east, west) = Fixtures.pair(seed: 62)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { east.children.count == 1 && west.children.count == 1 }
+        func tasks() -> SATasks? { east.endpoint.status().first?.tasks }
+        #expect(tasks() == SATasks())
+        let name = try #require(east.endpoint.status().first?.connection)
+        west.isDown = true
+        world.send(.rekey(.child("net", connection: name), request: nil), to: east)
+        world.send(.rekey(.connection(name), request: nil), to: east)
+        world.send(.terminate(.child("net", connection: name), request: nil), to: east)
+        #expect(tasks()?.active == [.childRekey])
+        #expect(tasks()?.queued == [.ikeRekey, .childDelete])
+        #expect(tasks()?.passive == [])
+    }
+
     @Test func whatIsNoMessageAndWhatHasNoSA() {
         let (world, east, _) = Fixtures.pair(seed: 61)
         let datagram = Datagram(local: SocketAddress(address: Fixtures.eastAddress, port: 500), remote: SocketAddress(address: Fixtures.eastAddress, port: 500), marked: false, bytes: [1, 2, 3])

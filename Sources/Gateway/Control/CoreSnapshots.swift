@@ -30,6 +30,9 @@ extension IKESASnapshot {
         establishedSeconds = status.established.map { now.secondsSince($0) }
         rekeySeconds = status.rekeyAt.map { now.secondsUntil($0) }
         lifeSeconds = status.expiresAt.map { now.secondsUntil($0) }
+        tasksQueued = status.tasks.queued.map(\.rawValue)
+        tasksActive = status.tasks.active.map(\.rawValue)
+        tasksPassive = status.tasks.passive.map(\.rawValue)
         children = status.children.map { child in
             var snapshot = ChildSASnapshot(child, now: now)
             if let (inbound, outbound) = traffic(child) {

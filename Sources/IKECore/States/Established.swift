@@ -446,6 +446,7 @@ final class Established {
         status.rekeyAt = rekeyAt
         status.expiresAt = expiresAt
         status.children = children.map(\.status)
+        status.tasks = shownTasks
         return status
     }
 
