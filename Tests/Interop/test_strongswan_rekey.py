@@ -4,7 +4,7 @@ import threading
 
 from lab import expect, wait
 from strongswan import facing
-from traffic import Load
+from traffic import Load, Overrun
 
 LOSSES = ("unknown_spi", "replay", "no_sa", "icv", "malformed")
 
@@ -38,7 +38,17 @@ def used(gateway):
 
 
 def under_load(first, esp="aes256gcm16"):
-    """`first` is who initiates the IKE SA."""
+    """`first` is who initiates the IKE SA. Three attempts, where the machine is too busy to carry the load."""
+    for attempt in (1, 2, 3):
+        try:
+            return attempted(first, esp)
+        except Overrun as overrun:
+            print(f"     {overrun}", flush=True)
+            if attempt == 3:
+                raise
+
+
+def attempted(first, esp):
     with facing(both=dict(esp=esp)) as (lab, martlet, peer):
         (martlet if first == "martlet" else peer).up()
         wait(lambda: settled(martlet, peer), "the tunnel is up")
