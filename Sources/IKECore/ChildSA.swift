@@ -6,7 +6,8 @@ import IKEWire
 
 final class ChildSA {
     let id: ChildSAID
-    let policy: ChildPolicy
+    /// As configured now.
+    var policy: ChildPolicy
     let reqid: UInt32
     let inboundSPI: UInt32
     let outboundSPI: UInt32

@@ -100,7 +100,10 @@ package final class Endpoint {
         case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)
         case .establishedElsewhere(let connection, false): context.establishedElsewhere.remove(connection)
         case .resetCounters(let scope): context.messages.reset(scope)
-        case .configurationReplaced(let connections): context.connections = connections
+        case .configurationReplaced(let connections):
+            let known = Dictionary(connections.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+            context.connections = connections
+            for sa in Array(sas.values) where known[sa.connection.name] != sa.connection { touch(sa) { sa.reconfigure(known[sa.connection.name]) } }
         }
         return context.takeActions()
     }

@@ -75,7 +75,7 @@ package enum Event: Sendable {
     case forget(IKESAID)
     /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.
     case establishedElsewhere(connection: String, Bool)
-    /// A new set of connections. SAs of connections that are unchanged stay as they are.
+    /// A new set of connections. SAs of connections that are unchanged stay as they are; of the others goes what is no longer allowed.
     case configurationReplaced([Connection])
 }
 

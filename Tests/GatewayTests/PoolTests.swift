@@ -97,4 +97,25 @@ import TestSupport
         let last = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: .max - 1), end: IPAddress(family: .v6, value: .max))])
         for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil) }
     }
+
+    /// A pool under another name, and one that overlaps: an address is lent once.
+    @Test func whatIsLentIsNobodyElsesWhateverThePoolsAreCalled() throws {
+        let set = set(1, 2)
+        let anna = try #require(lease(set, "anna"))
+        set.configure([PoolConfiguration(name: "users", start: address(1), end: address(3)), PoolConfiguration(name: "others", start: address(2), end: address(4))])
+        func from(_ pool: String, _ who: String) -> Lease? { set.lease(.v4, from: [pool], to: Fixtures.identity(who), asking: address(1)) }
+        let boris = try #require(from("users", "boris")), carl = try #require(from("others", "carl")), dora = try #require(from("others", "dora"))
+        #expect(Set([anna, boris, carl, dora].map(\.address)).count == 4)
+        #expect(from("users", "emil") == nil)
+        set.release(anna)
+        #expect(from("users", "emil")?.address == anna.address)
+    }
+
+    @Test func anAddressOutsideAShrunkPoolIsNotLent() throws {
+        let set = set(1, 4)
+        let leases = try ["a", "b", "c", "d"].map { try #require(lease(set, $0)) }
+        set.configure([PoolConfiguration(name: "rw", start: address(1), end: address(2))])
+        for lease in leases { set.release(lease) }
+        #expect(Set(["e", "f", "g", "h"].compactMap { lease(set, $0)?.address }) == [address(1), address(2)])
+    }
 }

@@ -39,32 +39,38 @@ struct AddressPool {
         for (address, _) in rememberedOf where !new.contains(address) { forget(address) }
     }
 
-    mutating func lease(to identity: Identification, asking: IPAddress?) -> IPAddress? {
-        guard let address = choose(identity, asking) else { return nil }
+    /// `isTaken`: whether another pool, one that is gone from the configuration included, has lent the address.
+    mutating func lease(to identity: Identification, asking: IPAddress?, isTaken: (IPAddress) -> Bool = { _ in false }) -> IPAddress? {
+        guard let address = choose(identity, asking, isTaken) else { return nil }
         forget(address)
         online[address] = identity
         return address
     }
 
-    private mutating func choose(_ identity: Identification, _ asking: IPAddress?) -> IPAddress? {
-        if let before = remembered[identity] { return before }
+    private mutating func choose(_ identity: Identification, _ asking: IPAddress?, _ isTaken: (IPAddress) -> Bool) -> IPAddress? {
+        if let before = remembered[identity], !isTaken(before) { return before }
         // One that is asked for, unless it is another's.
-        if let asking, configuration.contains(asking), online[asking] == nil, rememberedOf[asking] == nil { return asking }
+        if let asking, configuration.contains(asking), online[asking] == nil, rememberedOf[asking] == nil, !isTaken(asking) { return asking }
         while fresh <= configuration.end.value {
             let address = IPAddress(family: configuration.start.family, value: fresh)
             if fresh == UInt128.max { return nil }
             fresh += 1
-            if online[address] == nil, rememberedOf[address] == nil { return address }
+            if online[address] == nil, rememberedOf[address] == nil, !isTaken(address) { return address }
         }
-        return oldest()
+        return oldest(isTaken)
     }
 
     /// The one that was given back the longest ago.
-    private mutating func oldest() -> IPAddress? {
+    private mutating func oldest(_ isTaken: (IPAddress) -> Bool = { _ in false }) -> IPAddress? {
+        var taken: [IPAddress] = []
+        // What another pool has lent keeps its place in the queue, at the end.
+        defer { for address in taken { enqueue(address) } }
         while head < order.count {
             let entry = order[head]
             head += 1
-            if numbers[entry.address] == entry.number { return entry.address }
+            guard numbers[entry.address] == entry.number, configuration.contains(entry.address) else { continue }
+            if !isTaken(entry.address) { return entry.address }
+            taken.append(entry.address)
         }
         return nil
     }

@@ -5,42 +5,56 @@ import IKEWire
 import Synchronization
 
 package final class AddressPoolSet: AddressPools {
-    private let pools = Mutex<[String: AddressPool]>([:])
+    private struct State {
+        var pools: [String: AddressPool] = [:]
+        /// Every address that is lent, with its pool: pools may overlap, and one of a name that was lent from may be gone, or another.
+        var lent: [IPAddress: String] = [:]
+    }
+    private let state = Mutex(State())
 
     package init(_ configurations: [PoolConfiguration] = []) { configure(configurations) }
 
-    /// Pools that stay keep their leases.
+    /// Pools that stay keep their leases. One that is gone lends nothing more; what it has lent nobody else gets before it has come back.
     package func configure(_ configurations: [PoolConfiguration]) {
-        pools.withLock { pools in
-            let old = pools
-            pools = [:]
+        state.withLock { state in
+            var pools: [String: AddressPool] = [:]
             for configuration in configurations {
-                var pool = old[configuration.name] ?? AddressPool(configuration)
+                var pool = state.pools.removeValue(forKey: configuration.name) ?? AddressPool(configuration)
                 pool.reconfigure(configuration)
                 pools[configuration.name] = pool
             }
+            state.pools = pools
         }
     }
 
     package func lease(_ family: IPAddress.Family, from names: [String], to identity: Identification, asking: IPAddress?) -> Lease? {
-        pools.withLock { pools in
-            for name in names where pools[name]?.configuration.start.family == family {
-                if let address = pools[name]?.lease(to: identity, asking: asking) { return Lease(pool: name, address: address, identity: identity) }
+        state.withLock { state in
+            let lent = state.lent
+            for name in names where state.pools[name]?.configuration.start.family == family {
+                guard let address = state.pools[name]?.lease(to: identity, asking: asking, isTaken: { lent[$0] != nil }) else { continue }
+                state.lent[address] = name
+                return Lease(pool: name, address: address, identity: identity)
             }
             return nil
         }
     }
 
-    package func release(_ lease: Lease) { pools.withLock { $0[lease.pool]?.release(lease.address, of: lease.identity) } }
+    package func release(_ lease: Lease) {
+        state.withLock { state in
+            guard state.lent[lease.address] == lease.pool else { return }
+            state.lent[lease.address] = nil
+            state.pools[lease.pool]?.release(lease.address, of: lease.identity)
+        }
+    }
 
     package func serves(_ family: IPAddress.Family, _ names: [String]) -> Bool {
-        pools.withLock { pools in names.contains { pools[$0]?.configuration.start.family == family } }
+        state.withLock { state in names.contains { state.pools[$0]?.configuration.start.family == family } }
     }
 
     package func attributes(of names: [String]) -> [Configuration.Attribute] {
-        pools.withLock { pools in
+        state.withLock { state in
             var all: [Configuration.Attribute] = []
-            for name in names { for attribute in pools[name]?.configuration.attributes ?? [] where !all.contains(attribute) { all.append(attribute) } }
+            for name in names { for attribute in state.pools[name]?.configuration.attributes ?? [] where !all.contains(attribute) { all.append(attribute) } }
             return all
         }
     }
@@ -62,8 +76,8 @@ package final class AddressPoolSet: AddressPools {
 
     /// Every pool, by name.
     package func snapshots(withLeases: Bool) -> [Snapshot] {
-        pools.withLock { pools in
-            pools.values.sorted { $0.configuration.name < $1.configuration.name }.map { pool in
+        state.withLock { state in
+            state.pools.values.sorted { $0.configuration.name < $1.configuration.name }.map { pool in
                 let offline = pool.offline
                 var leases: [Snapshot.Entry] = []
                 if withLeases {

@@ -155,6 +155,8 @@ extension Established {
             context.emit(.report(.childSAUp(sa.status, child.status)))
         }
         respond(exchange, messageID, payloads)
+        // The configuration may have changed meanwhile.
+        adopt(child)
     }
 
     private func answered(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement) -> Proposal {

@@ -172,6 +172,8 @@ extension Established {
             return enqueueFirst(.deleteChild(id, []))
         }
         context.emit(.activateChildSA(id))
+        // The configuration may have changed meanwhile.
+        adopt(child)
         if let old {
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
