@@ -15,8 +15,10 @@ from vicisocket import ViciSocket
 CHARON, SWANCTL = Path("/usr/sbin/charon-systemd"), Path("/usr/sbin/swanctl")
 PLUGINS = (
     "random nonce openssl pem pkcs1 pkcs8 pkcs12 pubkey x509 constraints revocation hmac kdf gcm ccm ctr aes sha1 sha2 md5 xcbc cmac mgf1 chapoly curve25519 gmp drbg "
-    "socket-default kernel-libipsec kernel-netlink vici updown attr resolve counters"
+    "socket-default kernel-libipsec kernel-netlink vici counters"
 )
+# It asks for name servers as well, and writes those it is lent into the file `resolved` of its folder.
+ASKING_FOR_DNS = PLUGINS + " resolve"
 # The same with the kernel's ESP, which takes one that has it.
 WITH_KERNEL = PLUGINS.replace("kernel-libipsec ", "")
 # Its own ESP packets must not enter the tunnel again.
@@ -40,6 +42,7 @@ class StrongSwan:
         self.folder.mkdir(exist_ok=True)
         self.socket = self.folder / "charon.vici"
         self.log_file = self.folder / "charon.log"
+        self.resolved = self.folder / "resolv.conf"
         self.file = self.folder / "swanctl" / "swanctl.conf"
         for name in ("x509", "x509ca", "x509crl", "private"):
             (self.file.parent / name).mkdir(parents=True, exist_ok=True)
@@ -61,6 +64,7 @@ charon-systemd {{
     load = {load}
     plugins {{
         vici {{ socket = unix://{self.socket} }}
+        resolve {{ file = {self.resolved} }}
         {USER_SPACE if "kernel-libipsec" in load else ""}
         {plugins}
     }}

@@ -1,9 +1,10 @@
 """Inner addresses: pools of a gateway, and a client that is lent one; between two Martlets, and with strongSwan on either side."""
 
 import signal
+from pathlib import Path
 
 from lab import carries, expect, pair, wait
-from strongswan import facing
+from strongswan import ASKING_FOR_DNS, PLUGINS, facing
 
 POOLS = "pools { rw { addrs = 10.3.0.0/24\n dns = 10.2.0.53 }\n six { addrs = fd03::/64 } }"
 CLIENT = dict(local_ts="dynamic", remote_ts="10.2.0.0/16,fd02::/64", connection="vips = 0.0.0.0, ::")
@@ -35,12 +36,18 @@ def test_client_and_gateway():
 
 
 def test_strongswan_is_lent_an_address():
-    with facing(martlet_host="west", martlet={**GATEWAY, "connection": ""}, peer=CLIENT) as (lab, martlet, peer):
+    # Where there is a resolvconf, strongSwan gives the name servers to it instead of its file, and so to the machine.
+    asks = not Path("/sbin/resolvconf").exists()
+    if not asks:
+        print("     name servers are not tried here: there is a /sbin/resolvconf")
+    with facing(martlet_host="west", martlet={**GATEWAY, "connection": ""}, peer=CLIENT, load=ASKING_FOR_DNS if asks else PLUGINS) as (lab, martlet, peer):
         martlet.write(martlet.file.read_text().replace("children {", "pools = rw, six\n children {", 1) + POOLS)
         martlet.signal(signal.SIGHUP)
         wait(lambda: martlet.logged("the new configuration is in use"), "the pools are there", 10)
         peer.up()
         expect(peer.list_sas()[0]["local-vips"] == ["10.3.0.1", "fd03::1"], lambda: f"strongSwan has {peer.list_sas()[0].get('local-vips')}")
+        if asks:
+            expect("nameserver 10.2.0.53" in peer.resolved.read_text(), lambda: f"strongSwan was lent the name servers {peer.resolved.read_text()!r}")
         across(lab, peer, martlet)
         peer.rekey(ike="peer")
         wait(lambda: martlet.logged("IKE SA rekeyed"), "strongSwan has renewed the IKE SA", 10)
