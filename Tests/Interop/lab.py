@@ -20,6 +20,8 @@ from vicisocket import ViciSocket
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("MARTLET_BUILD", ROOT / ".build" / "debug"))
+# Of the names of this process's namespaces.
+PREFIX = f"mt{os.getpid()}x"
 _serial = itertools.count()
 
 
@@ -55,7 +57,7 @@ class Lab:
     """Two hosts, east and west, on one link; with `nat`, east is behind a third host that translates. With `latency`, every frame takes so many seconds (a wire for IKE, not for a load)."""
 
     def __init__(self, nat=False, mtu=1500, latency=0):
-        self.prefix = f"mt{os.getpid() % 10000}x{next(_serial)}"
+        self.prefix = f"{PREFIX}{next(_serial)}"
         self.nat = nat
         self.mtu = mtu
         self.latency = latency
