@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from lab import BUILD, Failed, Skipped  # noqa: E402
+from lab import BUILD, Failed, Skipped
 
 KERNEL = Path("/usr/bin/linux.uml")
 MODULES = (
@@ -44,9 +44,10 @@ def in_guest(test, seconds=240):
             os.killpg(guest.pid, signal.SIGKILL)
             raise
     text = shown(output)
-    if BEGIN not in text:
-        raise Skipped(f"User-Mode-Linux does not start here: {' / '.join(text.splitlines()[-4:])}")
-    if OK not in text:
+    # With no sign of Python either, it is the kernel that did not come so far.
+    if not any(sign in text for sign in (BEGIN, FAILED, "Traceback")):
+        raise Skipped(f"User-Mode-Linux does not start here, status {guest.returncode}: {' / '.join(text.splitlines()[-4:])}")
+    if OK not in text or FAILED in text:
         raise Failed(f"in the guest:\n{text}")
     return text[text.index(BEGIN) + len(BEGIN) : text.index(OK)].strip()
 
@@ -73,6 +74,8 @@ def load_modules():
 
 
 def prepare():
+    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+        raise Failed("the guest could write to this machine's files")
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/run", TMPDIR="/run/tmp", PYTHONDONTWRITEBYTECODE="1")
     for kind, folder in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")):
         subprocess.run(["mount", "-t", kind, kind, folder], check=True)
@@ -82,8 +85,8 @@ def prepare():
 
 
 def guest(test):
-    prepare()
     print(BEGIN, flush=True)
+    prepare()
     module, _, function = test.rpartition(".")
     getattr(importlib.import_module(module), function)()
     print(OK, flush=True)
