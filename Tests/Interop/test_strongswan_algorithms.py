@@ -101,6 +101,8 @@ def one(lab, initiator, responder, number, suite):
     for child in (f"plain{number}", f"pfs{number}"):
         done = initiator.vici("initiate", {"child": child, "timeout": "30000"})
         expect(done.get("success") == "yes", lambda: f"{asked}: {child} did not come up: {done}")
+    # Who has answered may send before the other side has what it takes to read it.
+    wait(lambda: all(installed(end) == 2 for end in (initiator, responder)), f"{asked}: both have both children")
     for n in (0, 1):
         lab.ping("east", f"10.2.{n}.1", source=f"10.1.{n}.1", count=2, size=200)
     for end in (initiator, responder):
@@ -117,6 +119,10 @@ def one(lab, initiator, responder, number, suite):
     done = initiator.vici("terminate", {"ike": f"suite{number}", "timeout": "10000"})
     expect(done.get("success") == "yes", lambda: f"{asked}: was not closed: {done}")
     wait(lambda: not responder.vici("list-sas", events="list-sa"), f"{asked}: the responder has closed it")
+
+
+def installed(end):
+    return [child["state"] for sas in end.vici("list-sas", events="list-sa") for sa in sas.values() for child in sa["child-sas"].values()].count("INSTALLED")
 
 
 def used(sa):
