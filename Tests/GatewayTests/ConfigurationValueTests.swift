@@ -282,6 +282,22 @@ import Testing
         #expect(all.best(local: identity("@EAST"), remote: identity("@West"))?.name == "ike-both")
     }
 
+    /// A peer is known by its own secret, not by one that names only us.
+    @Test func thePeersIdentityDecides() throws {
+        let all = try secrets(
+            """
+            ike-branch { id-1 = @gw
+            id-2 = @branch
+            secret = "0123456789abcdef" }
+            ike-admin { id = @admin
+            secret = "0123456789abcdef" }
+            ike-any { secret = "0123456789abcdef" }
+            """)
+        #expect(all.best(local: identity("@gw"), remote: identity("@branch"))?.name == "ike-branch")
+        #expect(all.best(local: identity("@gw"), remote: identity("@admin"))?.name == "ike-admin")
+        #expect(all.best(local: identity("@gw"), remote: identity("@stranger"))?.name == "ike-any")
+    }
+
     @Test func aSecretOfOthersIsNone() throws {
         let all = try secrets("ike { id-1 = @a\nid-2 = @b\nsecret = \"0123456789abcdef\" }")
         #expect(all.best(local: identity("@c"), remote: identity("@d")) == nil)

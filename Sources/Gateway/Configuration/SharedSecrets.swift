@@ -9,19 +9,33 @@ package struct SharedSecrets: Sendable {
 
     /// The secret to use between us as `local` and a peer as `remote`.
     ///
-    /// As swanctl chooses: a secret that names both identities before one that names one of the two before one without identities.
-    /// A secret that names other identities alone is none. Among equals an exact identity goes before a pattern, then the first.
+    /// As strongSwan chooses: the one that fits the peer best, among those the one that fits us best, then the first. An identity fits better
+    /// than a pattern, and that better than `%any` or a secret without identities. A secret that names other identities alone is none.
     package func best(local: Identification, remote: Identification) -> IKESecret? {
         var best: (secret: IKESecret, rank: (Int, Int))?
         for secret in all {
-            let matching = [local, remote].map { identity in secret.identities.filter { $0.matches(identity) } }
-            let count = matching.count { !$0.isEmpty }
-            guard count > 0 || secret.identities.isEmpty else { continue }
-            let exact = matching.count { $0.contains { if case .exactly = $0 { true } else { false } } }
-            if let rank = best?.rank, rank >= (count, exact) { continue }
-            best = (secret, (count, exact))
+            let rank = (secret.fit(remote), secret.fit(local))
+            if rank == (0, 0) { continue }
+            if let best, best.rank >= rank { continue }
+            best = (secret, rank)
         }
         return best?.secret
+    }
+}
+
+extension IKESecret {
+    /// How well it fits an identity: 3 exactly, 2 as a pattern, 1 as any, 0 not.
+    fileprivate func fit(_ identity: Identification) -> Int {
+        if identities.isEmpty { return 1 }
+        var best = 0
+        for pattern in identities where pattern.matches(identity) {
+            switch pattern {
+            case .any: best = max(best, 1)
+            case .suffix: best = max(best, 2)
+            case .exactly: return 3
+            }
+        }
+        return best
     }
 }
 
