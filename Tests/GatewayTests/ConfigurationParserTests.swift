@@ -21,7 +21,7 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
             continued\tand\nescaped \"x\" \\ \q"
             e =
             f = ""
-            g = x { y = %any:500 z }
+            g = x { y %any:500 = z }
             h {k=v}i=w
             """#
         ])
@@ -33,7 +33,7 @@ private func messages(_ parsed: ParsedFiles) -> [String] { parsed.diagnostics.it
         #expect(text("d") == "line continued\tand\nescaped \"x\" \\ q")
         #expect(parsed.root.setting("e") != nil && text("e") == nil)
         #expect(text("f") == "")
-        #expect(text("g") == "x { y = %any:500 z")
+        #expect(text("g") == "x { y %any:500 = z")
         #expect(parsed.root.section("h")?.value("k")?.text == "v")
         #expect(text("i") == "w")
     }

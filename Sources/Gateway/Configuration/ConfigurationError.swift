@@ -71,10 +71,13 @@ struct Diagnostics {
     }
 }
 
-/// Text from a file or a client as it may stand in a message: in quotation marks, without control characters, not too long.
+/// Text from a file or a client as it may stand in a message: in quotation marks, without control characters, not too long, and no further
+/// than to what looks like another setting, which may be a secret.
 func quoted(_ text: String) -> String {
     var result = "'"
-    for (index, scalar) in text.unicodeScalars.enumerated() {
+    let further = FurtherSetting.offset(in: text.utf8)
+    let shown = further.map { String(decoding: text.utf8.prefix($0), as: UTF8.self) + "..." } ?? text
+    for (index, scalar) in shown.unicodeScalars.enumerated() {
         if index == 80 {
             result += "..."
             break

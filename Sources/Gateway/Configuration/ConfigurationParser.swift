@@ -154,8 +154,9 @@ struct ConfigurationParser {
         case UInt8(ascii: "="):
             cursor.next()
             // A plugin's options are handed to it as text.
-            let isSecret = (name == "secret" || name == "pin") && names.first != "plugins"
-            guard let value = readValue(&cursor, name: name, isSecret: isSecret) else { return }
+            let isOption = names.first == "plugins"
+            let isSecret = (name == "secret" || name == "pin") && !isOption
+            guard let value = readValue(&cursor, name: name, isSecret: isSecret, isOption: isOption) else { return }
             guard count(at: position) else { return }
             section.set(ConfigurationSetting(name: name, position: position, value: value.value))
         case UInt8(ascii: "{"), UInt8(ascii: ":"):
@@ -218,12 +219,13 @@ struct ConfigurationParser {
 
     /// Everything up to the end of the line, a comment or a closing brace: words and quoted strings, one space between two of them.
     /// Nil if it is wrong.
-    private mutating func readValue(_ cursor: inout ConfigurationCursor, name: String, isSecret: Bool) -> ReadValue? {
+    private mutating func readValue(_ cursor: inout ConfigurationCursor, name: String, isSecret: Bool, isOption: Bool) -> ReadValue? {
         var bytes: [UInt8] = []
         // A secret is not left behind in memory that was outgrown.
         if isSecret { bytes.reserveCapacity(2048) }
         defer { if isSecret { wipe(&bytes) } }
         var pieces: [ConfigurationValue.Piece] = []
+        var inQuotes: [Range<Int>] = []
         cursor.skipBlanks()
         let start = cursor.position
         value: while let byte = cursor.peek {
@@ -240,7 +242,9 @@ struct ConfigurationParser {
                 cursor.next()
                 if !pieces.isEmpty { bytes.append(UInt8(ascii: " ")) }
                 pieces.append(ConfigurationValue.Piece(offset: bytes.count, position: cursor.position))
+                let offset = bytes.count
                 guard readQuoted(&cursor, opened: position, into: &bytes) else { return nil }
+                inQuotes.append(offset..<bytes.count)
             default:
                 if !pieces.isEmpty { bytes.append(UInt8(ascii: " ")) }
                 pieces.append(ConfigurationValue.Piece(offset: bytes.count, position: position))
@@ -257,6 +261,11 @@ struct ConfigurationParser {
             cursor.skipBlanks()
         }
         guard let first = pieces.first else { return ReadValue(value: nil) }
+        if let offset = FurtherSetting.offset(in: bytes, quoted: inQuotes, spaced: isSecret || isOption, or: isSecret ? "id" : nil) {
+            // In the midst of a piece only behind a comma.
+            complain(at: (pieces.last { $0.offset <= offset } ?? first).position, FurtherSetting.complaint)
+            return nil
+        }
         if isSecret { return ReadValue(value: ConfigurationValue(secret: SecretBox(SecretBytes(copying: bytes.span)), position: first.position)) }
         return ReadValue(value: ConfigurationValue(text: String(decoding: bytes, as: UTF8.self), pieces: pieces, position: start))
     }

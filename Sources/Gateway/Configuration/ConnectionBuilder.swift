@@ -124,7 +124,7 @@ struct ConnectionBuilder {
         guard let round = rounds.first else {
             diagnostics.missing(
                 at: section.position,
-                "the connection \(quoted(section.name)) has no section '\(side)': write \(side) { auth = psk  id = ... }")
+                "the connection \(quoted(section.name)) has no section '\(side)': write \(side) { auth = psk }, and who it is as 'id' on a line of its own in it")
             return AuthenticationPolicy()
         }
         for other in rounds.dropFirst() {

@@ -15,13 +15,13 @@ enum CrossChecks {
             local = .exactly(Identification(kind: start.family == .v4 ? .ipv4 : .ipv6, data: start.bytes))
         }
         let remote = connection.remote.identity
-        func written(_ side: String, _ identity: IdentityPattern) -> String {
-            section.sections.first { $0.name.hasPrefix(side) }?.value("id")?.text ?? identity.text
+        func written(_ side: String, _ identity: IdentityPattern) -> String? {
+            identity == .any ? nil : section.sections.first { $0.name.hasPrefix(side) }?.value("id")?.text ?? identity.text
         }
         guard !secrets.mayServe(local: local, remote: remote) else { return }
         diagnostics.missing(
             severity, at: section.position,
-            "the connection \(quoted(section.name)) has no secret: write secrets { ike-\(section.name) { id-1 = \(written("local", local))  id-2 = \(written("remote", remote))  secret = \"...\" } }")
+            "the connection \(quoted(section.name)) has no secret: add " + SettingText.secret(of: section.name, own: written("local", local), peer: written("remote", remote)))
     }
 
     /// Pools that are named are there, and their addresses are not the networks that clients reach through the tunnel.

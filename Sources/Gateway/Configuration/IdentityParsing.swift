@@ -15,6 +15,8 @@ extension IdentityPattern {
         let kind: Identification.Kind
         let data: [UInt8]
         if text.isEmpty { throw IdentityProblem(message: "an identity is missing") }
+        // Of a client that read its file so, for one thing. Also a key identifier, which could be any text: identities are logged.
+        if let further = FurtherSetting.offset(in: text.utf8), text.utf8.dropFirst(further).starts(with: "secret".utf8) { throw IdentityProblem(message: FurtherSetting.complaint) }
         if text == "%any" || text == "%any4" || text == "%any6" || text == "0.0.0.0" || text == "*" || text == "::" {
             self = .any
             return

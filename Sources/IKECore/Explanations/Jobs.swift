@@ -12,7 +12,7 @@ extension Failure {
             let own = sa.localIdentity?.description ?? Wording.identity(sa.connection.local.identity), peer = sa.remoteIdentity?.description ?? Wording.identity(sa.connection.remote.identity)
             return Failure(
                 .noSecret, "No secret is configured for \(own) and \(peer)", evidence: [Wording.ends(sa)],
-                advice: ["Add it to `secrets`: ike-\(sa.connection.name) { id-1 = \(own)  id-2 = \(peer)  secret = \"...\" }."])
+                advice: ["Add " + SettingText.secret(of: sa.connection.name, own: own == "%any" ? nil : own, peer: peer == "%any" ? nil : peer) + "."])
         case .rejected:
             let peer = sa.remoteIdentity?.description ?? "who it says"
             return Failure(
