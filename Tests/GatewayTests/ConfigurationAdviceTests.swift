@@ -61,9 +61,12 @@ import Testing
         "id-1 = @east.example  id-2 = @west.example  secret = \"hunter2\"", "id-1 = @east.example secret = hunter2", "id = A secret=\"hunter2\"", "id = A secret=hunter2", "id = A secret =hunter2",
         "id-1=@a id-2=@b secret=hunter2", "id = keyid:a  secret = hunter2", "id = \"@a\" secret = hunter2", "id = @a,secret = hunter2", "id = @a; secret = hunter2", "id = secret = hunter2",
         "id = C=CH, O=Example secret = hunter2", "id = C = CH secret = hunter2", "id = @a\tsecret\t=\thunter2", "id = @a pin = hunter2", "id = @a sekret = hunter2", "secret = \"hunter2\"  id-1 = @a",
-        "secret = hunter2  id-1 = @a", "secret = hunter2 id-1=@a", "id = 192.0.2.1 secret = hunter2", "id = fd00::1 secret = hunter2", "id = asn1dn:x secret = hunter2", "id = @# secret = hunter2\nid = @b",
+        "secret = hunter2  id-1 = @a", "secret = hunter2 id-1=@a", "id = 192.0.2.1 secret = hunter2", "id = fd00::1 secret = hunter2", "id = asn1dn:x secret = hunter2",
+        "id = @# secret = hunter2\nid = @b",
     ]) func aSecretOnTheLineOfAnIdentityIsNotShown(line: String) {
-        for text in ["secrets { ike-x { \(line) } }", "secrets { ike-x {\n\(line)\n} }", "secrets { ike-x {\n\(line)\nsecret = \"sixteen bytes, or more\"\n} }", "connections { c { remote { \(line) } } }"] {
+        for text in [
+            "secrets { ike-x { \(line) } }", "secrets { ike-x {\n\(line)\n} }", "secrets { ike-x {\n\(line)\nsecret = \"sixteen bytes, or more\"\n} }", "connections { c { remote { \(line) } } }",
+        ] {
             let result = load(text)
             #expect(!result.diagnostics.contains { "\($0)".contains("hunter2") }, "\(result.diagnostics)")
             if !line.contains("#") { #expect(result.errors.contains { $0.message == FurtherSetting.complaint }, "\(text): \(result.diagnostics)") }
@@ -76,7 +79,8 @@ import Testing
         var diagnostics = Diagnostics()
         let position = SourcePosition(path: "shared")
         let secret = SecretBuilder().build(
-            "ike-x", owners: [ConfigurationValue.Element(text: owner, position: position)], secret: SecretBox(SecretBytes(copying: Array("sixteen bytes, or more".utf8).span)), origin: position, &diagnostics)
+            "ike-x", owners: [ConfigurationValue.Element(text: owner, position: position)], secret: SecretBox(SecretBytes(copying: Array("sixteen bytes, or more".utf8).span)), origin: position,
+            &diagnostics)
         #expect(secret == nil && diagnostics.hasErrors && !diagnostics.items.contains { $0.message.contains("hunter2") }, "\(diagnostics.items)")
     }
 

@@ -29,7 +29,8 @@ enum FurtherSetting {
 
     /// RFC 4514 section 3, RFC 4519, and what else stands in names of certificates.
     private static let attributes: Set<String> = [
-        "c", "cn", "dc", "dn", "dnq", "dnqualifier", "e", "email", "emailaddress", "en", "employeenumber", "g", "gn", "givenname", "i", "initials", "l", "n", "name", "o", "ou", "postaladdress", "postalcode",
+        "c", "cn", "dc", "dn", "dnq", "dnqualifier", "e", "email", "emailaddress", "en", "employeenumber", "g", "gn", "givenname", "i", "initials", "l", "n", "name", "o", "ou", "postaladdress",
+        "postalcode",
         "s", "serialnumber", "sn", "st", "street", "surname", "t", "title", "uid", "unstructuredaddress", "unstructuredname", "userid",
     ]
 
