@@ -5,6 +5,7 @@ Its plugin kernel-libipsec stands in for a kernel that has no ESP. It always wan
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -23,6 +24,15 @@ ASKING_FOR_DNS = PLUGINS + " resolve"
 WITH_KERNEL = PLUGINS.replace("kernel-libipsec ", "")
 # Its own ESP packets must not enter the tunnel again.
 USER_SPACE = "kernel-netlink { fwmark = !0x42 }\n socket-default { fwmark = 0x42 }\n kernel-libipsec { allow_peer_ts = yes }"
+
+
+def unconfined(program, lab):
+    """A copy of the program in the lab's folder. AppArmor's profiles go by the path: that of /usr/sbin/swanctl would keep it from the lab's files and sockets."""
+    copy = lab.folder / "bin" / program.name
+    if not copy.exists():
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(program, copy)
+    return copy
 
 
 def required():
@@ -93,7 +103,7 @@ swanctl {{
     def start(self, load=True):
         self.socket.unlink(missing_ok=True)
         output = open(self.folder / "charon.out", "ab")
-        self.process = self.lab.start(self.host, CHARON, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.process = self.lab.start(self.host, unconfined(CHARON, self.lab), env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         wait(lambda: self.process.poll() is not None or self.answers(), f"strongSwan in {self.host} is ready", 30)
         if self.process.poll() is not None:
             raise Failed(f"strongSwan in {self.host} ended with {self.process.returncode}:\n{self.log()}\n{(self.folder / 'charon.out').read_text(errors='replace')}")
@@ -128,7 +138,7 @@ swanctl {{
             return client.request(command, message, events)
 
     def swanctl(self, *words, check=True, timeout=60):
-        return run(SWANCTL, *words, check=check, timeout=timeout, env=self.environment)
+        return run(unconfined(SWANCTL, self.lab), *words, check=check, timeout=timeout, env=self.environment)
 
     def load(self):
         return self.swanctl("--load-all", "--noprompt")

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 from lab import Failed, expect, run, wait
-from strongswan import SWANCTL, required
+from strongswan import SWANCTL, required, unconfined
 
 FOLDERS = "x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa bliss pkcs8 pkcs12".split()
 
@@ -36,7 +36,7 @@ class Swanctl:
         self.file.chmod(0o600)
 
     def command(self, *words):
-        return [str(SWANCTL), *map(str, words), "--uri", f"unix://{self.socket}"]
+        return [str(unconfined(SWANCTL, self.gateway.lab)), *map(str, words), "--uri", f"unix://{self.socket}"]
 
     def __call__(self, *words, check=True, timeout=30):
         """Standard output; raises Failed with both streams where the exit status is not 0."""
