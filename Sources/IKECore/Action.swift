@@ -25,8 +25,6 @@ package enum Action: Sendable {
     case answer(RequestID, Result<String, Failure>)
     /// The connection (and child) should be tried again after the delay: resolve names, then send `Event.initiate`.
     case initiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
-    /// The child is gone, and the next packet for it should bring it back.
-    case trap(connection: String, child: String)
     /// Keys for a protocol analyser. Only with `Limits.exportKeys`.
     case exportKeys(ExportedKeys)
 }

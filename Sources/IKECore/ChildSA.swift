@@ -84,8 +84,8 @@ struct ChildOffer {
         let local = policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote = policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
         if let packet = policy.trigger, TrafficSelectors.within([packet.source], local), TrafficSelectors.within([packet.destination], remote) {
             //= RFC 7296 §2.9: the packet that asks for the child comes first, so that a responder that narrows keeps it.
-            localTS = [packet.source] + local
-            remoteTS = [packet.destination] + remote
+            localTS = Array(([packet.source] + local).prefix(TrafficSelectors.limit))
+            remoteTS = Array(([packet.destination] + remote).prefix(TrafficSelectors.limit))
         } else {
             localTS = local
             remoteTS = remote

@@ -104,7 +104,7 @@ package struct Lifetime: Hashable, Sendable {
 /// One entry of `local_ts` or `remote_ts`.
 package enum SelectorPattern: Hashable, Sendable {
     case fixed(TrafficSelector)
-    /// `dynamic`: this end's outer address, with the protocol and ports given.
+    /// `dynamic`: this end's inner address where it has one, else its outer one, with the protocol and ports given.
     case dynamic(ipProtocol: UInt8, startPort: UInt16, endPort: UInt16)
 }
 
@@ -119,6 +119,8 @@ package struct ChildPolicy: Hashable, Sendable {
     package var closeAction: ChildAction = []
     package var dpdAction: ChildAction = []
     package var lifetime = Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360))
+    /// Whether traffic brings it up, at whatever time: a trap that was only set when a tunnel ends would let packets out in clear meanwhile.
+    package var hasTrap: Bool { [startAction, closeAction, dpdAction].contains { $0.contains(.trap) } }
     /// Packets; 0 switches the check off.
     package var replayWindow: Int = 64
     /// The packet that asks for the child, offered before the selectors (RFC 7296 section 2.9). Nil in a configuration.

@@ -279,9 +279,10 @@ package final class Endpoint {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
         }
         child.trigger = packet
-        let existing = sas.values.filter { $0.connection.name == name && ($0.isConnecting || $0.established?.phase == .active) && $0.established?.predecessor?.peerSuccessor == nil }.min {
-            $0.id.rawValue < $1.id.rawValue
-        }
+        let existing = sas.values.filter { sa in
+            guard sa.connection.name == name, sa.established?.predecessor?.peerSuccessor == nil else { return false }
+            return sa.isConnecting || sa.established.map { $0.phase == .active && !$0.isToBeDeleted } == true
+        }.min { $0.id.rawValue < $1.id.rawValue }
         if let existing { return touch(existing) { existing.enqueue(child, request) } }
         guard sas.count < limits.ikeSAs else { return answer(request, .failure(Failure(.limit, "There are \(sas.count) IKE SAs, which is the limit"))) }
         let sa = IKESA(

@@ -36,6 +36,7 @@ extension Established {
         guard isStillMeant, connection.ownIdentity(sa.local.address) == sa.localIdentity else {
             return enqueueFirst(.deleteIKE([], reason: "its identities are not those of the connection as it is configured now"))
         }
+        livenessAt = connection.dpdDelay > .zero ? now + connection.dpdDelay : nil
         for child in children where child.isCurrent { adopt(child) }
     }
 

@@ -8,7 +8,10 @@ package struct Lease: Hashable, Sendable {
     package var pool: String
     package var address: IPAddress
     package var identity: Identification
-    package init(pool: String, address: IPAddress, identity: Identification) {
+    /// Tells it from an earlier lease of the same address.
+    package var number: UInt64
+    package init(pool: String, address: IPAddress, identity: Identification, number: UInt64 = 0) {
+        self.number = number
         self.pool = pool
         self.address = address
         self.identity = identity
@@ -18,8 +21,9 @@ package struct Lease: Hashable, Sendable {
 /// Addresses that a gateway lends. Called on any shard's thread; returns at once.
 package protocol AddressPools: AnyObject, Sendable {
     /// An address from the first of the pools that has one: the one that the identity had before, or the one it asks for, where that is
-    /// free. Nil when none is left.
-    func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?) -> Lease?
+    /// free. `takingOver`: the peer has begun anew, so that the address that its older SA still holds becomes this lease's. Nil when none is left.
+    func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease?
+    /// Nothing happens where another lease has taken the address over.
     func release(_ lease: Lease)
     /// Whether one of the pools has addresses of the family, lent or not.
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool
@@ -30,7 +34,7 @@ package protocol AddressPools: AnyObject, Sendable {
 /// For a gateway that lends none.
 package final class NoPools: AddressPools {
     package init() {}
-    package func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?) -> Lease? { nil }
+    package func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? { nil }
     package func release(_ lease: Lease) {}
     package func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { false }
     package func attributes(of pools: [String]) -> [Configuration.Attribute] { [] }
@@ -45,7 +49,12 @@ extension IKESA {
     }
 
     /// What `dynamic` stands for on the peer's side.
-    var remoteEnds: [TrafficSelector] { remoteVirtual.isEmpty ? [TrafficSelector(host: remote.address)] : remoteVirtual.map(TrafficSelector.init(host:)) }
+    var remoteEnds: [TrafficSelector] {
+        if !remoteVirtual.isEmpty { return remoteVirtual.map(TrafficSelector.init(host:)) }
+        // A peer that has to have an address of ours, and has none, has nothing to send from.
+        if !connection.pools.isEmpty { return [] }
+        return [TrafficSelector(host: remote.address)]
+    }
 
     private var asksForAddresses: Bool { isInitiator && !connection.vips.isEmpty && established == nil }
 
@@ -59,6 +68,8 @@ extension IKESA {
 
     /// Hands both over to the SA that replaces this one.
     func handAddresses(to successor: IKESA) {
+        successor.localVirtual = localVirtual
+        successor.remoteVirtual = remoteVirtual
         successor.leases += leases
         successor.ownAddresses += ownAddresses
         leases = []
@@ -83,7 +94,8 @@ extension Established {
         //= RFC 7296 §2.19: where an address is needed and none was asked for.
         guard !wishes.isEmpty else { throw ChildRefusal(Notify(.failedCPRequired), .addressNotAskedFor(sa)) }
         for wish in wishes {
-            guard let lease = context.pools.lease(wish.family, from: pools, to: identity, asking: wish.asking) else { continue }
+            let returns = sa.initialContact || sa.connection.unique == .replace
+            guard let lease = context.pools.lease(wish.family, from: pools, to: identity, asking: wish.asking, takingOver: returns) else { continue }
             sa.leases.append(lease)
             context.note(.info, "\(identity) is lent \(lease.address) of the pool \(lease.pool)", sa)
         }

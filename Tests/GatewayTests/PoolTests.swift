@@ -12,7 +12,7 @@ import TestSupport
     private func set(_ first: UInt32, _ last: UInt32) -> AddressPoolSet {
         AddressPoolSet([PoolConfiguration(name: "rw", start: address(first), end: address(last))])
     }
-    private func lease(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil) -> Lease? { set.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking) }
+    private func lease(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil) -> Lease? { set.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: false) }
 
     @Test func everyoneGetsAnotherAndTheSameAgain() throws {
         let pool = set(1, 3)
@@ -92,10 +92,10 @@ import TestSupport
     @Test func hugePoolsCostNothing() throws {
         let set = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: 1), end: IPAddress(family: .v6, value: .max))])
         #expect(set.snapshots(withLeases: false).first?.size == .max)
-        #expect(set.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil)?.address.value == 1)
-        #expect(set.lease(.v4, from: ["six"], to: Fixtures.identity("alice"), asking: nil) == nil)
+        #expect(set.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false)?.address.value == 1)
+        #expect(set.lease(.v4, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false) == nil)
         let last = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: .max - 1), end: IPAddress(family: .v6, value: .max))])
-        for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil) }
+        for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false) }
     }
 
     /// A pool under another name, and one that overlaps: an address is lent once.
@@ -103,7 +103,7 @@ import TestSupport
         let set = set(1, 2)
         let anna = try #require(lease(set, "anna"))
         set.configure([PoolConfiguration(name: "users", start: address(1), end: address(3)), PoolConfiguration(name: "others", start: address(2), end: address(4))])
-        func from(_ pool: String, _ who: String) -> Lease? { set.lease(.v4, from: [pool], to: Fixtures.identity(who), asking: address(1)) }
+        func from(_ pool: String, _ who: String) -> Lease? { set.lease(.v4, from: [pool], to: Fixtures.identity(who), asking: address(1), takingOver: false) }
         let boris = try #require(from("users", "boris")), carl = try #require(from("others", "carl")), dora = try #require(from("others", "dora"))
         #expect(Set([anna, boris, carl, dora].map(\.address)).count == 4)
         #expect(from("users", "emil") == nil)
@@ -117,5 +117,37 @@ import TestSupport
         set.configure([PoolConfiguration(name: "rw", start: address(1), end: address(2))])
         for lease in leases { set.release(lease) }
         #expect(Set(["e", "f", "g", "h"].compactMap { lease(set, $0)?.address }) == [address(1), address(2)])
+    }
+
+    /// A client that begins anew has its address before its old SA is gone; what the old one gives back then is no longer its.
+    @Test func whoBeginsAnewKeepsTheAddress() throws {
+        let set = set(1, 1)
+        let old = try #require(lease(set, "anna"))
+        #expect(lease(set, "anna") == nil && lease(set, "boris") == nil)
+        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true))
+        #expect(new.address == old.address)
+        set.release(old)
+        #expect(lease(set, "boris") == nil && set.snapshots(withLeases: false).first?.online == 1)
+        set.release(new)
+        #expect(lease(set, "boris")?.address == new.address)
+    }
+
+    @Test func noAddressIsLostWhenAPoolIsRenamed() throws {
+        let set = set(1, 8)
+        let leases = try (0..<8).map { try #require(lease(set, "user\($0)")) }
+        set.configure([PoolConfiguration(name: "users", start: address(1), end: address(8))])
+        func from(_ who: String) -> Lease? { set.lease(.v4, from: ["users"], to: Fixtures.identity(who), asking: nil, takingOver: false) }
+        #expect(from("new") == nil)
+        for lease in leases { set.release(lease) }
+        #expect(Set((0..<8).compactMap { from("new\($0)")?.address }).count == 8)
+    }
+
+    @Test func comingAndGoingCostsNothing() throws {
+        var pool = AddressPool(PoolConfiguration(name: "rw", start: address(1), end: address(4)))
+        for _ in 0..<20_000 {
+            let one = pool.lease(to: Fixtures.identity("anna"), asking: nil)
+            pool.release(try #require(one), of: Fixtures.identity("anna"))
+        }
+        #expect(pool.queued < 4096)
     }
 }

@@ -50,7 +50,7 @@ final class Target {
             case .answer(let request, let result): answers[request, default: []].append(result)
             case .initiateAgain(_, _, let after, _): again.append(after)
             case .removeChildSA(let id, keepInbound: true): if !stopped.contains(id) { stopped.append(id) }
-            case .removeChildSA, .moveChildSA, .trap, .addAddress, .removeAddress, .exportKeys: break
+            case .removeChildSA, .moveChildSA, .addAddress, .removeAddress, .exportKeys: break
             }
         }
     }

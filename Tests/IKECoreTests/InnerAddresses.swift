@@ -14,7 +14,7 @@ private final class CountingPools: AddressPools {
     init(_ count: UInt32) { self.count = count }
     var lent: Set<IPAddress> { state.withLock { $0.lent } }
 
-    func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?) -> Lease? {
+    func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? {
         guard family == .v4 else { return nil }
         return state.withLock { state in
             for number in 0..<count {
@@ -120,6 +120,10 @@ private final class CountingPools: AddressPools {
         world.run(.seconds(20))
         #expect(east.children.isEmpty && west.children.isEmpty && pools.lent.isEmpty)
         #expect(west.failures.contains { $0.summary.contains("asks for no inner address") })
+        // And another try on an IKE SA that stands does not get around it.
+        Fixtures.initiate(world, east, west, request: 2)
+        world.run(.seconds(20))
+        #expect(west.children.isEmpty)
     }
 
     @Test func aGatewayThatLendsNoneIsNamed() {

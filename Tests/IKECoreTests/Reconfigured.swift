@@ -91,4 +91,32 @@ import Testing
             #expect(west.established.isEmpty && west.children.isEmpty, "after \(milliseconds) ms")
         }
     }
+
+    /// Liveness that is switched off, or on, while an SA is up.
+    @Test func livenessFollowsTheConfiguration() throws {
+        let (world, east, west) = try up(7) { connection, _ in connection.dpdDelay = .seconds(30) }
+        change(world, west) {
+            $0.dpdDelay = .zero
+            $0.children[0].localTS = [.fixed(Fixtures.network(9))]
+        }
+        change(world, east) { $0.dpdDelay = .zero }
+        #expect(west.children.isEmpty && west.established.count == 1)
+        let quiet = world.wire.count
+        world.run(.seconds(300))
+        #expect(world.wire.count == quiet)
+        change(world, west) { $0.dpdDelay = .seconds(10) }
+        world.run(.seconds(60))
+        #expect(world.wire.count >= quiet + 8)
+    }
+
+    /// The operator's word counts for what a rekey under way makes, whichever side began it.
+    @Test(arguments: 1...40) func downMeansTheSuccessorToo(_ seed: UInt64) throws {
+        let (world, east, west) = try up(seed)
+        let random = NullRandom(seed: seed)
+        world.send(.rekey(.connection("site"), request: nil), to: random.next() % 2 == 0 ? east : west)
+        world.run(.milliseconds(Int64(random.next() % 40)))
+        world.send(.terminate(.connection("site"), request: nil), to: east)
+        world.run(.seconds(120))
+        #expect(east.established.isEmpty && west.established.isEmpty, "seed \(seed): \(world.log.suffix(12))")
+    }
 }

@@ -74,13 +74,4 @@ import Testing
         world.run(.seconds(5))
         #expect(east.children.map(\.localTS) == [[Fixtures.network(1)]])
     }
-
-    @Test func closeActionTrapAsksForATrap() {
-        let (world, east, west) = Fixtures.pair(seed: 5) { connection, east in if east { connection.children[0].closeAction = .trap } }
-        Fixtures.initiate(world, east, west)
-        world.run(.seconds(5))
-        world.send(.terminate(.connection("site"), request: nil), to: west)
-        world.run(.seconds(5))
-        #expect(east.trapped == ["net"] && east.children.isEmpty)
-    }
 }

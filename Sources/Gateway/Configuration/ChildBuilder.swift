@@ -21,6 +21,11 @@ struct ChildBuilder {
         child.startAction = action("start_action", reader, &diagnostics)
         child.closeAction = action("close_action", reader, &diagnostics)
         child.dpdAction = action("dpd_action", reader, &diagnostics)
+        if child.hasTrap, !child.startAction.contains(.trap) {
+            let key = child.closeAction.contains(.trap) ? "close_action" : "dpd_action"
+            diagnostics.warning(
+                at: reader.position(key), "'\(key) = trap' sets the trap from the start, as 'start_action = trap' does: one that came with the tunnel's end would let packets out in clear meanwhile")
+        }
         child.lifetime = lifetime(reader, &diagnostics)
         // swanctl's default is 32; more costs nothing here.
         child.replayWindow = reader.integer("replay_window").map { Int(clamping: $0) } ?? 64

@@ -59,13 +59,14 @@ struct ConnectionBuilder {
         connection.children = children.map { builder.build($0, &diagnostics) }
         if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }),
             let child = children.first(where: { child in
-                connection.child(named: child.name)?.startAction.isEmpty == false
-            })
+                connection.child(named: child.name).map { !$0.startAction.isEmpty || $0.hasTrap } == true
+            }), let policy = connection.child(named: child.name)
         {
+            let keys = [("start_action", policy.startAction), ("close_action", policy.closeAction), ("dpd_action", policy.dpdAction)]
+            let (key, action) = keys.first { !$0.1.isEmpty && ($0.0 == "start_action" || $0.1.contains(.trap)) } ?? keys[0]
             diagnostics.error(
-                at: SectionReader(section: child).position("start_action"),
-                "'start_action = \(connection.child(named: child.name)?.startAction.controlText ?? "")' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name"
-            )
+                at: SectionReader(section: child).position(key),
+                "'\(key) = \(action.controlText)' needs an address to go to: 'remote_addrs' of \(quoted(section.name)) has no single address or host name")
         }
         return connection
     }

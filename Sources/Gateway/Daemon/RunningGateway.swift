@@ -316,10 +316,6 @@ extension RunningGateway: DriverDelegate {
         }
     }
 
-    func shouldTrap(connection: String, child: String) {
-        loop.post { [weak self] in self?.install(TrapPolicies.Name(connection: connection, child: child)) { _ in } }
-    }
-
     func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }
 }
 

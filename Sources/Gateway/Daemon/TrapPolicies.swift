@@ -20,7 +20,7 @@ struct TrapPolicies {
 
     private struct Trap {
         let number: UInt64
-        /// By `start_action`, not by an operator or because of a child's end.
+        /// By the configuration, not by an operator.
         var isConfigured = false
         var installed: InstalledTrap?
         /// An initiation that its packets began is under way.
@@ -80,10 +80,10 @@ struct TrapPolicies {
 }
 
 extension RunningGateway {
-    /// Installs the trap of every child with `start_action = trap`, of the connections named or of all; a changed one takes the old one's place.
+    /// Installs the trap of every child that has one, of the connections named or of all; a changed one takes the old one's place.
     func installTraps(only names: Set<String>? = nil) {
         for connection in configuration.connections where names?.contains(connection.name) ?? true {
-            for child in connection.children where child.startAction.contains(.trap) {
+            for child in connection.children where child.hasTrap {
                 install(TrapPolicies.Name(connection: connection.name, child: child.name)) { [unowned self] result in
                     guard case .failure(let failure) = result else { return }
                     for line in failure.lines { log.write(.error, "ESP", line, connection: connection.name) }
@@ -97,11 +97,11 @@ extension RunningGateway {
     func updateTraps(changed: Set<String>) {
         for name in traps.wanted {
             let child = configuration.connection(named: name.connection)?.child(named: name.child)
-            guard let child, child.startAction.contains(.trap) || !traps.isConfigured(name) else {
+            guard let child, child.hasTrap || !traps.isConfigured(name) else {
                 uninstall(name)
                 continue
             }
-            if changed.contains(name.connection), !child.startAction.contains(.trap) { install(name) { _ in } }
+            if changed.contains(name.connection), !child.hasTrap { install(name) { _ in } }
         }
         installTraps(only: changed)
     }
@@ -120,9 +120,13 @@ extension RunningGateway {
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
                 guard let self else { return }
+                // Somebody may have changed it meanwhile.
+                guard configuration.connection(named: name.connection)?.child(named: name.child) == child else {
+                    return completion(.failure(Failure(.closed, "The child \(name.child) was changed meanwhile")))
+                }
                 guard case .done(.success(let path)) = outcome else {
                     // The network may not be there yet at start.
-                    if traps.contains(name) || child.startAction.contains(.trap) { loop.arm(after: .seconds(10)) { [unowned self] in retry(name, child) } }
+                    if traps.contains(name) || child.hasTrap { loop.arm(after: .seconds(10)) { [unowned self] in retry(name, child) } }
                     let failure = if case .done(.failure(let failure)) = outcome { failure } else { Failure(.noAnswer, "Looking up the peer of \(name.connection) took too long") }
                     return completion(.failure(failure))
                 }
@@ -145,7 +149,7 @@ extension RunningGateway {
         let remoteEnds = path.map { [TrafficSelector(host: $0.remote.address)] } ?? []
         let trap = InstalledTrap(
             connection: name.connection, child: name.child, localTS: child.localTS.flatMap { $0.resolved(localEnds) }, remoteTS: child.remoteTS.flatMap { $0.resolved(remoteEnds) })
-        plane.setTrap(traps.number(for: name, isConfigured: child.startAction.contains(.trap)), "\(name.connection)/\(name.child)", local: trap.localTS, remote: trap.remoteTS) { [weak self] failure in
+        plane.setTrap(traps.number(for: name, isConfigured: child.hasTrap), "\(name.connection)/\(name.child)", local: trap.localTS, remote: trap.remoteTS) { [weak self] failure in
             self?.loop.post { [weak self] in
                 guard let self else { return }
                 if let failure {

@@ -55,7 +55,10 @@ struct AddressPool {
             let address = IPAddress(family: configuration.start.family, value: fresh)
             if fresh == UInt128.max { return nil }
             fresh += 1
-            if online[address] == nil, rememberedOf[address] == nil, !isTaken(address) { return address }
+            guard online[address] == nil, rememberedOf[address] == nil else { continue }
+            if !isTaken(address) { return address }
+            // Another pool's for now: its turn comes.
+            enqueue(address)
         }
         return oldest(isTaken)
     }
@@ -75,6 +78,12 @@ struct AddressPool {
         return nil
     }
 
+    /// Entries of the queue, for tests that look for growth.
+    var queued: Int { order.count }
+
+    /// The address that the identity has now.
+    func current(of identity: Identification) -> IPAddress? { online.first { $0.value == identity }?.key }
+
     mutating func release(_ address: IPAddress, of identity: Identification) {
         guard online[address] == identity else { return }
         online[address] = nil
@@ -91,8 +100,9 @@ struct AddressPool {
     }
 
     private mutating func enqueue(_ address: IPAddress) {
-        if head > 1024, head * 2 > order.count {
-            order.removeFirst(head)
+        // Entries that no longer count are thrown out before they are most of the queue.
+        if order.count > 2 * numbers.count + 1024 {
+            order = order[head...].filter { numbers[$0.address] == $0.number }
             head = 0
         }
         returned += 1

@@ -7,8 +7,9 @@ import Synchronization
 package final class AddressPoolSet: AddressPools {
     private struct State {
         var pools: [String: AddressPool] = [:]
-        /// Every address that is lent, with its pool: pools may overlap, and one of a name that was lent from may be gone, or another.
-        var lent: [IPAddress: String] = [:]
+        /// Every address that is lent: pools may overlap, and one of a name that was lent from may be gone, or another.
+        var lent: [IPAddress: Lease] = [:]
+        var last: UInt64 = 0
     }
     private let state = Mutex(State())
 
@@ -27,13 +28,18 @@ package final class AddressPoolSet: AddressPools {
         }
     }
 
-    package func lease(_ family: IPAddress.Family, from names: [String], to identity: Identification, asking: IPAddress?) -> Lease? {
+    package func lease(_ family: IPAddress.Family, from names: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? {
         state.withLock { state in
-            let lent = state.lent
             for name in names where state.pools[name]?.configuration.start.family == family {
-                guard let address = state.pools[name]?.lease(to: identity, asking: asking, isTaken: { lent[$0] != nil }) else { continue }
-                state.lent[address] = name
-                return Lease(pool: name, address: address, identity: identity)
+                // Taken out while it works, so that neither is copied.
+                guard var pool = state.pools.removeValue(forKey: name) else { continue }
+                defer { state.pools[name] = pool }
+                let held = takingOver ? pool.current(of: identity) : nil
+                guard let address = held ?? pool.lease(to: identity, asking: asking, isTaken: { state.lent[$0] != nil }) else { continue }
+                state.last += 1
+                let lease = Lease(pool: name, address: address, identity: identity, number: state.last)
+                state.lent[address] = lease
+                return lease
             }
             return nil
         }
@@ -41,7 +47,7 @@ package final class AddressPoolSet: AddressPools {
 
     package func release(_ lease: Lease) {
         state.withLock { state in
-            guard state.lent[lease.address] == lease.pool else { return }
+            guard state.lent[lease.address] == lease else { return }
             state.lent[lease.address] = nil
             state.pools[lease.pool]?.release(lease.address, of: lease.identity)
         }

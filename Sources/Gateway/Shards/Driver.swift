@@ -10,7 +10,6 @@ protocol DriverDelegate: AnyObject, Sendable {
     func reported(_ report: Report, shard: Int)
     func answered(_ request: RequestID, _ result: Result<String, Failure>)
     func shouldInitiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
-    func shouldTrap(connection: String, child: String)
     func exported(_ keys: ExportedKeys)
 }
 
@@ -61,7 +60,6 @@ final class Driver: @unchecked Sendable {
         case .answer(let request, let result): delegate.answered(request, result)
         case .initiateAgain(let connection, let child, let delay, let request):
             delegate.shouldInitiateAgain(connection: connection, child: child, after: delay, request: request)
-        case .trap(let connection, let child): delegate.shouldTrap(connection: connection, child: child)
         case .exportKeys(let keys): delegate.exported(keys)
         }
     }

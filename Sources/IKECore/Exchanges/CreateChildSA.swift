@@ -28,7 +28,7 @@ extension Established {
 
     /// A child that does what is asked for.
     private func standing(for policy: ChildPolicy) -> ChildSA? {
-        children.first { child in child.policy.name == policy.name && child.isCurrent && policy.trigger.map { child.covers($0) } != false }
+        children.first { child in child.policy.name == policy.name && child.isCurrent && !isToBeDeleted(child.id) && policy.trigger.map { child.covers($0) } != false }
     }
 
     func startChild(_ policy: ChildPolicy, replacing old: ChildSA?, _ requests: [RequestID]) {
@@ -225,8 +225,8 @@ extension Established {
         guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else {
             return answer(creation.requests, .success("the child was replaced meanwhile"))
         }
-        children.removeAll { $0.id == old.id }
-        drop(old)
+        context.emit(.report(.childSADown(sa.status, old.status)))
+        retire(old)
         enqueue(.createChild(creation.offer.policy, creation.requests))
     }
 
@@ -267,6 +267,8 @@ extension Established {
             fail(.createChild(creation), error)
             // An IKE SA without a child serves nobody.
             if isOnlyOne || error.code == .address { enqueue(.deleteIKE([], reason: "its first child was refused")) }
+            // As after every failure, where the configuration says "for ever".
+            if sa.connection.keyingTries == 0 { context.emit(.initiateAgain(connection: sa.connection.name, child: offer.policy.name, after: context.limits.retryDelay, request: nil)) }
         }
     }
 

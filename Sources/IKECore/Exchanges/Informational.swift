@@ -34,7 +34,7 @@ extension Established {
     }
 
     /// The outbound SA goes at once, the inbound one when the packets on the way have come.
-    private func retire(_ child: ChildSA) {
+    func retire(_ child: ChildSA) {
         guard child.removeAt == nil else { return }
         context.emit(.removeChildSA(child.id, keepInbound: true))
         child.state = .rekeyed
@@ -109,7 +109,10 @@ extension Established {
         //= RFC 7296 §1.4.1: closing an IKE SA is answered with an empty message.
         respond(.informational, messageID, [])
         // The peer won a collision of rekeys that we have not seen the end of. RFC 7296 section 2.25.2.
-        if let successor = peerSuccessor { succeed(by: successor.sa) }
+        if let successor = peerSuccessor {
+            peerSuccessor = nil
+            succeed(by: successor.sa)
+        }
         //= RFC 7296 §2.8.2: the SA that our rekey made is redundant, and ours to delete. The keys for that are being calculated.
         if case .agreeing(_, .rekeyIKE, _) = outgoing, case .rekeyed = phase { return overtaken = closing }
         let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
@@ -117,9 +120,8 @@ extension Established {
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
 
-    /// What the configuration wants after a child's end.
+    /// What the configuration wants after a child's end. A trap is there already: it is set with the connection, so that there is no gap.
     func follow(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) {
-        if action.contains(.trap) { context.emit(.trap(connection: sa.connection.name, child: policy.name)) }
         if action.contains(.start) { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, after: delay, request: nil)) }
     }
 

@@ -208,8 +208,6 @@ extension Established {
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
         successor.takesFragments = sa.takesFragments
-        successor.localVirtual = sa.localVirtual
-        successor.remoteVirtual = sa.remoteVirtual
         successor.transforms = chosen.transforms
         do throws(CryptoError) {
             let keys = try KeySchedule.rekeyed(
@@ -233,7 +231,13 @@ extension Established {
         children = []
         for child in heir.children { context.moveChild(child.id, to: successor.localSPI) }
         for task in takeTasks() {
-            if case .deleteIKE = task { enqueue(task) } else if case .rekeyIKE(let requests) = task { answer(requests, .success("it has just been rekeyed")) } else { heir.enqueue(task) }
+            switch task {
+            case .rekeyIKE(let requests): answer(requests, .success("it has just been rekeyed"))
+            // Who wants the SA gone means what replaces it as well; its age alone does not.
+            case .deleteIKE(_, Established.lifetimeOver): break
+            case .deleteIKE: heir.enqueueFirst(task)
+            default: heir.enqueue(task)
+            }
         }
         phase = .rekeyed(until: now + context.limits.rekeyedTime)
         rekeyAt = nil

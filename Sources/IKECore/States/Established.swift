@@ -43,6 +43,14 @@ final class Established {
     /// What the SA becomes when the current event is done; nil to stay.
     var next: State?
 
+    /// Why an SA ends that its successor need not end for.
+    static let lifetimeOver = "its lifetime is over and it was not rekeyed"
+
+    /// A Delete of the SA waits for its turn.
+    var isToBeDeleted: Bool { queue.contains { if case .deleteIKE = $0 { true } else { false } } }
+    /// A Delete of the child waits for its turn.
+    func isToBeDeleted(_ id: ChildSAID) -> Bool { queue.contains { if case .deleteChild(id, _) = $0 { true } else { false } } }
+
     enum Phase: Equatable {
         case active
         /// Replaced; only the Delete is left to do. Gone by the time given.
@@ -393,6 +401,13 @@ final class Established {
         for child in children { drop(child) }
         children = []
         sa.giveBackAddresses()
+        // What the peer's rekey made and nobody has taken over yet ends with it.
+        if let pending = peerSuccessor?.sa {
+            peerSuccessor = nil
+            pending.established?.enqueueFirst(.deleteIKE([], reason: "the IKE SA that it replaces was closed"))
+            pending.state = pending.established?.settled() ?? .dead
+            context.adopt(pending)
+        }
         stopOutgoing(failure)
         if case .agreeingChild(_, let answer) = incoming { context.releaseInboundSPI(answer.offer.inboundSPI) }
         incoming = .idle

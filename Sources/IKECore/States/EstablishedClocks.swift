@@ -69,7 +69,7 @@ extension Established {
         if let at = expiresAt, at <= now {
             expiresAt = nil
             for child in children where child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
-            enqueue(.deleteIKE([], reason: "its lifetime is over and it was not rekeyed"))
+            enqueue(.deleteIKE([], reason: Established.lifetimeOver))
         }
         if let at = rekeyAt, at <= now {
             rekeyAt = nil
@@ -87,6 +87,7 @@ extension Established {
     /// Quiet for `dpd_delay`: ask the data plane first, the peer a second later.
     private func checkLiveness() {
         let delay = sa.connection.dpdDelay
+        guard delay > .zero else { return livenessAt = nil }
         if lastInbound + delay > now {
             askedDataPlane = false
             livenessAt = lastInbound + delay

@@ -20,8 +20,6 @@ package final class Node {
     package let pools: any AddressPools
     /// Inner addresses that this node was lent, with how often each was added.
     package var addresses: [IPAddress: Int] = [:]
-    /// Children that the endpoint wants brought back by traffic.
-    package var trapped: [String] = []
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
     package var isDown = false

@@ -145,7 +145,6 @@ package final class World {
                 }
             case .addAddress(let address): node.addresses[address, default: 0] += 1
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1
-            case .trap(_, let child): node.trapped.append(child)
             case .exportKeys(let keys): node.exported.append(keys)
             }
         }
