@@ -26,7 +26,8 @@ extension RunningGateway: ConfigurationBackend {
             let before = try sources.load(connection)
             guard before != connection else { return .success(warnings.map(\.text)) }
             for warning in warnings { log.write(.info, "CFG", warning.description, connection: connection.name) }
-            log.write(.info, "CFG", before == nil ? "a client has loaded the connection" : "a client has changed the connection: what it no longer allows ends now, the rest counts from the next negotiation on", connection: connection.name)
+            let changed = "a client has changed the connection: what it no longer allows ends now, the rest counts from the next negotiation on"
+            log.write(.info, "CFG", before == nil ? "a client has loaded the connection" : changed, connection: connection.name)
         } catch {
             return Self.refusal(error.reason)
         }

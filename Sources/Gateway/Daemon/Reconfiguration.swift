@@ -18,7 +18,9 @@ extension RunningGateway {
             failures[name] = nil
         }
         if !difference.addedConnections.isEmpty { log.write(.info, "CFG", "new connections: \(list(difference.addedConnections))") }
-        if !difference.changedConnections.isEmpty { log.write(.info, "CFG", "changed connections (what they no longer allow ends now, the rest counts from the next negotiation on): \(list(difference.changedConnections))") }
+        if !difference.changedConnections.isEmpty {
+            log.write(.info, "CFG", "changed connections (what they no longer allow ends now, the rest counts from the next negotiation on): \(list(difference.changedConnections))")
+        }
         if !difference.connectionsWithNewSecret.isEmpty { log.write(.info, "CFG", "connections with a new secret: \(list(difference.connectionsWithNewSecret))") }
         var applied = new
         // What a restart alone changes stays as it runs, so that the next difference is true.
