@@ -115,7 +115,7 @@ let package = Package(
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
-        .testTarget(name: "IPsecConfTests", dependencies: ["IPsecConf", "Gateway", "IKEWire"], swiftSettings: common),
+        .testTarget(name: "IPsecConfTests", dependencies: ["IPsecConf", "Gateway", "IKEWire", "IKECore", "IKECrypto"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),
         .testTarget(name: "ClientViewTests", dependencies: ["ClientView", "Gateway", "ViciWire"], swiftSettings: common),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "CLinux", "PluginABI", "TestSupport"], swiftSettings: common),

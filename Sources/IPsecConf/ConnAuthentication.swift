@@ -11,6 +11,7 @@ extension ConnTranslator {
         if let theirs, theirs.value != .any { connection.remote.append(OutputSetting(key: "id", value: theirs.text, origins: (remote.identity ?? remote.host).map { [$0.origin] } ?? [])) }
         guard !isLeftOut, let theirs else { return }
         let known = ours.flatMap { $0.value == .any ? nil : $0 }
+        (connection.localIdentity, connection.remoteIdentity) = (known, theirs)
         if !context.secrets.serves(local: known, remote: theirs) {
             leaveOut("no preshared key for \(known?.text ?? "our address") and \(theirs.text)" + (context.secretsProblem.map { ": \($0)" } ?? " in ipsec.secrets"))
         }

@@ -51,7 +51,7 @@ struct Document {
         }
         if !secrets.isEmpty {
             lines += ["", "secrets {"]
-            for (index, key) in secrets.enumerated().sorted(by: { ($0.element.identities.count, $0.offset) < ($1.element.identities.count, $1.offset) }) {
+            for (index, key) in secrets.enumerated() {
                 lines.append("    ike-\(index + 1) {  # \(oneLine(key.origin.description))")
                 for (number, identity) in key.identities.enumerated() { lines.append("        id-\(number + 1) = \(quoted(identity.text))") }
                 lines.append("        secret = \(options.showsSecrets ? written(key.secret) : "\"0x, not shown on a terminal\"")")

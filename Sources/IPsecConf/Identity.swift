@@ -62,7 +62,7 @@ struct Identity: Hashable, Sendable {
         }
     }
 
-    private init(text: String, value: Value) {
+    init(text: String, value: Value) {
         self.text = text
         self.value = value
     }

@@ -55,10 +55,11 @@ package enum Import {
         judge(parsed.setup, &findings)
         for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not there yet") }
         var connections = translate(parsed.conns, context, &findings)
+        let keys = dialect == .libreswan ? narrow(secrets.keys, &connections, &findings) : secrets.keys
         let pools = settle(&connections, &findings)
         name(&connections, &findings)
         let secretFindings = secrets.findings.all
-        var document = Document(connections: connections, pools: pools, secrets: secrets.keys, findings: findings.all + secretFindings, options: options)
+        var document = Document(connections: connections, pools: pools, secrets: keys, findings: findings.all + secretFindings, options: options)
         document.introduce(path: path, secretsPath: secrets.missing == nil ? secretsPath : nil, dialect: dialect, evidence: options.dialect == nil ? evidence : nil, isChosen: options.dialect != nil)
         return ImportResult(
             text: document.text, findings: findings.all + secretFindings, problems: [], dialect: dialect, connectionCount: connections.reduce(0) { $0 + $1.children.count },
@@ -101,6 +102,23 @@ package enum Import {
             }
         }
         return connections
+    }
+
+    /// The preshared keys so that each lets in whom libreswan lets in, without the connections for which that cannot be had.
+    private static func narrow(_ keys: [PresharedKey], _ connections: inout [OutputConnection], _ findings: inout Findings) -> [PresharedKey] {
+        var choice = SecretChoice(keys)
+        let wrong = choice.settle(connections)
+        for index in wrong.sorted() {
+            findings.add(
+                .leftOut, at: connections[index].origin, in: connections[index].name,
+                "a preshared key for other peers would let them in here: Martlet takes one that names either side, libreswan wants both. Write \(connections[index].remoteIdentity.value == .any ? "the identity of the peer" : "preshared keys of single peers")"
+            )
+        }
+        connections = connections.enumerated().filter { !wrong.contains($0.offset) }.map(\.element)
+        for (key, identities) in choice.removed.sorted(by: { $0.key < $1.key }) {
+            findings.add(.note, at: keys[key].origin, "the preshared key is written without our own identity \(identities.map(\.text).joined(separator: ", ")), so that it stays its peer's alone")
+        }
+        return choice.keys
     }
 
     /// The pools, each once. Connections that lend the same addresses with other name servers do not fit together.

@@ -30,6 +30,9 @@ struct OutputConnection: Sendable {
     var remote: [OutputSetting] = []
     var children: [OutputChild] = []
     var pools: [OutputPool] = []
+    /// Nil where it is an address that only shows when the connection is made.
+    var localIdentity: Identity?
+    var remoteIdentity = Identity.any
 
     /// The same for what is one IKE SA: conns of the same peers share one in both daemons.
     var ikeSA: String { [settings, local, remote].map { $0.map { "\($0.key)=\($0.value)\n" }.joined() }.joined(separator: "\n") }
