@@ -87,6 +87,9 @@ struct SectionResolver {
     /// The parameters in force for the section at `index`, without those that an empty value cleared.
     mutating func settings(of index: Int) -> Result<[String: Setting], AlsoProblem> {
         var open: [Int] = []
+        if let standard = places["%default"], let also = conns[standard].also.first {
+            return .failure(AlsoProblem(setting: also, reason: "whether %default takes over a section differs between releases: write the lines of that section into %default"))
+        }
         return parents(of: index, &open).map { parents in
             var settings: [String: Setting] = [:]
             let standard = places["%default"].map { [$0] } ?? []

@@ -81,6 +81,12 @@ import Testing
         #expect(result.has("life_time = 40m") && result.has("dpd_delay = 20s") && result.has("proposals = aes256-sha256-modp2048") && result.has("keyingtries = 7"))
     }
 
+    @Test func alsoInTheDefaultsLeavesConnectionsOut() {
+        let result = importing(conn(name: "a") + conn(name: "b") + "conn %default\n  also=base\nconn base\n  rightgroups=admins\n")
+        #expect(result.connectionCount == 0 && result.leftOut.count == 1)
+        #expect(result.leftOut.first?.hasPrefix("ipsec.conf:20: conns a, b, base: also=base: whether %default takes over a section differs") == true, "\(result.leftOut)")
+    }
+
     @Test func anEmptyValueClearsWhatIsInherited() {
         let result = importing(conn("keyingtries=\nmark=", name: "a") + "conn %default\n  keyingtries=7\n  mark=5\n" + conn(name: "b"))
         #expect(
