@@ -12,6 +12,8 @@ struct ConnTranslator {
     private(set) var settings: [String: Setting]
     private var findings = Findings()
     private(set) var isLeftOut = false
+    /// Lines that leave it out, and without which it could be used with narrower selectors.
+    private var undecided: [Setting] = []
 
     init(_ section: Section, _ settings: [String: Setting], _ context: ImportContext) {
         (name, origin, self.settings, self.context) = (section.name, section.origin, settings, context)
@@ -71,7 +73,13 @@ struct ConnTranslator {
             connection.children.append(OutputChild(name: name + suffix, origin: origin, settings: selectors + child))
         }
         rest(local)
-        return isLeftOut ? nil : connection
+        if isLeftOut { return nil }
+        if undecided.isEmpty { return connection }
+        connection.undecided = undecided.map { "\($0.text) (\($0.origin))" }
+        for index in connection.children.indices {
+            connection.children[index].settings = connection.children[index].settings.map { $0.key == "start_action" ? OutputSetting(key: $0.key, value: "none", origins: $0.origins) : $0 }
+        }
+        return connection
     }
 
     /// Nil where the original does not load the connection, or where it is left out.
@@ -123,6 +131,9 @@ struct ConnTranslator {
             }
             if rule.inert.contains(setting.value.lowercased()) { continue }
             switch rule.effect {
+            case .leavesOut where rule.narrows:
+                undecided.append(setting)
+                findings.add(.leftOut, setting, in: name, rule.reason)
             case .leavesOut: leaveOut(setting, rule.reason)
             case .isDropped: drop(setting, rule.reason)
             case .hasNone: note(setting, rule.reason)

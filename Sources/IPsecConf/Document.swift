@@ -36,7 +36,7 @@ struct Document {
         lines.append("connections {")
         for (index, connection) in connections.enumerated() {
             if index > 0 { lines.append("") }
-            lines += section(connection)
+            lines += connection.undecided.isEmpty ? section(connection) : comment(connection)
         }
         lines.append("}")
         if !pools.isEmpty {
@@ -60,6 +60,14 @@ struct Document {
             lines.append("}")
         }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// A connection that somebody has to decide about, ready for the comment signs to be taken away.
+    private func comment(_ connection: OutputConnection) -> [String] {
+        let advice =
+            "Left out because of \(connection.undecided.joined(separator: ", ")), which chose what goes into the tunnel. Without it all traffic of the selectors does. To use the connection, "
+            + "write the networks that belong into it as local_ts and remote_ts, take the comment signs away, and set start_action as you want it."
+        return wrapped(oneLine(advice), first: "    # ", rest: "    # ") + section(connection).map { "    # " + $0.dropFirst(4) }
     }
 
     private func section(_ connection: OutputConnection) -> [String] {

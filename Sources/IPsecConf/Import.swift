@@ -23,6 +23,8 @@ package struct ImportResult: Sendable {
     /// Whether anything is missing from the result.
     package var isComplete: Bool { findings.allSatisfy { $0.severity == .note } }
     package var connectionCount = 0
+    /// Connections that are there as comments, for somebody to decide about.
+    package var commentCount = 0
     package var secretCount = 0
 }
 
@@ -56,14 +58,19 @@ package enum Import {
         for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not there yet") }
         var connections = translate(parsed.conns, context, &findings)
         let keys = dialect == .libreswan ? narrow(secrets.keys, &connections, &findings) : secrets.keys
+        let undecided = connections.filter { !$0.undecided.isEmpty }
+        connections.removeAll { !$0.undecided.isEmpty }
         let pools = settle(&connections, &findings)
+        // Theirs are the first names; what is a comment has those that are free.
+        connections += undecided.filter(\.pools.isEmpty)
         name(&connections, &findings)
+        let written = connections.filter(\.undecided.isEmpty)
         let secretFindings = secrets.findings.all
         var document = Document(connections: connections, pools: pools, secrets: keys, findings: findings.all + secretFindings, options: options)
         document.introduce(path: path, secretsPath: secrets.missing == nil ? secretsPath : nil, dialect: dialect, evidence: options.dialect == nil ? evidence : nil, isChosen: options.dialect != nil)
         return ImportResult(
-            text: document.text, findings: findings.all + secretFindings, problems: [], dialect: dialect, connectionCount: connections.reduce(0) { $0 + $1.children.count },
-            secretCount: secrets.keys.count)
+            text: document.text, findings: findings.all + secretFindings, problems: [], dialect: dialect, connectionCount: written.reduce(0) { $0 + $1.children.count },
+            commentCount: connections.count - written.count, secretCount: keys.count)
     }
 
     /// strongSwan and libreswan replace an SA of the same identities unless told otherwise.
@@ -92,7 +99,7 @@ package enum Import {
             case .success(let settings):
                 var translator = ConnTranslator(section, settings, context)
                 guard let connection = translator.translate(&findings) else { continue }
-                if let place = places[connection.ikeSA] {
+                if let place = places[connection.ikeSA], connection.undecided == connections[place].undecided {
                     connections[place].children += connection.children
                     findings.add(.note, at: section.origin, in: section.name, "it shares the IKE SA of conn \(connections[place].name), as in \(context.dialect.name)")
                 } else {

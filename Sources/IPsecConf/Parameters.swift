@@ -7,7 +7,10 @@ struct ParameterRule {
     var reason: String
     /// Values that mean what Martlet does anyway.
     var inert: Set<String> = []
+    /// Whether it only chooses among the traffic of the selectors, so that narrower selectors can stand for it.
+    var narrows = false
 
+    static func narrows(_ reason: String, inert: Set<String> = []) -> ParameterRule { ParameterRule(effect: .leavesOut, reason: reason, inert: inert, narrows: true) }
     static func leavesOut(_ reason: String, inert: Set<String> = []) -> ParameterRule { ParameterRule(effect: .leavesOut, reason: reason, inert: inert) }
     static func dropped(_ reason: String, inert: Set<String> = []) -> ParameterRule { ParameterRule(effect: .isDropped, reason: reason, inert: inert) }
     static func noEffect(_ reason: String, inert: Set<String> = []) -> ParameterRule { ParameterRule(effect: .hasNone, reason: reason, inert: inert) }
@@ -28,8 +31,8 @@ enum Parameters {
         "sha256-96": .leavesOut("the truncation of an old draft is not offered", inert: ["no"]),
         "sha2-truncbug": .leavesOut("the truncation of an old draft is not offered", inert: ["no"]),
         "tfc": .leavesOut("packets would show their length; padding is not there yet", inert: ["0"]),
-        "mark": .leavesOut(marks), "mark-in": .leavesOut(marks), "mark-out": .leavesOut(marks),
-        "vti-interface": .leavesOut(interfaces), "ipsec-interface": .leavesOut(interfaces, inert: ["no"]),
+        "mark": .narrows(marks), "mark-in": .narrows(marks), "mark-out": .narrows(marks),
+        "vti-interface": .narrows(interfaces), "ipsec-interface": .narrows(interfaces, inert: ["no"]),
         "vti-routing": .noEffect("it belongs to vti-interface"), "vti-shared": .noEffect("it belongs to vti-interface"),
         "reqid": .leavesOut("it cannot be chosen yet, and firewall rules that name it would not match", inert: ["0"]),
         "priority": .leavesOut("another connection could win over this one", inert: ["0"]),

@@ -30,6 +30,8 @@ struct OutputConnection: Sendable {
     var remote: [OutputSetting] = []
     var children: [OutputChild] = []
     var pools: [OutputPool] = []
+    /// The lines that a person has to decide about, before it may be used: `mark=100 (ipsec.conf:12)`. Then it is written as a comment.
+    var undecided: [String] = []
     /// Nil where it is an address that only shows when the connection is made.
     var localIdentity: Identity?
     var remoteIdentity = Identity.any

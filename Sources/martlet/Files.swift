@@ -31,6 +31,12 @@ struct DiskFiles: ImportFiles {
 }
 
 enum OutputFile {
+    /// Whether an open file is a regular one that its group or everybody may read.
+    static func isReadableByOthers(_ descriptor: Int32) -> Bool {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_mode & (S_IRGRP | S_IROTH) != 0
+    }
+
     /// Writes a file that only its owner may read: whole, or not at all. One that is there is left alone unless `replaces`.
     static func write(_ text: String, to path: String, replaces: Bool) throws(OperationFailure) {
         func failed(_ what: String) -> OperationFailure { OperationFailure("cannot write \(path): \(what)", code: "not-writable") }

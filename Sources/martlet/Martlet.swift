@@ -15,7 +15,8 @@ struct Martlet: ParsableCommand {
             Every command talks to the daemon's control socket, /run/martlet/vici.sock unless --socket says \
             otherwise, and prints JSON with --json. These options and --color may stand before or after the command's name.
 
-            Exit status: 0 done, 1 the operation failed (the reason is printed), 2 wrong usage.
+            Exit status: 0 done, 1 the operation failed (the reason is printed), 2 wrong usage, 3 an import was written and \
+            something is missing from it.
 
             Example: martlet --socket /run/martlet/vici.sock status
             """,

@@ -36,7 +36,9 @@ import Testing
         #expect(whole.status == 0 && whole.err == "martlet: 1 connection and 1 secret carried over\n" && errors(of: whole.out) == [])
         try folder.write("ipsec.conf", conn() + conn("mark=5", name: "b"))
         let part = try martlet(file, "--local", "192.0.2.1")
-        #expect(part.status == 3 && part.err.contains("martlet: left out: \(file):19: conn b: mark=5: ") && part.out.contains("sixteen bytes"))
+        #expect(
+            part.status == 3 && part.err.contains("martlet: left out: \(file):19: conn b: mark=5: ") && part.err.contains("1 line not; 1 connection written as a comment")
+                && part.out.contains("sixteen bytes"))
         #expect(try martlet(folder.path + "/none.conf").status == 1)
         try folder.write("ipsec.conf", "nonsense\n")
         let wrong = try martlet(file)
@@ -59,6 +61,26 @@ import Testing
             #expect(mode == 0o600)
         }
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["ipsec.conf", "keys", "new", "there"])
+    }
+
+    /// Standard output that the shell sent to a file is as open as the umask says.
+    @Test(arguments: [(0o644, true), (0o640, true), (0o600, false)]) func aRedirectionThatOthersCanRead(mode: Int, warns: Bool) throws {
+        let folder = try Folder()
+        try folder.write("ipsec.conf", conn())
+        try folder.write("ipsec.secrets", psk)
+        try folder.write("out", "")
+        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: folder.path + "/out")
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "martlet")
+        process.arguments = ["import", folder.path + "/ipsec.conf", "--local", "192.0.2.1"]
+        let complaints = Pipe()
+        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: folder.path + "/out"))
+        process.standardError = complaints
+        try process.run()
+        let said = String(decoding: complaints.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0 && said.contains("warning: others on this machine can read the file that standard output goes to") == warns)
+        #expect(errors(of: try folder.read("out")) == [])
     }
 
     @Test func json() throws {

@@ -76,6 +76,23 @@ import Testing
         #expect(result.isComplete && result.connectionCount == 1, "\(result.findings)")
     }
 
+    /// What marks choose among the traffic, narrower selectors can: the rest of the connection is there to be taken.
+    @Test(arguments: ["mark=100", "mark_in=1/0xff\nmark_out=2"]) func aConnectionToDecideAboutIsAComment(lines: String) throws {
+        let result = importing(conn("leftsubnet=0.0.0.0/0\nrightsubnet=0.0.0.0/0\nauto=start\n" + lines, name: "aws") + conn(name: "good"))
+        let text = try #require(result.text)
+        #expect(result.connectionCount == 1 && !result.isComplete && !result.settings.contains("aws {") && errors(of: text) == [])
+        #expect(text.contains("    # Left out because of mark"))
+        // As a person would go on.
+        let begin = try #require(text.range(of: "    # aws {"))
+        let end = try #require(text.range(of: "\n    # }\n", range: begin.lowerBound..<text.endIndex))
+        let block = text[begin.lowerBound..<end.upperBound].split(separator: "\n").map { "    " + $0.dropFirst(6) + "\n" }.joined()
+        #expect(block.contains("start_action = none") && !block.contains("start_action = start"))
+        let taken = text.replacing(text[begin.lowerBound..<end.upperBound], with: block).replacing("_ts = 0.0.0.0/0", with: "_ts = 10.8.0.0/16")
+        #expect(errors(of: taken) == [])
+        // Not where anything else is in the way.
+        #expect(importing(conn("type=transport\n" + lines, name: "bad")).text?.contains("bad {") == false)
+    }
+
     @Test func theSides() {
         let swapped = importing(conn(), local: ["192.0.2.2"])
         #expect(swapped.has("local_addrs = 192.0.2.2") && swapped.has("local_ts = 10.2.0.0/16") && swapped.notes.contains { $0.contains("exchanged") })

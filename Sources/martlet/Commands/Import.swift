@@ -14,7 +14,8 @@ struct Import: ParsableCommand {
             /etc/martlet/conf.d. Every line that has no equivalent is named with file, line and reason, on standard error and at the \
             beginning of the result. A connection that would let in more without such a line is left out.
 
-            A file is made with mode 0600, for secrets are in it. On a terminal the secrets are not shown.
+            With --output the file has mode 0600, for secrets are in it. A file that the shell makes for standard output has the umask's \
+            permissions: better use --output. On a terminal the secrets are not shown.
 
             Exit status: 0 all was carried over, 1 nothing was written, 2 wrong usage, 3 it was written and something is missing from it.
 
@@ -61,7 +62,11 @@ struct Import: ParsableCommand {
         let missing = result.findings.filter { $0.severity != .note }.count
         printError(
             "martlet: \(plural(UInt64(result.connectionCount), "connection")) and \(plural(UInt64(result.secretCount), "secret")) carried over"
-                + (missing == 0 ? "" : "; \(plural(UInt64(missing), "line")) not") + (output.map { ", to " + printable($0) } ?? ""))
+                + (missing == 0 ? "" : "; \(plural(UInt64(missing), "line")) not") + (result.commentCount == 0 ? "" : "; \(plural(UInt64(result.commentCount), "connection")) written as a comment")
+                + (output.map { ", to " + printable($0) } ?? ""))
+        if output == nil, result.secretCount > 0, OutputFile.isReadableByOthers(STDOUT_FILENO) {
+            printError("martlet: warning: others on this machine can read the file that standard output goes to, and secrets are in it: chmod it to 600, or use --output")
+        }
         if hidesSecrets, result.secretCount > 0 { printError("martlet: secrets are not shown on a terminal: write to a file with --output") }
     }
 
