@@ -27,8 +27,13 @@ extension Plane {
         traps[description.number] = (Selectors(local: local, remote: remote), routes)
         publish()
         guard before != routes else { return }
-        routing.add(routes)
+        let isRouted = routing.add(routes)
         if let before { routing.remove(before) }
+        // Without its routes the packets go elsewhere, and in clear.
+        guard isRouted else {
+            if before == nil { try removePolicy(description.number) }
+            throw .system("policy \(String(cString: description.name)): not all of its routes could be installed")
+        }
     }
 
     func removePolicy(_ number: UInt64) throws(PlaneError) {

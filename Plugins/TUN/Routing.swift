@@ -75,10 +75,13 @@ final class Routing {
     }
 
     /// Routes for one more user of each prefix.
-    func add(_ wanted: Wanted) {
+    /// Whether all of them are there.
+    @discardableResult
+    func add(_ wanted: Wanted) -> Bool {
         if !hasRules && !(wanted.unicast.isEmpty && wanted.throwing.isEmpty) { addRules() }
         for prefix in wanted.throwing { add(prefix, MARTLET_ROUTE_THROW, nil) }
         for prefix in wanted.unicast { add(prefix, MARTLET_ROUTE_UNICAST, wanted.source[prefix.family]) }
+        return wanted.unicast.union(wanted.throwing).allSatisfy { installed[$0] != nil }
     }
 
     func remove(_ wanted: Wanted) {

@@ -16,6 +16,8 @@ package final class RunningGateway: @unchecked Sendable {
     let router: ShardRouter
     let transport: Transport
     let jobs: JobPool
+    /// Name look-ups may wait for long: they leave a thread to the key exchanges.
+    let lookUps: JobPool.Lane
     let runner: JobRunner
     let plane: PlaneDriver?
     let pools: AddressPoolSet
@@ -55,6 +57,7 @@ package final class RunningGateway: @unchecked Sendable {
         pools = AddressPoolSet(configuration.pools)
         // Two at least: one may be waiting in a look-up.
         jobs = try JobPool(threads: max(2, shardCount))
+        lookUps = JobPool.Lane(name: "look-up", limit: max(2, shardCount) - 1)
         runner = JobRunner(methods: { plugins.authMethod(named: $0) }, secrets: configuration.secrets)
         keyExport = try configuration.gateway.exportKeysFolder.map { folder throws(SystemError) in try KeyExport(folder: folder, log: log) }
         var limits = configuration.gateway.limits
@@ -153,7 +156,7 @@ package final class RunningGateway: @unchecked Sendable {
             return settle(request, .failure(Failure(.notConfigured, "There is no connection \(name)")))
         }
         let settings = configuration.gateway
-        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+        jobs.submit(deadline: Instant.now() + .seconds(30), lane: lookUps) {
             Resolution.resolve(connection, gateway: settings)
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in

@@ -115,7 +115,7 @@ extension RunningGateway {
             return install(name, child, nil, completion)
         }
         let settings = configuration.gateway
-        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+        jobs.submit(deadline: Instant.now() + .seconds(30), lane: lookUps) {
             Resolution.resolve(connection, gateway: settings)
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
