@@ -172,6 +172,16 @@ final class Context {
     /// The connections as configured now.
     var connections: [Connection] = []
 
+    func connectionChanged(_ name: String, _ connection: Connection?) {
+        let place = connections.firstIndex { $0.name == name }
+        switch (place, connection) {
+        case (let place?, let connection?): connections[place] = connection
+        case (let place?, nil): connections.remove(at: place)
+        case (nil, let connection?): connections.append(connection)
+        case (nil, nil): break
+        }
+    }
+
     // MARK: Strangers
 
     /// A bucket of reports: this many at once, then one each `strangerInterval`.

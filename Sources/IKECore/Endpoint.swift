@@ -104,6 +104,9 @@ package final class Endpoint {
             let known = Dictionary(connections.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
             context.connections = connections
             for sa in Array(sas.values) where known[sa.connection.name] != sa.connection { touch(sa) { sa.reconfigure(known[sa.connection.name]) } }
+        case .connectionChanged(let name, let connection):
+            context.connectionChanged(name, connection)
+            for sa in Array(sas.values) where sa.connection.name == name && sa.connection != connection { touch(sa) { sa.reconfigure(connection) } }
         }
         return context.takeActions()
     }

@@ -77,6 +77,8 @@ package enum Event: Sendable {
     case establishedElsewhere(connection: String, Bool)
     /// A new set of connections. SAs of connections that are unchanged stay as they are; of the others goes what is no longer allowed.
     case configurationReplaced([Connection])
+    /// One connection has come, has changed, or, where nil, has gone.
+    case connectionChanged(name: String, Connection?)
 }
 
 package struct JobID: RawRepresentable, Hashable, Sendable {

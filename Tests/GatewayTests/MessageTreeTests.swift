@@ -2,6 +2,7 @@
 
 import IKECore
 import IKECrypto
+import IKEWire
 import Testing
 import ViciWire
 
@@ -97,6 +98,23 @@ import ViciWire
         #expect(try result(Self.site { $0.add("proposals", section: ViciMessage()) }).errors.map(\.text).contains { $0.hasPrefix("site.proposals: 'proposals' is a key") })
     }
 
+    @Test func aTreeIsNoDeeperThanAConfigurationAndSharesItsPaths() throws {
+        var deep = ViciMessage()
+        for index in 0..<60_000 { deep.add("\(index)", "1") }
+        for depth in 1...30 {
+            var outer = ViciMessage()
+            outer.add(String(repeating: "n", count: 255), section: deep)
+            deep = outer
+            guard depth > 4 else { continue }
+            #expect(throws: MessageTreeProblem.self) { try MessageTree.connection(deep) }
+        }
+        // What stays is one text for a section's keys, however many.
+        let (_, root) = try MessageTree.connection(Self.site())
+        let keys = try #require(root.section("connections")?.section("site")?.section("children")?.section("net")?.settings)
+        #expect(keys.map(\.position.file) == Array(repeating: "site.children.net", count: keys.count))
+        #expect(keys.map(\.position.description) == ["site.children.net.local_ts", "site.children.net.remote_ts", "site.children.net.esp_proposals"])
+    }
+
     @Test func aMessageIsOneConnection() {
         #expect(throws: MessageTreeProblem.self) { try MessageTree.connection(ViciMessage()) }
         var two = Self.site()
@@ -129,8 +147,8 @@ import ViciWire
         let text = site().replacing("connections { site {", with: "connections { \(name) {").replacing("192.0.2.2", with: remote)
         return try #require(load(text).configuration?.connections.first)
     }
-    private func secret(_ name: String) -> IKESecret {
-        IKESecret(name: name, identities: [], secret: SecretBox(SecretBytes(copying: Array("0123456789abcdef".utf8).span)), origin: SourcePosition(path: name))
+    private func secret(_ name: String, data: String = "0123456789abcdef") -> IKESecret {
+        IKESecret(name: name, identities: [], secret: SecretBox(SecretBytes(copying: Array(data.utf8).span)), origin: SourcePosition(path: name))
     }
     private func sources() throws -> ConfigurationSources { ConfigurationSources(files: try #require(load(site()).configuration)) }
 
@@ -169,13 +187,92 @@ import ViciWire
     }
     private var other: String { site().replacing("connections { site {", with: "connections { other {").replacing("ike-site {", with: "ike-other {") }
 
+    @Test func changesHappenInPlace() throws {
+        var sources = try sources()
+        let names = (0..<500).map { "c\($0)" }
+        let sample = try connection("sample")
+        func named(_ name: String, tries: Int) -> Connection {
+            var connection = sample
+            (connection.name, connection.keyingTries) = (name, tries)
+            return connection
+        }
+        for name in names { try sources.load(named(name, tries: 1)) }
+        for name in names.reversed() { #expect(try sources.load(named(name, tries: 2))?.keyingTries == 1) }
+        for name in names where name.hasSuffix("7") { #expect(try sources.unload(connection: name).name == name) }
+        try sources.load(named("c7", tries: 3))
+        let rest = names.filter { !$0.hasSuffix("7") } + ["c7"]
+        #expect(sources.loadedConnections.map(\.name) == rest && sources.merged.connections.map(\.name) == ["site"] + rest)
+        #expect(rest.allSatisfy { sources.connection(named: $0)?.name == $0 && sources.isLoaded(connection: $0) })
+        #expect(!sources.isLoaded(connection: "c17") && sources.connection(named: "c17") == nil && !sources.isLoaded(connection: "site"))
+    }
+
+    @Test func thereIsAnEndToWhatClientsLoad() throws {
+        var limits = ConfigurationSources.Limits()
+        (limits.connections, limits.secrets, limits.pools) = (1, 2, 1)
+        var sources = ConfigurationSources(files: try #require(load(site()).configuration), limits: limits)
+        try sources.load(connection("a"))
+        try sources.load(connection("a"))
+        let b = try connection("b")
+        #expect(throws: SourceConflict(reason: "clients have loaded 1 connections already, and no more are taken")) { try sources.load(b) }
+        try sources.load(secret("a"))
+        // The same without a name, as often as a client likes.
+        for index in 0..<9 { #expect(try sources.load(secret("")) == (index == 0)) }
+        #expect(throws: SourceConflict.self) { try sources.load(secret("b")) }
+        try sources.load(pool("a"))
+        #expect(throws: SourceConflict.self) { try sources.load(pool("b")) }
+    }
+
+    private func pool(_ name: String) -> PoolConfiguration { PoolConfiguration(name: name, start: IPAddress(v4: 1), end: IPAddress(v4: 9)) }
+
+    @Test func aPoolStaysWhileAConnectionNamesIt() throws {
+        var sources = try sources()
+        var connection = try connection("other")
+        connection.pools = ["rw"]
+        // It was there when the connection was checked, and has gone meanwhile.
+        #expect(throws: SourceConflict(reason: "other.pools: there is no pool 'rw' any more")) { try sources.load(connection) }
+        try sources.load(pool("rw"))
+        try sources.load(connection)
+        #expect(throws: SourceConflict(reason: "the connection 'other' names the pool 'rw': change or unload the connection first")) { try sources.unload(pool: "rw") }
+        #expect(try sources.unload(connection: "other").pools == ["rw"])
+        try sources.unload(pool: "rw")
+        // One of the files: they do not lose it by a reload either.
+        var files = sources.files
+        files.pools = [pool("rw")]
+        sources.replaceFiles(files)
+        try sources.load(connection)
+        files.pools = []
+        #expect(sources.conflicts(with: files).map(\.message) == ["the pool 'rw' is gone, and the connection 'other' that a client has loaded names it: unload that first"])
+    }
+
+    @Test func theIndexOfSecretsFollows() throws {
+        var sources = ConfigurationSources(files: GatewayConfiguration(path: "m.conf"))
+        func named(_ name: String, _ identity: String) -> IKESecret {
+            let pattern = IdentityPattern.exactly(Identification(kind: .fqdn, data: Array(identity.utf8)))
+            return IKESecret(name: name, identities: [pattern], secret: SecretBox(SecretBytes(copying: Array("0123456789abcdef".utf8).span)), origin: SourcePosition(path: name))
+        }
+        func serves(_ identity: String) -> Bool {
+            sources.secretIndex().mayServe(local: .exactly(Identification(kind: .fqdn, data: Array(identity.utf8))), remote: .exactly(Identification(kind: .fqdn, data: Array("nobody".utf8))))
+        }
+        #expect(!serves("east"))
+        try sources.load(named("a", "EAST"))
+        #expect(serves("east") && !serves("west"))
+        try sources.load(named("a", "west"))
+        #expect(!serves("east") && serves("west"))
+        try sources.load(named("", "east"))
+        #expect(serves("east"))
+        sources.clearSecrets()
+        #expect(!serves("east") && !serves("west"))
+    }
+
     @Test func secretsAreReplacedByNameAndClearedAlone() throws {
         var sources = try sources()
         try sources.load(secret("a"))
         try sources.load(secret(""))
-        try sources.load(secret(""))
-        let second = secret("a")
-        try sources.load(second)
+        #expect(try !sources.load(secret("")))
+        try sources.load(secret("", data: "another secret, of other bytes"))
+        #expect(try !sources.load(secret("a")))
+        let second = secret("a", data: "another secret, of other bytes")
+        #expect(try sources.load(second))
         #expect(sources.loadedSecrets.map(\.name) == ["a", "", ""])
         #expect(sources.loadedSecrets[0] === second)
         #expect(sources.merged.secrets.all.count == 4)

@@ -129,6 +129,10 @@ def test_pools():
         swanctl.write(good + pool.replace("10.9.0.0/24", "10.9.0.0/33"))
         swanctl.fails("--load-pools", says="loading pool 'rw' failed: ")
         swanctl.write(good)
+        # Pools go before connections are loaded: the old connection still names it, and is named.
+        done = swanctl.result("--load-all")
+        expect("the connection 'peer' names the pool 'rw'" in done.stderr, f"a pool in use is unloaded: {done}")
+        expect_lines(done.stdout, r"^successfully loaded 1 connections, 0 unloaded$")
         expect_lines(swanctl("--load-all"), r"^successfully loaded 1 connections, 0 unloaded$")
         expect(swanctl("--list-pools") == "" and ours.vici("get-pools") == {}, "the pool is left")
 

@@ -1,20 +1,24 @@
 // What is wrong with a configuration, and where: one value for an error or a warning, printed as compilers print theirs.
 
-/// A place in a configuration file. Lines and columns count from 1; a column counts characters. In a message there are no lines: line 0, and
-/// `file` is the names on the way there, `site.children.net.mode`.
+/// A place in a configuration file. Lines and columns count from 1; a column counts characters. In a message there are no lines: line 0,
+/// `file` is the names of the sections on the way there, `site.children.net`, which all keys of a section share, and `key` is `mode`.
 package struct SourcePosition: Hashable, Sendable, Comparable, CustomStringConvertible {
     package var file: String
     package var line: Int
     package var column: Int
+    package var key = ""
     package init(file: String, line: Int, column: Int) {
         self.file = file
         self.line = line
         self.column = column
     }
-    package var description: String { line == 0 ? file : "\(file):\(line):\(column)" }
+    package var description: String { line > 0 ? "\(file):\(line):\(column)" : file.isEmpty || key.isEmpty ? file + key : "\(file).\(key)" }
 
-    package init(path: String) { self.init(file: path, line: 0, column: 0) }
-    package static func < (a: Self, b: Self) -> Bool { (a.file, a.line, a.column) < (b.file, b.line, b.column) }
+    package init(path: String, key: String = "") {
+        self.init(file: path, line: 0, column: 0)
+        self.key = key
+    }
+    package static func < (a: Self, b: Self) -> Bool { (a.file, a.line, a.column, a.key) < (b.file, b.line, b.column, b.key) }
 }
 
 /// One complaint about a configuration. Never carries a secret.

@@ -10,139 +10,201 @@ package struct SourceConflict: Error, Hashable, Sendable {
 }
 
 package struct ConfigurationSources: Sendable {
-    package private(set) var files: GatewayConfiguration
-    /// In the order in which they were first loaded.
-    package private(set) var loadedConnections: [Connection] = []
-    package private(set) var loadedSecrets: [IKESecret] = []
-    package private(set) var loadedPools: [PoolConfiguration] = []
-    /// Both: those of the files come first.
-    package private(set) var merged: GatewayConfiguration
-    private var index: SecretIndex?
-
-    package init(files: GatewayConfiguration) {
-        self.files = files
-        merged = files
+    /// How much clients may load beside the files.
+    package struct Limits: Hashable, Sendable {
+        package var connections = 65_536
+        package var secrets = 65_536
+        package var pools = 4_096
+        package init() {}
+    }
+    private enum SecretKey: Hashable, Sendable {
+        case named(String)
+        case nameless(Int)
     }
 
-    package func isLoaded(connection name: String) -> Bool { loadedConnections.contains { $0.name == name } }
+    package let limits: Limits
+    package private(set) var files: GatewayConfiguration
+    // Of both places, those of the files first; and of which clients loaded, in the order in which they did so first.
+    private var connections = KeyedList<String, Connection>()
+    private var pools = KeyedList<String, PoolConfiguration>()
+    private var secrets = KeyedList<SecretKey, IKESecret>()
+    private var clientConnections = KeyedList<String, String>()
+    private var clientPools = KeyedList<String, String>()
+    private var clientSecrets = KeyedList<SecretKey, SecretKey>()
+    private var lastNameless = 0
+    /// By whose they are: a client that has no names for its secrets loads them again and again.
+    private var nameless: [[IdentityPattern]: [SecretKey]] = [:]
+    private var index: SecretIndex?
 
-    /// Of all secrets; made when it is first asked for after they changed, for thousands of connections are loaded one by one.
+    package init(files: GatewayConfiguration, limits: Limits = Limits()) {
+        self.files = files
+        self.limits = limits
+        replaceFiles(files)
+    }
+
+    package var loadedConnections: [Connection] { clientConnections.elements.compactMap { connections[$0] } }
+    package var loadedSecrets: [IKESecret] { clientSecrets.elements.compactMap { secrets[$0] } }
+    package var loadedPools: [PoolConfiguration] { clientPools.elements.compactMap { pools[$0] } }
+    package func isLoaded(connection name: String) -> Bool { clientConnections.contains(name) }
+    package func isLoaded(pool name: String) -> Bool { clientPools.contains(name) }
+
+    /// Both: those of the files come first.
+    package var merged: GatewayConfiguration {
+        var merged = files
+        merged.connections = connections.elements
+        merged.secrets.all = secrets.elements
+        merged.pools = pools.elements
+        return merged
+    }
+    package func connection(named name: String) -> Connection? { connections[name] }
+
+    /// What a connection that joins is checked against. Without the other connections: whoever holds on to them makes the next change copy them.
+    package var surroundings: GatewayConfiguration {
+        var surroundings = GatewayConfiguration(path: files.path)
+        surroundings.gateway = files.gateway
+        surroundings.pools = pools.elements
+        return surroundings
+    }
+
+    /// Of all secrets; made when it is first asked for after one has changed, for thousands of connections are loaded one by one.
     package mutating func secretIndex() -> SecretIndex {
-        let current = index ?? SecretIndex(merged.secrets)
+        let current = index ?? SecretIndex(SharedSecrets(secrets.elements))
         index = current
         return current
     }
 
-    private mutating func merge() {
-        merged = files
-        merged.connections += loadedConnections
-        merged.secrets.all += loadedSecrets
-        merged.pools += loadedPools
-    }
-
-    /// What the files say from now on. A conflict changes nothing.
+    /// What the files say from now on; ask for `conflicts` first.
     package mutating func replaceFiles(_ new: GatewayConfiguration) {
+        let loaded = (connections: loadedConnections, pools: loadedPools, secrets: clientSecrets.elements.map { ($0, secrets[$0]) })
         files = new
-        index = nil
-        merge()
+        (connections, pools, secrets, index) = (KeyedList(), KeyedList(), KeyedList(), nil)
+        for connection in new.connections + loaded.connections { connections.set(connection, for: connection.name) }
+        for pool in new.pools + loaded.pools { pools.set(pool, for: pool.name) }
+        for secret in new.secrets.all { secrets.set(secret, for: .named(secret.name)) }
+        for case (let key, let secret?) in loaded.secrets { secrets.set(secret, for: key) }
     }
 
-    /// The connections, secrets and pools of `new` files that clients have loaded already.
+    /// The connections, secrets and pools of `new` files that clients have loaded already, and the pools that those of clients would miss.
     package func conflicts(with new: GatewayConfiguration) -> [ConfigurationError] {
         func conflict(_ kind: String, _ name: String, at position: SourcePosition?) -> ConfigurationError {
             ConfigurationError(at: position ?? SourcePosition(path: new.path), "a client has loaded a \(kind) of the name \(quoted(name)) too: unload it, or choose another name")
         }
-        let connections = Set(loadedConnections.map(\.name)), secrets = Set(loadedSecrets.map(\.name)), pools = Set(loadedPools.map(\.name))
-        var conflicts = new.connections.filter { connections.contains($0.name) }.map { conflict("connection", $0.name, at: new.origin(ofConnection: $0.name)) }
-        conflicts += new.secrets.all.filter { secrets.contains($0.name) }.map { conflict("secret", $0.name, at: $0.origin) }
-        conflicts += new.pools.filter { pools.contains($0.name) }.map { conflict("pool", $0.name, at: nil) }
+        var conflicts = new.connections.filter { clientConnections.contains($0.name) }.map { conflict("connection", $0.name, at: new.origin(ofConnection: $0.name)) }
+        conflicts += new.secrets.all.filter { clientSecrets.contains(.named($0.name)) }.map { conflict("secret", $0.name, at: $0.origin) }
+        conflicts += new.pools.filter { clientPools.contains($0.name) }.map { conflict("pool", $0.name, at: nil) }
+        let names = Set(new.pools.map(\.name) + clientPools.elements)
+        for connection in loadedConnections {
+            for pool in connection.pools where !names.contains(pool) {
+                conflicts.append(
+                    ConfigurationError(
+                        at: SourcePosition(path: new.path), "the pool \(quoted(pool)) is gone, and the connection \(quoted(connection.name)) that a client has loaded names it: unload that first"))
+            }
+        }
         return conflicts
     }
+
+    private static func tooMany(_ limit: Int, _ what: String) -> SourceConflict { SourceConflict(reason: "clients have loaded \(limit) \(what) already, and no more are taken") }
 
     // MARK: Pools
 
     package mutating func load(_ pool: PoolConfiguration) throws(SourceConflict) {
-        guard !files.pools.contains(where: { $0.name == pool.name }) else {
+        guard isLoaded(pool: pool.name) || !pools.contains(pool.name) else {
             throw SourceConflict(reason: "the pool \(quoted(pool.name)) is configured in \(files.path): a name stands in one place")
         }
-        if let index = loadedPools.firstIndex(where: { $0.name == pool.name }) { loadedPools[index] = pool } else { loadedPools.append(pool) }
-        merge()
+        guard isLoaded(pool: pool.name) || clientPools.elements.count < limits.pools else { throw Self.tooMany(limits.pools, "pools") }
+        pools.set(pool, for: pool.name)
+        clientPools.set(pool.name, for: pool.name)
     }
 
     package mutating func unload(pool name: String) throws(SourceConflict) {
-        guard let index = loadedPools.firstIndex(where: { $0.name == name }) else {
-            if files.pools.contains(where: { $0.name == name }) { throw SourceConflict(reason: "the pool \(quoted(name)) is configured in \(files.path), and leaves with it alone") }
+        guard isLoaded(pool: name) else {
+            if pools.contains(name) { throw SourceConflict(reason: "the pool \(quoted(name)) is configured in \(files.path), and leaves with it alone") }
             throw SourceConflict(reason: "no pool \(quoted(name)) was loaded")
         }
-        loadedPools.remove(at: index)
-        merge()
+        if let user = connections.elements.first(where: { $0.pools.contains(name) }) {
+            throw SourceConflict(reason: "the connection \(quoted(user.name)) names the pool \(quoted(name)): change or unload the connection first")
+        }
+        _ = pools.remove(name)
+        _ = clientPools.remove(name)
     }
 
     // MARK: Connections
 
     /// Adds a connection, or replaces the one of its name. Returns the one that was there.
+    /// Its pools are asked for again: they may have gone since it was checked.
     @discardableResult
     package mutating func load(_ connection: Connection) throws(SourceConflict) -> Connection? {
-        if let origin = fileOrigin(connection.name) {
-            throw SourceConflict(reason: "the connection \(quoted(connection.name)) is configured in \(origin): a name stands in one place")
+        let name = connection.name
+        if let origin = fileOrigin(name) {
+            throw SourceConflict(reason: "the connection \(quoted(name)) is configured in \(origin): a name stands in one place")
         }
-        defer { merge() }
-        guard let index = loadedConnections.firstIndex(where: { $0.name == connection.name }) else {
-            loadedConnections.append(connection)
-            return nil
-        }
-        let before = loadedConnections[index]
-        loadedConnections[index] = connection
-        return before
+        guard isLoaded(connection: name) || clientConnections.elements.count < limits.connections else { throw Self.tooMany(limits.connections, "connections") }
+        if let missing = connection.pools.first(where: { !pools.contains($0) }) { throw SourceConflict(reason: "\(name).pools: there is no pool \(quoted(missing)) any more") }
+        clientConnections.set(name, for: name)
+        return connections.set(connection, for: name)
     }
 
     package mutating func unload(connection name: String) throws(SourceConflict) -> Connection {
-        guard let index = loadedConnections.firstIndex(where: { $0.name == name }) else {
+        guard clientConnections.remove(name) != nil, let connection = connections.remove(name) else {
             if let origin = fileOrigin(name) { throw SourceConflict(reason: "the connection \(quoted(name)) is configured in \(origin), and leaves with it alone") }
-            throw SourceConflict(reason: "no connection \(quoted(name)) was loaded" + suggestion(nearest(to: name, among: loadedConnections.map(\.name))))
+            throw SourceConflict(reason: "no connection \(quoted(name)) was loaded" + suggestion(nearest(to: name, among: clientConnections.elements)))
         }
-        defer { merge() }
-        return loadedConnections.remove(at: index)
+        return connection
     }
 
     private func fileOrigin(_ name: String) -> String? {
-        guard files.connection(named: name) != nil else { return nil }
+        guard connections.contains(name), !isLoaded(connection: name) else { return nil }
         return files.origin(ofConnection: name)?.description ?? files.path
     }
 
     // MARK: Secrets
 
     /// Adds a secret, or replaces the one of its name. Secrets without a name stand beside each other.
-    package mutating func load(_ secret: IKESecret) throws(SourceConflict) {
-        if let own = files.secrets.all.first(where: { $0.name == secret.name }) {
-            throw SourceConflict(reason: "the secret \(quoted(secret.name)) is configured in \(own.origin): a name stands in one place")
+    /// False where the same is there already.
+    @discardableResult
+    package mutating func load(_ secret: IKESecret) throws(SourceConflict) -> Bool {
+        let named = SecretKey.named(secret.name)
+        if let before = secrets[named] {
+            guard clientSecrets.contains(named) else { throw SourceConflict(reason: "the secret \(quoted(secret.name)) is configured in \(before.origin): a name stands in one place") }
+            guard !before.isSame(as: secret) else { return false }
+            index = nil
+            secrets.set(secret, for: named)
+            return true
         }
-        if !secret.name.isEmpty, let index = loadedSecrets.firstIndex(where: { $0.name == secret.name }) {
-            loadedSecrets[index] = secret
-        } else {
-            loadedSecrets.append(secret)
+        if secret.name.isEmpty, nameless[secret.identities, default: []].contains(where: { secrets[$0]?.isSame(as: secret) == true }) { return false }
+        guard clientSecrets.elements.count < limits.secrets else { throw Self.tooMany(limits.secrets, "secrets") }
+        var key = named
+        if secret.name.isEmpty {
+            lastNameless += 1
+            key = .nameless(lastNameless)
+            nameless[secret.identities, default: []].append(key)
         }
-        index = nil
-        merge()
+        index?.add(secret)
+        secrets.set(secret, for: key)
+        clientSecrets.set(key, for: key)
+        return true
     }
 
     /// Of a name that is not there nothing is left to unload.
     package mutating func unload(secret name: String) throws(SourceConflict) {
-        if let own = files.secrets.all.first(where: { $0.name == name }) {
-            throw SourceConflict(reason: "the secret \(quoted(name)) is configured in \(own.origin), and leaves with it alone")
+        let key = SecretKey.named(name)
+        guard clientSecrets.remove(key) != nil else {
+            if let own = secrets[key] { throw SourceConflict(reason: "the secret \(quoted(name)) is configured in \(own.origin), and leaves with it alone") }
+            return
         }
-        loadedSecrets.removeAll { $0.name == name && !name.isEmpty }
+        _ = secrets.remove(key)
         index = nil
-        merge()
     }
 
     /// Returns how many there were.
     @discardableResult
     package mutating func clearSecrets() -> Int {
-        let count = loadedSecrets.count
-        loadedSecrets = []
+        let count = clientSecrets.elements.count
+        clientSecrets = KeyedList()
+        nameless = [:]
+        secrets = KeyedList()
+        for secret in files.secrets.all { secrets.set(secret, for: .named(secret.name)) }
         index = nil
-        merge()
         return count
     }
 }

@@ -10,6 +10,9 @@ package struct MessageTreeProblem: Error, Hashable, Sendable {
 }
 
 package enum MessageTree {
+    /// Sections in one another, as a configuration has them: a connection, `children`, a child, and one more to be refused by its name.
+    private static let depth = 4
+
     /// A root section that holds `connections` with what a `load-conn` says: one section, the connection.
     package static func connection(_ message: ViciMessage) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
         try root("connections", message, whose: "connection")
@@ -31,17 +34,20 @@ package enum MessageTree {
         return (name, root)
     }
 
-    private static func section(_ name: String, _ message: ViciMessage, around path: String) throws(MessageTreeProblem) -> ConfigurationSection {
-        let path = try step(name, in: path)
-        var section = ConfigurationSection(name: name, position: SourcePosition(path: path))
+    private static func section(_ name: String, _ message: ViciMessage, around path: String, depth: Int = 1) throws(MessageTreeProblem) -> ConfigurationSection {
+        var section = ConfigurationSection(name: name, position: try place(of: name, in: path))
+        guard !message.elements.isEmpty else { return section }
+        guard depth <= Self.depth else { throw MessageTreeProblem(position: section.position, reason: "a configuration has no sections this deep in one another") }
+        // One text for all keys: a message has thousands of them.
+        let path = path.isEmpty ? name : path + "." + name
         for element in message.elements {
-            let place = SourcePosition(path: try step(element.name, in: path))
+            let place = try place(of: element.name, in: path)
             // A file's later setting replaces the earlier one, as an administrator may have meant it; a program means one of them.
             guard section.setting(element.name) == nil, section.section(element.name) == nil else {
                 throw MessageTreeProblem(position: place, reason: "\(quoted(element.name)) stands there twice")
             }
             switch element {
-            case .section(let name, let body): section.extend(with: try self.section(name, body, around: path))
+            case .section(let name, let body): section.extend(with: try self.section(name, body, around: path, depth: depth + 1))
             case .value(let name, let bytes): section.set(ConfigurationSetting(name: name, position: place, value: value(bytes, at: place)))
             case .list(let name, let items): section.set(ConfigurationSetting(name: name, position: place, value: list(items, at: place)))
             }
@@ -49,13 +55,12 @@ package enum MessageTree {
         return section
     }
 
-    private static func step(_ name: String, in path: String) throws(MessageTreeProblem) -> String {
-        let whole = path.isEmpty ? name : path + "." + name
+    private static func place(of name: String, in path: String) throws(MessageTreeProblem) -> SourcePosition {
         // A name goes into logs and onto terminals.
         guard !name.isEmpty, name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7f...0x9f).contains($0.value) }) else {
             throw MessageTreeProblem(position: SourcePosition(path: path.isEmpty ? "the message" : path), reason: "\(quoted(name)) is no name")
         }
-        return whole
+        return SourcePosition(path: path, key: name)
     }
 
     private static func value(_ bytes: [UInt8], at place: SourcePosition) -> ConfigurationValue {

@@ -41,22 +41,25 @@ extension IKESecret {
 
 /// Whether a secret could be found for a connection: asked once for each, so that many connections and many secrets stay quick.
 package struct SecretIndex: Sendable {
-    private let servesEverybody: Bool
-    private let identities: [IdentityPattern]
-    private let exact: Set<Identification>
-    private let patterns: [IdentityPattern]
+    private var servesEverybody = false
+    private var exact: Set<Identification> = []
+    private var patterns: [IdentityPattern] = []
 
     package init(_ secrets: SharedSecrets) {
-        servesEverybody = secrets.all.contains(where: \.identities.isEmpty)
-        identities = secrets.all.flatMap(\.identities)
-        exact = Set(identities.compactMap { if case .exactly(let identity) = $0 { identity.lowercased } else { nil } })
-        patterns = identities.filter { if case .exactly = $0 { false } else { true } }
+        for secret in secrets.all { add(secret) }
+    }
+
+    mutating func add(_ secret: IKESecret) {
+        if secret.identities.isEmpty { servesEverybody = true }
+        for pattern in secret.identities {
+            if case .exactly(let identity) = pattern { exact.insert(identity.lowercased) } else { patterns.append(pattern) }
+        }
     }
 
     func mayServe(local: IdentityPattern, remote: IdentityPattern) -> Bool { servesEverybody || names(local) || names(remote) }
 
     private func names(_ pattern: IdentityPattern) -> Bool {
-        guard case .exactly(let identity) = pattern else { return identities.contains { $0.overlaps(pattern) } }
+        guard case .exactly(let identity) = pattern else { return patterns.contains { $0.overlaps(pattern) } || exact.contains { IdentityPattern.exactly($0).overlaps(pattern) } }
         return exact.contains(identity.lowercased) || patterns.contains { $0.matches(identity) }
     }
 }

@@ -65,9 +65,7 @@ extension RunningGateway: ControlBackend {
     package func initiate(
         _ request: InitiateRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (Result<InitiateOutcome, FailureSnapshot>) -> Void
     ) {
-        let named = configuration.connections.filter { connection in
-            (request.ike == nil || request.ike == connection.name) && (request.child.map { connection.child(named: $0) != nil } ?? true)
-        }
+        let named = connections(named: request.ike).filter { connection in request.child.map { connection.child(named: $0) != nil } ?? true }
         guard let connection = named.first else { return completion(.failure(FailureSnapshot(notConfigured(request)))) }
         guard named.count == 1 else {
             return completion(

@@ -8,7 +8,7 @@ extension RunningGateway: ConfigurationBackend {
 
     package func loadConnection(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
         guard plane != nil else { return completion(Self.refusal("the connection \(quoted(name)) needs a data plane, and no plugin that is loaded provides one")) }
-        let plugins = plugins, running = configuration, index = sources.secretIndex()
+        let plugins = plugins, running = sources.surroundings, index = sources.secretIndex()
         jobs.submit(deadline: Instant.now() + .seconds(30)) {
             ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(plugins), joining: running, index: index)
         } _: { [weak self] outcome in
@@ -31,20 +31,25 @@ extension RunningGateway: ConfigurationBackend {
         } catch {
             return Self.refusal(error.reason)
         }
-        connectionsChanged()
-        updateTraps(changed: [connection.name])
+        changed(connection.name)
         initiateStarting(only: [connection.name])
         return .success(warnings.map(\.text))
     }
 
-    /// Ends what `start_action` began, and leaves the SAs that somebody else began to live out their time.
+    /// One connection has come, has changed or has gone: nothing else is looked at, for thousands are loaded one by one.
+    private func changed(_ name: String) {
+        let connection = sources.connection(named: name)
+        for shard in shards { shard.post(.connectionChanged(name: name, connection)) }
+        updateTraps(of: name)
+    }
+
+    /// Ends the children that `start_action` begins, whoever began them, and leaves the others to live out their time.
     package func unloadConnection(_ name: String) -> LoadResult {
         let connection: Connection
         do throws(SourceConflict) { connection = try sources.unload(connection: name) } catch { return Self.refusal(error.reason) }
         log.write(.info, "CFG", "a client has unloaded the connection", connection: name)
         failures[name] = nil
-        connectionsChanged()
-        updateTraps(changed: [])
+        changed(name)
         let started = connection.children.filter { $0.startAction.contains(.start) }.map(\.name)
         for shard in shards {
             if !started.isEmpty, started.count == connection.children.count {
@@ -65,7 +70,11 @@ extension RunningGateway: ConfigurationBackend {
         let place = SourcePosition(path: id.isEmpty ? "secrets" : "secrets." + id)
         let elements = owners.map { ConfigurationValue.Element(text: $0, position: SourcePosition(path: place.file + ".owners")) }
         guard let secret = SecretBuilder().build(id, owners: elements, secret: data, origin: place, &diagnostics) else { return Self.refusal(diagnostics.items) }
-        do throws(SourceConflict) { try sources.load(secret) } catch { return Self.refusal(error.reason) }
+        do throws(SourceConflict) {
+            guard try sources.load(secret) else { return .success(diagnostics.items.map(\.text)) }
+        } catch {
+            return Self.refusal(error.reason)
+        }
         for warning in diagnostics.items { log.write(.info, "CFG", warning.description) }
         secretsChanged()
         return .success(diagnostics.items.map(\.text))
@@ -88,7 +97,7 @@ extension RunningGateway: ConfigurationBackend {
     // MARK: Pools that clients load
 
     package func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
-        let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(serves: { _ in false }, providers: [], methods: []), joining: configuration)
+        let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(serves: { _ in false }, providers: [], methods: []), joining: sources.surroundings)
         guard let pool = result.configuration?.pools.first else { return completion(Self.refusal(result.errors)) }
         do throws(SourceConflict) { try sources.load(pool) } catch { return completion(Self.refusal(error.reason)) }
         pools.configure(configuration.pools)
@@ -97,15 +106,14 @@ extension RunningGateway: ConfigurationBackend {
 
     package func unloadPool(_ name: String) -> LoadResult {
         let lent = pools.snapshots(withLeases: false).first { $0.name == name }?.online ?? 0
-        guard lent == 0 || !sources.loadedPools.contains(where: { $0.name == name }) else { return Self.refusal("\(lent) addresses of the pool \(quoted(name)) are lent") }
+        guard lent == 0 || !sources.isLoaded(pool: name) else { return Self.refusal("\(lent) addresses of the pool \(quoted(name)) are lent") }
         do throws(SourceConflict) { try sources.unload(pool: name) } catch { return Self.refusal(error.reason) }
         pools.configure(configuration.pools)
         return .success([])
     }
 
     package func pools(withLeases: Bool) -> [PoolSnapshot] {
-        let loaded = Set(sources.loadedPools.map(\.name))
-        return pools.snapshots(withLeases: withLeases).filter { withLeases || loaded.contains($0.name) }.map { pool in
+        pools.snapshots(withLeases: withLeases).filter { withLeases || sources.isLoaded(pool: $0.name) }.map { pool in
             PoolSnapshot(
                 name: pool.name, base: pool.base.description, size: pool.size, online: pool.online, offline: pool.offline,
                 leases: withLeases ? pool.leases.map { PoolSnapshot.Lease(address: $0.address.description, identity: $0.identity.description, isOnline: $0.isOnline) } : nil)
@@ -124,7 +132,7 @@ extension RunningGateway: ConfigurationBackend {
     }
 
     package func installPolicy(child: String, connection: String?, _ completion: @escaping @Sendable (LoadResult) -> Void) {
-        let named = configuration.connections.filter { (connection == nil || connection == $0.name) && $0.child(named: child) != nil }
+        let named = connections(named: connection).filter { $0.child(named: child) != nil }
         guard let first = named.first else { return completion(.failure(FailureSnapshot(notConfigured(InitiateRequest(child: child, ike: connection))))) }
         guard named.count == 1 else {
             return completion(Self.refusal("the child \(quoted(child)) is there more than once: name the connection as well", ["connections: \(named.map(\.name).joined(separator: ", "))"]))
@@ -135,7 +143,7 @@ extension RunningGateway: ConfigurationBackend {
     }
 
     package func uninstallPolicy(child: String, connection: String?) -> LoadResult {
-        let name = traps.wanted.first { $0.child == child && (connection == nil || connection == $0.connection) }
+        let name = connection.map { TrapPolicies.Name(connection: $0, child: child) } ?? traps.wanted.first { $0.child == child }
         guard let name, uninstall(name) else { return Self.refusal("no policy of the child \(quoted(child)) is installed") }
         return .success([])
     }

@@ -59,11 +59,14 @@ extension RunningGateway {
 }
 
 extension RunningGateway {
+    private static let reloads = JobPool.Lane(name: "reload", limit: 1)
+
     package func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) {
         let path = sources.files.path
         let plugins = plugins
         log.write(.info, "CFG", "reading \(path) again")
-        jobs.submit(deadline: Instant.now() + .seconds(30)) {
+        // One at a time: what was read first is applied first.
+        jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
             ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins))
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
@@ -73,7 +76,8 @@ extension RunningGateway {
                     return completion(Self.refusal("the configuration could not be read in time"))
                 }
                 let errors = result.errors + (result.configuration.map { sources.conflicts(with: $0) } ?? [])
-                for diagnostic in errors + result.warnings { log.write(.error, "CFG", diagnostic.description) }
+                for diagnostic in errors { log.write(.error, "CFG", diagnostic.description) }
+                for warning in result.warnings { log.write(.info, "CFG", warning.description) }
                 guard let new = result.configuration, errors.isEmpty else {
                     log.write(.error, "CFG", "the configuration has \(errors.count) errors; the running one stays")
                     return completion(Self.refusal(errors))

@@ -74,6 +74,12 @@ package final class RunningGateway: @unchecked Sendable {
     /// What files and clients say together.
     var configuration: GatewayConfiguration { sources.merged }
 
+    /// The one of that name if there is one, or all of them.
+    func connections(named name: String?) -> [Connection] {
+        guard let name else { return configuration.connections }
+        return sources.connection(named: name).map { [$0] } ?? []
+    }
+
     /// Starts shards and readers. After this datagrams are answered.
     func start() throws(SystemError) {
         guard let driver else { return }
@@ -142,7 +148,7 @@ package final class RunningGateway: @unchecked Sendable {
 
     /// Brings up every child with `start_action = start` of the connections named, or of all.
     func initiateStarting(only names: Set<String>? = nil) {
-        for connection in configuration.connections where names?.contains(connection.name) ?? true {
+        for connection in names.map({ $0.compactMap(sources.connection(named:)) }) ?? configuration.connections {
             for child in connection.children where child.startAction.contains(.start) {
                 initiate(connection: connection.name, child: child.name, request: nil)
             }
@@ -152,7 +158,7 @@ package final class RunningGateway: @unchecked Sendable {
     /// Looks addresses up, then tells the connection's shard. `packet`: the one that asks for the child.
     func initiate(connection name: String, child: String?, packet: TriggeringPacket? = nil, request: RequestID?) {
         guard !isEnding else { return settle(request, .failure(Failure(.closed, "The daemon is ending"))) }
-        guard let connection = configuration.connection(named: name) else {
+        guard let connection = sources.connection(named: name) else {
             return settle(request, .failure(Failure(.notConfigured, "There is no connection \(name)")))
         }
         let settings = configuration.gateway

@@ -32,11 +32,14 @@ struct TrapPolicies {
 
     private var traps: [Name: Trap] = [:]
     private var names: [UInt64: Name] = [:]
+    private var children: [String: Set<String>] = [:]
     private var last: UInt64 = 0
 
     var installed: [InstalledTrap] { traps.values.compactMap(\.installed).sorted { ($0.connection, $0.child) < ($1.connection, $1.child) } }
     /// Installed, or about to be.
     var wanted: [Name] { Array(traps.keys) }
+    func wanted(of connection: String) -> [Name] { children[connection, default: []].map { Name(connection: connection, child: $0) } }
+    func isInstalled(_ name: Name) -> Bool { traps[name]?.installed != nil }
     func contains(_ name: Name) -> Bool { traps[name] != nil }
     func isConfigured(_ name: Name) -> Bool { traps[name]?.isConfigured == true }
 
@@ -50,6 +53,7 @@ struct TrapPolicies {
         let number = 1 << 63 | last
         traps[name] = Trap(number: number, isConfigured: isConfigured)
         names[number] = name
+        children[name.connection, default: []].insert(name.child)
         return number
     }
 
@@ -59,6 +63,8 @@ struct TrapPolicies {
     mutating func remove(_ name: Name) -> UInt64? {
         guard let trap = traps.removeValue(forKey: name) else { return nil }
         names[trap.number] = nil
+        children[name.connection]?.remove(name.child)
+        if children[name.connection]?.isEmpty == true { children[name.connection] = nil }
         return trap.number
     }
 
@@ -82,7 +88,7 @@ struct TrapPolicies {
 extension RunningGateway {
     /// Installs the trap of every child that has one, of the connections named or of all; a changed one takes the old one's place.
     func installTraps(only names: Set<String>? = nil) {
-        for connection in configuration.connections where names?.contains(connection.name) ?? true {
+        for connection in names.map({ $0.compactMap(sources.connection(named:)) }) ?? configuration.connections {
             for child in connection.children where child.hasTrap {
                 install(TrapPolicies.Name(connection: connection.name, child: child.name)) { [unowned self] result in
                     guard case .failure(let failure) = result else { return }
@@ -95,20 +101,25 @@ extension RunningGateway {
 
     /// After a reload: what the configuration no longer has goes; what it has otherwise is put in place of the old one, with no gap between.
     func updateTraps(changed: Set<String>) {
-        for name in traps.wanted {
-            let child = configuration.connection(named: name.connection)?.child(named: name.child)
-            guard let child, child.hasTrap || !traps.isConfigured(name) else {
-                uninstall(name)
-                continue
-            }
-            if changed.contains(name.connection), !child.hasTrap { install(name) { _ in } }
-        }
+        for name in traps.wanted { update(name, isChanged: changed.contains(name.connection)) }
         installTraps(only: changed)
+    }
+
+    /// The same where one connection alone has come, has changed or has gone.
+    func updateTraps(of connection: String) {
+        for name in traps.wanted(of: connection) { update(name, isChanged: true) }
+        installTraps(only: [connection])
+    }
+
+    private func update(_ name: TrapPolicies.Name, isChanged: Bool) {
+        let child = sources.connection(named: name.connection)?.child(named: name.child)
+        guard let child, child.hasTrap || !traps.isConfigured(name) else { return _ = uninstall(name) }
+        if isChanged, !child.hasTrap { install(name) { _ in } }
     }
 
     /// Looks addresses up where the selectors need them, and hands the policy to the plane.
     func install(_ name: TrapPolicies.Name, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
-        guard let connection = configuration.connection(named: name.connection), let child = connection.child(named: name.child) else {
+        guard let connection = sources.connection(named: name.connection), let child = connection.child(named: name.child) else {
             return completion(.failure(Failure(.notConfigured, "There is no connection \(name.connection) with a child \(name.child)")))
         }
         guard child.localTS.contains(where: \.isDynamic) || child.remoteTS.contains(where: \.isDynamic) else {
@@ -137,14 +148,14 @@ extension RunningGateway {
 
     /// Tries a look-up again, if the configuration still says the same.
     private func retry(_ name: TrapPolicies.Name, _ child: ChildPolicy) {
-        guard !isEnding, configuration.connection(named: name.connection)?.child(named: name.child) == child else { return }
+        guard !isEnding, sources.connection(named: name.connection)?.child(named: name.child) == child else { return }
         install(name) { _ in }
     }
 
     private func install(_ name: TrapPolicies.Name, _ child: ChildPolicy, _ path: Resolution.Path?, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
         guard let plane else { return completion(.failure(Failure(.dataPlane, "No data plane is loaded, so nothing can wait for traffic of \(name.child)"))) }
         // Before a gateway has lent us an address, any may be it.
-        let vips = configuration.connection(named: name.connection)?.vips ?? []
+        let vips = sources.connection(named: name.connection)?.vips ?? []
         let localEnds = vips.isEmpty ? path.map { [TrafficSelector(host: $0.local.address)] } ?? [] : vips.map { TrafficSelector(everyAddressOf: $0.family) }
         let remoteEnds = path.map { [TrafficSelector(host: $0.remote.address)] } ?? []
         let trap = InstalledTrap(
@@ -153,7 +164,7 @@ extension RunningGateway {
             self?.loop.post { [weak self] in
                 guard let self else { return }
                 if let failure {
-                    if !traps.installed.contains(where: { $0.connection == name.connection && $0.child == name.child }) { _ = traps.remove(name) }
+                    if !traps.isInstalled(name) { _ = traps.remove(name) }
                     return completion(.failure(Failure(.dataPlane, "The data plane refused the trap of \(name.child): \(failure)")))
                 }
                 traps.installed(name, trap)

@@ -39,7 +39,7 @@ private func load(_ root: ConfigurationSection) {
     let capabilities = Capabilities(serves: { $0.id != 2 }, providers: ["openssl"], methods: ["psk"])
     let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), capabilities, joining: GatewayConfiguration(path: "m.conf"))
     precondition((result.configuration == nil) == !result.errors.isEmpty)
-    precondition(result.diagnostics.allSatisfy { !$0.position.file.isEmpty && $0.message.utf8.count < 2000 })
+    precondition(result.diagnostics.allSatisfy { !$0.position.description.isEmpty && $0.message.utf8.count < 2000 })
     guard let configuration = result.configuration else { return }
     var sources = ConfigurationSources(files: GatewayConfiguration(path: "m.conf"))
     for connection in configuration.connections {

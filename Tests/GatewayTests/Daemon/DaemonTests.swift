@@ -105,3 +105,19 @@ import Testing
         #expect(index.established(sa(7, unique: .replace), shard: 1).isEmpty)
     }
 }
+
+@Suite struct TrapPoliciesTests {
+    @Test func theTrapsOfOneConnectionAreFoundWithoutTheOthers() {
+        func name(_ connection: String, _ child: String) -> TrapPolicies.Name { TrapPolicies.Name(connection: connection, child: child) }
+        var traps = TrapPolicies()
+        let numbers = [traps.number(for: name("a", "x"), isConfigured: true), traps.number(for: name("a", "y"), isConfigured: false), traps.number(for: name("b", "x"), isConfigured: true)]
+        #expect(Set(numbers).count == 3 && traps.number(for: name("a", "x"), isConfigured: true) == numbers[0])
+        #expect(Set(traps.wanted(of: "a")) == [name("a", "x"), name("a", "y")] && traps.wanted(of: "c").isEmpty)
+        traps.installed(name("a", "x"), InstalledTrap(connection: "a", child: "x", localTS: [], remoteTS: []))
+        #expect(traps.isInstalled(name("a", "x")) && !traps.isInstalled(name("b", "x")))
+        #expect(traps.remove(name("a", "x")) == numbers[0] && traps.remove(name("a", "x")) == nil)
+        #expect(traps.wanted(of: "a") == [name("a", "y")] && Set(traps.wanted) == [name("a", "y"), name("b", "x")])
+        _ = traps.remove(name("a", "y"))
+        #expect(traps.wanted(of: "a").isEmpty && traps.wanted(of: "b") == [name("b", "x")])
+    }
+}
