@@ -19,11 +19,11 @@ package enum ViciElementType: UInt8, Sendable {
 
 extension ViciMessage {
     /// Reads a whole message: `bytes` holds one and nothing else. No bytes are an empty message.
-    package init(decoding bytes: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(bytes, withholding: nil).message }
+    package init(decoding bytes: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(bytes, withholding: []).message }
 
-    /// The same, but values of the name `secret` outside all sections are left empty. Where they stand in `bytes` comes back instead, in
+    /// The same, but values of the names `secret` outside all sections are left empty. Where they stand in `bytes` comes back instead, in
     /// order, so that a secret is not copied on the way to the one who takes it.
-    static func decode(_ bytes: ArraySlice<UInt8>, withholding secret: String?) throws(ViciError) -> (message: ViciMessage, secrets: [Range<Int>]) {
+    static func decode(_ bytes: ArraySlice<UInt8>, withholding secret: Set<String>) throws(ViciError) -> (message: ViciMessage, secrets: [Range<Int>]) {
         var reader = ViciReader(bytes)
         var secrets: [Range<Int>] = []
         // The sections that are open, outermost first, each with its name; the root has none.
@@ -66,7 +66,7 @@ extension ViciMessage {
             case .keyValue:
                 let name = try reader.name()
                 let place = try reader.value()
-                if name == secret, names.isEmpty {
+                if names.isEmpty, secret.contains(name) {
                     secrets.append(place)
                     current.elements.append(.value(name, []))
                 } else {

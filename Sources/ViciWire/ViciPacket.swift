@@ -43,10 +43,10 @@ package enum ViciPacket: Hashable, Sendable {
     }
 
     /// Reads what a frame holds: the type, its name where it has one, and the message that fills the rest.
-    package init(decoding frame: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(frame, withholding: nil).packet }
+    package init(decoding frame: ArraySlice<UInt8>) throws(ViciError) { self = try Self.decode(frame, withholding: []).packet }
 
     /// The same, but the values of the name `secret` outside a message's sections are left empty, and where they stand in `frame` comes back.
-    package static func decode(_ frame: ArraySlice<UInt8>, withholding secret: String?) throws(ViciError) -> (packet: ViciPacket, secrets: [Range<Int>]) {
+    package static func decode(_ frame: ArraySlice<UInt8>, withholding secret: Set<String>) throws(ViciError) -> (packet: ViciPacket, secrets: [Range<Int>]) {
         guard !frame.isEmpty else { throw .emptyPacket }
         var reader = ViciReader(frame)
         let code = try reader.byte()

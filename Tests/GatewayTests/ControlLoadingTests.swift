@@ -151,6 +151,33 @@ import ViciWire
         #expect(try call(fixture, client, "load-pool")["errmsg"] == "pools: the message is one section, of the pool's name")
     }
 
+    @Test func aChangeAndItsResultAreLoggedWhateverTheLevel() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        #expect(try call(fixture, client, "load-conn", MessageTreeTests.site())["success"] == "yes")
+        #expect(try fixture.call(client, "unload-conn", [("name", "gone")])["success"] == "no")
+        #expect(try fixture.call(client, "version")["daemon"] == "martletd")
+        let lines = fixture.log.all.filter { $0.contains("control: ") }.map { $0.replacing(#/by pid \d+ uid \d+ gid \d+/#, with: "by P") }
+        #expect(
+            lines == [
+                "0 control: load-conn 'site', by P", "0 control: load-conn 'site', by P: done", "0 control: unload-conn 'gone', by P", "0 control: unload-conn 'gone', by P: failed: 'no gone'",
+            ])
+    }
+
+    @Test func aPartOfTheSAsDoesNotPassForAll() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        try fixture.register(client, "list-sa")
+        fixture.backend.sas = [sampleSA()]
+        fixture.backend.missing = FailureSnapshot(code: "limit", summary: "not all are known")
+        let answer = try fixture.call(client, "list-sas")
+        #expect(answer["success"] == "no" && answer["errmsg"] == "not all are known")
+        #expect(GatewayView(shardCount: 0).missing == nil)
+        #expect(GatewayView(shardCount: 2).missingShards?.summary.contains("2 of 2 shards") == true)
+        let withoutPlane = GatewayView(shardCount: 0, isPlaneMissing: true)
+        #expect(withoutPlane.missingShards == nil && withoutPlane.missing != nil)
+    }
+
     @Test func tellsOfMovesAndAlerts() throws {
         let fixture = try Fixture()
         let client = try fixture.client()

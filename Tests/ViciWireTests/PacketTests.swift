@@ -104,21 +104,22 @@ import Testing
         message.elements.append(.value("data", Array("swordfish".utf8)))
         var inner = ViciMessage()
         inner.add("data", "no secret")
+        message.elements.append(.value("pin", Array("1234".utf8)))
         message.add("section", section: inner)
         var framer = ViciFramer()
         framer.append(try ViciPacket.commandRequest(name: "load-shared", message).framed()[...])
         do {
             let next = try framer.next()
             let frame = try #require(next)
-            let (packet, secrets) = try ViciPacket.decode(frame, withholding: "data")
+            let (packet, secrets) = try ViciPacket.decode(frame, withholding: ["data", "pin"])
             guard case .commandRequest(name: "load-shared", let decoded) = packet else {
                 Issue.record("\(packet)")
                 return
             }
             #expect(decoded["id"] == "a")
-            #expect(decoded.bytes("data") == [])
+            #expect(decoded.bytes("data") == [] && decoded.bytes("pin") == [])
             #expect(decoded.section("section")?["data"] == "no secret")
-            #expect(secrets.map { Array(frame[$0]) } == [Array("swordfish".utf8)])
+            #expect(secrets.map { Array(frame[$0]) } == [Array("swordfish".utf8), Array("1234".utf8)])
             let whole = try ViciPacket(decoding: frame)
             #expect(whole == .commandRequest(name: "load-shared", message))
         }

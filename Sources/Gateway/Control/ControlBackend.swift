@@ -10,11 +10,11 @@ package protocol ControlBackend: ConfigurationBackend {
     var daemonVersion: String { get }
 
     func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void)
-    /// All IKE SAs with all their children; the server applies the filter as well, so a backend may ignore it.
-    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable ([IKESASnapshot]) -> Void)
+    /// All IKE SAs with all their children, or why some are not known; the server applies the filter as well, so a backend may ignore it.
+    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<[IKESASnapshot], FailureSnapshot>) -> Void)
     func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void)
 
-    /// Brings a child, or an IKE SA alone, up. Of what is up already it says so and succeeds.
+    /// Brings a child up; where a connection alone is named, its first child. Of what is up already it says so and succeeds.
     func initiate(
         _ request: InitiateRequest, _ progress: ControlProgress,
         _ completion: @escaping @Sendable (Result<InitiateOutcome, FailureSnapshot>) -> Void)

@@ -14,6 +14,8 @@ extension ControlServer {
         var session: ControlSession
         var interest: ControlInterest = .read
         var command: Command?
+        /// The change that is under way, as it was logged.
+        var audited: (id: ControlSession.CommandID, text: String)?
         /// Set once the peer closed or broke the protocol.
         var isClosing = false
         /// Set while its requests are being taken: an answer that comes at once does not start them again.

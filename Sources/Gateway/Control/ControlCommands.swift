@@ -4,7 +4,10 @@ import ViciWire
 
 extension ControlServer {
     func perform(_ id: ControlSession.CommandID, _ request: ControlRequest, _ client: Client) {
-        if let audited = request.audited { log(1, "control: \(audited), by \(client.peer)") }
+        if let audited = request.audited {
+            log(0, "control: \(audited), by \(client.peer)")
+            client.audited = (id, audited)
+        }
         guard let backend else { return answer(client, id, OutcomeMessages.refusal("the daemon is going down", code: "shutting-down")) }
         let reply = Reply(server: self, fd: client.fd, serial: client.serial, command: id)
         switch request {
@@ -13,10 +16,11 @@ extension ControlServer {
         case .stats:
             backend.stats { reply.send(ConfigurationMessages.stats($0)) }
         case .listSAs(let filter):
-            backend.listSAs(filter) { all in
-                reply.stream(
-                    .listSA,
-                    all.filter(filter.matches).flatMap { sa in SAMessages.list(sa, children: sa.children.filter(filter.matches)) })
+            backend.listSAs(filter) { result in
+                switch result {
+                case .success(let all): reply.stream(.listSA, all.filter(filter.matches).flatMap { sa in SAMessages.list(sa, children: sa.children.filter(filter.matches)) })
+                case .failure(let failure): reply.send(OutcomeMessages.loaded(.failure(failure)))
+                }
             }
         case .listConnections(let name):
             backend.listConnections { all in
@@ -117,8 +121,15 @@ extension ControlServer {
         answer(client, id, message)
     }
 
+    /// Ends a command. What became of a change is logged as the change was.
     func answer(_ client: Client, _ id: ControlSession.CommandID, _ message: ViciMessage) {
         guard client.session.respond(id, message) else { return }
+        if let audited = client.audited, audited.id == id {
+            // Words of a client's own may be in the reason.
+            let reason = message["success"] == "no" ? "failed: " + quoted(message["errmsg"] ?? "") : "done"
+            log(0, "control: \(audited.text), by \(client.peer): \(reason)")
+            client.audited = nil
+        }
         finish(client, id)
     }
 

@@ -86,8 +86,8 @@ extension ControlRequest {
 
     static let backlogLimit = 1_000
 
-    /// The name of the value that holds a secret in the requests that bring one.
-    static let secretName = "data"
+    /// The names of the values that hold a secret in the requests that bring one: keys have `data`, tokens a `pin`.
+    static let secretNames: Set<String> = ["data", "pin"]
 
     /// `secret` is the value `data`, which `message` is without.
     init(name: String, _ message: ViciMessage, secret: SecretBox? = nil) {

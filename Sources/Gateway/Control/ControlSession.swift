@@ -75,7 +75,7 @@ struct ControlSession {
             return open(name, message, secret)
         }
         while held == nil, output.bytes < limits.queuedBytes, let frame = try framer.next() {
-            let (packet, secrets) = try ViciPacket.decode(frame, withholding: ControlRequest.secretName)
+            let (packet, secrets) = try ViciPacket.decode(frame, withholding: ControlRequest.secretNames)
             switch packet {
             case .commandRequest(let name, let message):
                 // Two would be one too many to know which is meant.

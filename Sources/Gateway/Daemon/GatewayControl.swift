@@ -44,10 +44,9 @@ extension RunningGateway: ControlBackend {
         }
     }
 
-    package func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable ([IKESASnapshot]) -> Void) {
+    package func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<[IKESASnapshot], FailureSnapshot>) -> Void) {
         collect { view in
-            let now = Instant.now()
-            completion(view.snapshots(now: now))
+            completion(view.missing.map { .failure(FailureSnapshot($0)) } ?? .success(view.snapshots(now: Instant.now())))
         }
     }
 
@@ -79,6 +78,8 @@ extension RunningGateway: ControlBackend {
         }
         progress.follow(connection.name)
         collect { [unowned self] view in
+            // What is not known to be down is not begun a second time.
+            if let missing = view.missingShards { return completion(.failure(FailureSnapshot(missing))) }
             let isUp = view.shards.contains { shard in
                 shard.ikeSAs.contains { sa in
                     sa.connection == connection.name && sa.state != .deleting
@@ -116,6 +117,7 @@ extension RunningGateway: ControlBackend {
         _ completion: @escaping @Sendable (SelectionOutcome) -> Void
     ) {
         collect { [unowned self] view in
+            if let missing = view.missingShards { return completion(SelectionOutcome(matches: 0, completed: 0, failure: FailureSnapshot(missing))) }
             var targets: [(shard: Int, selection: SASelection)] = []
             for shard in view.shards {
                 for sa in shard.ikeSAs where (filter.ike == nil || filter.ike == sa.connection) && (filter.ikeID == nil || filter.ikeID == sa.id.rawValue) {
@@ -236,6 +238,15 @@ extension AlgorithmSnapshot.Kind {
 
 extension GatewayView {
     func sum(_ counter: KeyPath<EndpointCounters, UInt64>) -> UInt64 { shards.reduce(0) { $0 + ($1.counters?[keyPath: counter] ?? 0) } }
+
+    /// Why this is not the truth about SAs: a shard has not answered in time.
+    var missingShards: Failure? { shards.count < shardCount ? Self.late("\(shardCount - shards.count) of \(shardCount) shards have not answered within a second") : nil }
+    /// The same with their counters, which the data plane has.
+    var missing: Failure? { missingShards ?? (isPlaneMissing ? Self.late("the data plane has not answered within a second") : nil) }
+
+    private static func late(_ reason: String) -> Failure {
+        Failure(.limit, "The SAs are not all known now: \(reason)", advice: ["Try again; `martlet status` shows the load."])
+    }
 
     /// The counters of all shards together.
     var messages: (all: MessageCounters, connections: [String: MessageCounters]) {

@@ -335,12 +335,15 @@ struct GatewayView: Sendable {
     var shards: [ShardStatus] = []
     var traffic: [ChildSAID: ChildTraffic] = [:]
     var drops: [(reason: String, packets: UInt64)] = []
+    /// How many shards there are, whether they have answered or not.
+    var shardCount = 0
+    var isPlaneMissing = false
 }
 
 extension RunningGateway {
     /// Asks every shard and the plane, stops none, and waits for none longer than a second.
     func collect(_ completion: @escaping (GatewayView) -> Void) {
-        let collection = Collection(open: shards.count + (plane == nil ? 0 : 1), completion: completion)
+        let collection = Collection(GatewayView(shardCount: shards.count, isPlaneMissing: plane != nil), completion)
         for shard in shards {
             shard.status { [weak self] status in
                 self?.loop.post { collection.add { $0.shards.append(status) } }
@@ -351,6 +354,7 @@ extension RunningGateway {
                 collection.add {
                     $0.traffic = traffic
                     $0.drops = drops
+                    $0.isPlaneMissing = false
                 }
             }
         }
@@ -360,14 +364,16 @@ extension RunningGateway {
 
     /// On the control loop alone.
     private final class Collection: @unchecked Sendable {
-        private var view = GatewayView()
+        private var view: GatewayView
         private var open: Int
         private var completion: ((GatewayView) -> Void)?
         var timer: EventLoop.TimerID = 0
         var cancel: ((EventLoop.TimerID) -> Void)?
 
-        init(open: Int, completion: @escaping (GatewayView) -> Void) {
-            self.open = open
+        /// `view`: without anything in it, as it is where nobody answers.
+        init(_ view: GatewayView, _ completion: @escaping (GatewayView) -> Void) {
+            self.view = view
+            open = view.shardCount + (view.isPlaneMissing ? 1 : 0)
             self.completion = completion
         }
 
