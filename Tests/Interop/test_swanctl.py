@@ -256,8 +256,8 @@ def test_the_other_lists():
         expect_lines(swanctl("--version", "--daemon"), r"martletd \(Linux, ")
         expect_lines(swanctl("--stats"), r"^uptime: ", r"^worker threads: \d+ total, \d+ idle", r"^IKE_SAs: 1 total, 0 half-open$", r"^loaded plugins: .*openssl")
         expect_lines(swanctl("--list-sas"), r"^peer: #\d+, ESTABLISHED, IKEv2, [0-9a-f]{16}_i\* [0-9a-f]{16}_r$", r"^  local  'east\.example' @ 192\.0\.2\.1\[4500\]$", r"^  AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519$", r"^  site: #\d+, reqid \d+, INSTALLED, TUNNEL-in-UDP, ESP:AES_GCM_16-256$")
-        for form in ("--raw", "--pretty", "--noblock"):
-            expect("peer" in swanctl("--list-sas", form), f"--list-sas {form}")
+        expect_lines(swanctl("--list-sas", "--noblock"), r"^peer: #\d+, ESTABLISHED, IKEv2", r"^  site: #\d+, reqid \d+, INSTALLED, TUNNEL-in-UDP", r"^    remote 10\.2\.0\.0/16$")
+        expect_lines(swanctl("--list-sas", "--pretty"), r"^list-sa event", r"^ +peer \{$", r"^ +state = ESTABLISHED$", r"^ +child-sas \{$", r"^ +state = INSTALLED$", r"^ +remote-ts = \[$", r"^ +10\.2\.0\.0/16$")
         expect(swanctl("--list-sas", "--ike", "nobody") == "" and swanctl("--list-sas", "--ike-id", "99") == "", "the filters do not hold")
         expect_lines(swanctl("--list-conns"), r"^peer: IKEv2, no reauthentication, rekeying every 14400s$", r"^  local pre-shared key authentication:$", r"^    id: east\.example$", r"^  site: TUNNEL, rekeying every 3600s$")
         expect_lines(swanctl("--list-algs"), r"^encryption:$", r"^  AES_CBC\[", r"^aead:$", r"^  AES_GCM_16\[", r"^dh:$", r"^  CURVE_25519\[")
