@@ -1,11 +1,11 @@
 """Each file of etc/examples, as it is, against a strongSwan that plays the other side in the manner of that peer."""
 
 import contextlib
-import time
 from pathlib import Path
 
 from lab import BUILD, ROOT, Gateway, Lab, expect, print_tails, run, wait
 from strongswan import StrongSwan
+from test_strongswan_collisions import spis
 
 EXAMPLES = ROOT / "etc" / "examples"
 GATEWAY = """
@@ -102,15 +102,15 @@ def both_up(martlet, peer, count=1, seconds=20):
 
 
 def settled(martlet, peer, count=1):
-    """Waits until at least `count` children are up and no SA comes or goes: both sides may have begun."""
-    wait(lambda: len(martlet.children()) >= count and len(peer.children()) >= count, f"{count} children are up on both sides", 30)
+    """Waits until at least `count` children are up, both sides have the same, and no SA comes or goes: both sides may have begun."""
 
-    def still():
-        before = inbound(martlet), inbound(peer)
-        time.sleep(0.7)
-        return before == (inbound(martlet), inbound(peer))
+    def calm():
+        ours, theirs = martlet.status()["ike_sas"], peer.list_sas()
+        if any(sa["state"] != "ESTABLISHED" for sa in ours + theirs) or any(key.startswith("tasks-") for sa in theirs for key in sa):
+            return False
+        return len(spis(martlet)) >= count and spis(martlet) == {pair[::-1] for pair in spis(peer)}
 
-    wait(still, "the SAs stay as they are", 15)
+    wait(calm, f"{count} children are up, and both sides have the same", 40)
 
 
 def inbound(daemon):
