@@ -14,6 +14,13 @@ attribute() { { grep -o "$2=\"[0-9]*\"" "$1" || true; } | head -1 | tr -dc 0-9; 
 echo "== build"
 swift build --build-tests
 
+echo "== the fuzzers, built and not run"
+if Tests/Fuzz/run.sh build >"$work/fuzz" 2>&1; then passed=$((passed + 1)); else
+    grep -E 'error:' "$work/fuzz" || tail -n 20 "$work/fuzz"
+    echo "FAIL the fuzzers do not build"
+    failed=$((failed + 1))
+fi
+
 echo "== unit tests, simulation and contract suites"
 status=0
 timeout --kill-after=10 "${MARTLET_UNIT_SECONDS:-900}" swift test --skip-build --disable-xctest --xunit-output "$work/report.xml" >"$work/log" 2>&1 || status=$?

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds every fuzzer in Fuzzers/ and runs each for SECONDS (default 60). `run.sh SECONDS FuzzX` runs one.
+# `run.sh build` only builds them, for debugging, which shows whether they still fit the sources.
 # To add a fuzzer: a file Fuzzers/FuzzX.swift that defines LLVMFuzzerTestOneInput; what it imports is what it is linked with.
 # First inputs in Corpus/FuzzX (committed); what the fuzzer finds is kept in .build/found/FuzzX; a crash in .build/crashes.
 # A crash input worth keeping goes to Corpus/FuzzX as a regression, with its fix.
@@ -13,6 +14,7 @@ for file in Fuzzers/*.swift; do
 done
 # libFuzzer itself catches the trap, and saves the input.
 export SWIFT_BACKTRACE=enable=no FUZZERS
+if [ "$seconds" = build ]; then exec swift build --sanitize=fuzzer -j "${JOBS:-2}"; fi
 names=${2:-$(for file in Fuzzers/*.swift; do basename "$file" .swift; done)}
 mkdir -p .build/crashes
 failed=0
