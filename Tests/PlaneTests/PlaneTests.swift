@@ -330,7 +330,7 @@ import Testing
         #expect(plain.a.drops.isEmpty)
     }
 
-    @Test(.enabled(if: Laboratory.hasIperf)) func transfersWithClampedSegments() throws {
+    @Test(.enabled(if: Laboratory.hasIperf, "iperf3 is not installed (make deps)")) func transfersWithClampedSegments() throws {
         let hosts = try TwoHosts(workers: 2, settings: ["mtu=1500"])
         hosts.add(TwoHosts.Tunnel())
         let server = Process()
