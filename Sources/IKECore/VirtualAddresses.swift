@@ -94,7 +94,8 @@ extension Established {
         //= RFC 7296 §2.19: where an address is needed and none was asked for.
         guard !wishes.isEmpty else { throw ChildRefusal(Notify(.failedCPRequired), .addressNotAskedFor(sa)) }
         for wish in wishes {
-            let returns = sa.initialContact || sa.connection.unique == .replace
+            // As the older SA will go: with `unique = never` it stays, and so does its address.
+            let returns = sa.connection.unique == .replace || (sa.initialContact && sa.connection.unique != .never)
             guard let lease = context.pools.lease(wish.family, from: pools, to: identity, asking: wish.asking, takingOver: returns) else { continue }
             sa.leases.append(lease)
             context.note(.info, "\(identity) is lent \(lease.address) of the pool \(lease.pool)", sa)

@@ -14,8 +14,11 @@ private final class CountingPools: AddressPools {
     init(_ count: UInt32) { self.count = count }
     var lent: Set<IPAddress> { state.withLock { $0.lent } }
 
+    let takeovers = Mutex<[Bool]>([])
+
     func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? {
         guard family == .v4 else { return nil }
+        takeovers.withLock { $0.append(takingOver) }
         return state.withLock { state in
             for number in 0..<count {
                 let address = IPAddress(v4: 0x0a09_0001 + number)
@@ -77,6 +80,16 @@ private final class CountingPools: AddressPools {
         world.send(.terminate(.connection("site"), request: nil), to: east)
         world.run(.seconds(20))
         #expect(pools.lent.isEmpty && east.addresses[lent] == 0)
+    }
+
+    /// A client that has begun anew gets its old address, unless its old SA is to stay beside the new one.
+    @Test func theAddressIsTakenOverWhereTheOldSAGoes() {
+        for (unique, takesOver) in [(UniquePolicy.no, true), (.never, false), (.replace, true)] {
+            let (world, east, west, pools) = roadWarrior(7) { connection, east in if !east { connection.unique = unique } }
+            Fixtures.initiate(world, east, west)
+            world.run(.seconds(5))
+            #expect(east.children.count == 1 && pools.takeovers.withLock { $0 } == [takesOver], "\(unique)")
+        }
     }
 
     @Test func anotherChildUsesTheSameAddress() {

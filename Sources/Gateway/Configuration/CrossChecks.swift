@@ -24,7 +24,7 @@ enum CrossChecks {
             "the connection \(quoted(section.name)) has no secret: add " + SettingText.secret(of: section.name, own: written("local", local), peer: written("remote", remote)))
     }
 
-    /// Pools that are named are there, and their addresses are not the networks that clients reach through the tunnel.
+    /// Pools that are named are there, on a connection that lends addresses and does not ask for some, to children that use them.
     static func checkPools(of connection: Connection, _ section: ConfigurationSection, _ pools: [PoolConfiguration], _ diagnostics: inout Diagnostics) {
         for element in section.value("pools")?.elements ?? [] where !pools.contains(where: { $0.name == element.text }) {
             let near = suggestion(nearest(to: element.text, among: pools.map(\.name)))
