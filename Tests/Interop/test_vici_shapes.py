@@ -96,8 +96,10 @@ def life(initiator, observers):
         wait(lambda: observer.children(), "the child is up")
     middle = [{"list-sa": observer.vici("list-sas", events="list-sa")} for observer in observers]
     answers = [initiator.vici("rekey", {"child": "site"}), initiator.vici("rekey", {"ike": "peer"})]
-    for observer in observers:
-        wait(lambda: [sa["state"] for sa in observer.vici("list-sas", events="list-sa")[0].values()] == ["ESTABLISHED"], "the rekeys are done")
+    for observer, listed in zip(observers, middle):
+        # Both sides take the rekeys in the order given: the IKE SA's is the last, and charon answers before it has begun.
+        old = {sa["initiator-spi"] for sa in listed["list-sa"][0].values()}
+        wait(lambda: [(sa["state"], sa["initiator-spi"] in old) for sa in observer.vici("list-sas", events="list-sa")[0].values()] == [("ESTABLISHED", False)], "the rekeys are done")
     counters = [[observer.vici("get-counters", selection) for selection in ({}, {"name": "peer"}, {"all": "yes"})] for observer in observers]
     answers.append(initiator.vici("terminate", {"ike": "peer"}))
     for listener, listed, counted in zip(listeners, middle, counters):
