@@ -142,11 +142,14 @@ enum Proposals {
         return transform.keyword
     }
 
+    /// The PRF of a hash that may go by one of several names.
+    private static func prf(_ integrity: String) -> String { "prf" + (Transform(keyword: integrity)?.keyword ?? integrity) }
+
     // MARK: What Martlet takes
 
     /// Leaves out what is not served, and writes what remains: AEAD ciphers and others in proposals of their own.
     private static func complete(_ algorithms: inout Algorithms, _ kind: ProposalKind, _ source: String, _ result: inout TranslatedProposals) throws(Untranslatable) -> [String] {
-        if kind == .ike, algorithms.prf.isEmpty { algorithms.prf = algorithms.integrity.map { "prf" + $0 } }
+        if kind == .ike, algorithms.prf.isEmpty { algorithms.prf = algorithms.integrity.map(prf) }
         if kind == .esp { algorithms.prf = [] }
         if algorithms.groups.contains(where: { Transform(keyword: $0) == .keyExchangeNone }) {
             guard kind == .esp else { throw Untranslatable("IKE needs a key exchange group") }
@@ -176,7 +179,7 @@ enum Proposals {
                 return proposals
             }
             // The PRF is of the hash, unless it was named.
-            let isUsual = algorithms.prf == algorithms.integrity.map { "prf" + $0 }
+            let isUsual = algorithms.prf == algorithms.integrity.map(prf)
             proposals.append((others + algorithms.integrity + (isUsual ? [] : algorithms.prf) + algorithms.groups + algorithms.sequence).joined(separator: "-"))
         }
         return proposals

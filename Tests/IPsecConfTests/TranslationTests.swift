@@ -10,6 +10,7 @@ import Testing
         ("dpdaction=restart", ["dpd_delay = 30s", "dpd_action = restart"]),
         ("dpdaction=clear\ndpddelay=2m", ["dpd_delay = 2m"]), ("closeaction=restart", ["close_action = start"]),
         ("ike=aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048!", ["proposals = aes256gcm16-prfsha384-ecp384, aes256-sha256-modp2048"]),
+        ("ike=aes256-sha2_256-modp2048,aes128-sha-modp1024!", ["proposals = aes256-sha2_256-modp2048, aes128-sha-modp1024"]),
         ("ike=aes256-sha256-modp2048", ["proposals = aes256-sha256-modp2048, default"]), ("esp=aes128gcm16-x25519!", ["esp_proposals = aes128gcm16-x25519"]),
         ("esp=aes256gcm16-aes256-sha256!", ["esp_proposals = aes256gcm16, aes256-sha256"]),
         ("ike=aes256gcm16-aes128-sha256-x25519!", ["proposals = aes256gcm16-prfsha256-x25519, aes128-sha256-x25519"]),
