@@ -1,21 +1,38 @@
-// One endpoint of a simulation with its secrets, its data plane and what it reported.
+// One endpoint of a simulation with its place in the network, its clock, its secrets, its data plane and what it reported.
 
 import IKECore
 import IKECrypto
 import IKEWire
 
+/// What goes wrong on a host. Probabilities in 0...1.
+package struct Mishaps: Sendable {
+    /// A job takes longer than anybody waits, is never heard of, or fails.
+    package var lateJobs = 0.0
+    package var lostJobs = 0.0
+    package var failedJobs = 0.0
+    /// The same of what the data plane is asked to install.
+    package var lateInstalls = 0.0
+    package var lostInstalls = 0.0
+    package var failedInstalls = 0.0
+    package init() {}
+    package static let none = Mishaps()
+}
+
 package final class Node {
     package let name: String
     package private(set) var endpoint: Endpoint
-    package let local: SocketAddress
-    /// Where the peer finds this node: another address when it is behind a NAT.
-    package var publicAddress: SocketAddress
+    /// Where IKE is spoken from now.
+    package private(set) var local: SocketAddress
+    /// The NAT that this node stands behind.
+    package private(set) var nat: NAT?
     package var secret: [UInt8]
     package var connections: [Connection]
     package var limits: Limits
     package var plane = SimulatedPlane()
     package var answers: [RequestID: [Result<String, Failure>]] = [:]
     package var reports: [Report] = []
+    /// Whether reports are kept: not in a simulation of weeks.
+    package var keepsReports = true
     /// What lends addresses, if this node does; they outlive a restart.
     package let pools: any AddressPools
     /// Inner addresses that this node was lent, with how often each was added.
@@ -23,21 +40,27 @@ package final class Node {
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
     package var isDown = false
-    /// Milliseconds that a job takes.
+    /// How far this node's clock is ahead of the world's. A monotonic clock never goes back, so neither does this.
+    package private(set) var clockAhead: Duration = .zero
+    /// Milliseconds that a job takes, and the data plane.
     package var jobDelay: ClosedRange<Int64> = 0...4
+    package var installDelay: ClosedRange<Int64> = 0...3
+    package var mishaps = Mishaps.none
+    /// The other end of each connection; without an entry the first other node.
+    package var peers: [String: Node] = [:]
+    /// Requests to begin again that wait for their time.
+    package internal(set) var waitingInitiations: [RequestID] = []
     var index = 0
     private(set) var generation = 0
     private var seed: UInt64
-    /// What the NAT adds to a port.
-    private var portShift: UInt16 = 0
 
     package init(
-        _ name: String, address: IPAddress, publicAddress: IPAddress? = nil, secret: [UInt8] = Array("the secret that both have".utf8), connections: [Connection], limits: Limits = Limits(),
-        pools: any AddressPools = NoPools(), seed: UInt64
+        _ name: String, address: IPAddress, publicAddress: IPAddress? = nil, nat: NAT? = nil, secret: [UInt8] = Array("the secret that both have".utf8), connections: [Connection],
+        limits: Limits = Limits(), pools: any AddressPools = NoPools(), seed: UInt64
     ) {
         self.name = name
         local = SocketAddress(address: address, port: 500)
-        self.publicAddress = SocketAddress(address: publicAddress ?? address, port: 500)
+        self.nat = nat ?? publicAddress.map { NAT($0) }
         self.secret = secret
         self.connections = connections
         self.limits = limits
@@ -46,27 +69,33 @@ package final class Node {
         endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
     }
 
-    package var isBehindNAT: Bool { publicAddress.address != local.address }
+    package var isBehindNAT: Bool { nat != nil }
+    /// Where the peer finds this node.
+    package var publicAddress: SocketAddress { SocketAddress(address: nat?.address ?? local.address, port: local.port) }
 
     /// Power off and on: every SA is forgotten.
     package func restart() {
         generation += 1
         seed &+= 7919
         plane = SimulatedPlane()
+        addresses = [:]
+        waitingInitiations = []
+        (pools as? SimulatedPools)?.restart()
         endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
         isDown = false
     }
 
     /// The NAT gives this node another port from now on.
-    package func rebind() { portShift &+= 13 }
+    package func rebind() { nat?.forget() }
 
-    func owns(_ address: SocketAddress) -> Bool { address.address == publicAddress.address }
-    func outside(_ address: SocketAddress) -> SocketAddress {
-        isBehindNAT ? SocketAddress(address: publicAddress.address, port: address.port &+ 20000 &+ portShift) : address
+    /// The node has another address from now on, and perhaps stands behind another NAT, or none.
+    package func roam(to address: IPAddress, behind nat: NAT? = nil) {
+        local.address = address
+        self.nat = nat
     }
-    func inside(_ address: SocketAddress) -> SocketAddress {
-        isBehindNAT ? SocketAddress(address: local.address, port: address.port >= 20000 ? address.port &- 20000 &- portShift : address.port) : address
-    }
+
+    /// The clock leaps, as after a sleep.
+    package func leap(_ duration: Duration) { clockAhead += duration }
 
     /// Does a job at once; the world delivers the result later.
     func run(_ job: Job) -> JobResult {
@@ -105,61 +134,5 @@ package final class Node {
         reports.compactMap { report in
             if case .failed(let failure, _, _) = report { failure } else { nil }
         }
-    }
-}
-
-/// A data plane of tables: which SPIs are accepted with which keys, and where traffic goes.
-package struct SimulatedPlane {
-    private struct Pair {
-        let parameters: ChildSAParameters
-        let inboundKey: [UInt8]
-        let outboundKey: [UInt8]
-        var accepts = false
-        var sends = false
-    }
-    private var pairs: [ChildSAID: Pair] = [:]
-    private var active: [UInt32: ChildSAID] = [:]
-    package var refusal: String?
-    package var sent = 0
-    package private(set) var unknownSPI = 0
-    package private(set) var wrongKey = 0
-    package private(set) var lastInbound: [ChildSAID: Instant] = [:]
-    package private(set) var moves: [SocketAddress] = []
-
-    package init() {}
-
-    package var count: Int { pairs.count }
-
-    mutating func prepare(_ parameters: ChildSAParameters) {
-        func bytes(_ box: SecretBox, _ integrity: SecretBox) -> [UInt8] { (box.take()?.array ?? []) + (integrity.take()?.array ?? []) }
-        pairs[parameters.id] = Pair(
-            parameters: parameters, inboundKey: bytes(parameters.inboundKey, parameters.inboundIntegrityKey), outboundKey: bytes(parameters.outboundKey, parameters.outboundIntegrityKey))
-    }
-    mutating func commit(_ id: ChildSAID) {
-        pairs[id]?.accepts = true
-        pairs[id]?.sends = true
-        if pairs[id]?.parameters.activates == true { activate(id) }
-    }
-    mutating func activate(_ id: ChildSAID) { if let pair = pairs[id] { active[pair.parameters.reqid] = id } }
-    mutating func move(_ id: ChildSAID, _ remote: SocketAddress) { moves.append(remote) }
-    mutating func remove(_ id: ChildSAID, keepInbound: Bool) {
-        guard let pair = pairs[id] else { return }
-        if active[pair.parameters.reqid] == id { active[pair.parameters.reqid] = nil }
-        if keepInbound { pairs[id]?.sends = false } else { pairs[id] = nil }
-    }
-    func outbound() -> [(spi: UInt32, key: [UInt8])] {
-        active.values.compactMap { id in pairs[id].flatMap { $0.sends ? ($0.parameters.outboundSPI, $0.outboundKey) : nil } }
-    }
-    mutating func receive(spi: UInt32, key: [UInt8], now: Instant) -> Bool {
-        guard let (id, pair) = pairs.first(where: { $0.value.parameters.inboundSPI == spi && $0.value.accepts }) else {
-            unknownSPI += 1
-            return false
-        }
-        guard pair.inboundKey == key else {
-            wrongKey += 1
-            return false
-        }
-        lastInbound[id] = now
-        return true
     }
 }

@@ -1,43 +1,38 @@
-// Two or more endpoints, a virtual clock, and a network between them that may lose, duplicate, reorder and delay. The same seed gives the
-// same run.
+// Two or more endpoints, a virtual clock, and a network between them (Network.swift). The same seed gives the same run, to the last octet.
 
 import IKECore
 import IKECrypto
 import IKEWire
 
-/// How bad the network is. Probabilities in 0...1.
-package struct Faults: Sendable {
-    package var loss = 0.0
-    package var duplication = 0.0
-    package var corruption = 0.0
-    /// Every datagram takes between these.
-    package var delay: ClosedRange<Int64> = 5...10
-    package init(loss: Double = 0, duplication: Double = 0, corruption: Double = 0, delay: ClosedRange<Int64> = 5...10) {
-        self.loss = loss
-        self.duplication = duplication
-        self.corruption = corruption
-        self.delay = delay
-    }
-    package static let none = Faults()
-}
-
 package final class World {
+    /// The world's time: a node's own may be ahead.
     package private(set) var now = Instant(nanoseconds: 1_000_000_000)
     package var faults: Faults
     package private(set) var nodes: [Node] = []
     package let random: NullRandom
     /// Datagrams as they were sent, for tests that look at the wire.
     package private(set) var wire: [Datagram] = []
+    package var keepsWire = true
     /// Return false to lose a datagram on purpose.
     package var filter: (Datagram) -> Bool = { _ in true }
+    /// Called with each datagram as its sender handed it over.
+    package var watch: (Node, Datagram) -> Void = { _, _ in }
+    /// Called after a node has taken an event and all its actions are done.
+    package var afterStep: (Node, Event) -> Void = { _, _ in }
     package private(set) var log: [String] = []
+    package var packets = PacketCount()
+    /// Events handled so far.
+    package private(set) var steps = 0
+    var cuts: Set<Set<Int>> = []
 
-    private enum Item {
-        case datagram(Datagram)
-        case event(Int, Event)
+    enum Item {
+        case datagram(Datagram, sender: Int?)
+        case packet(Packet, sender: Int)
+        /// What a host owes itself is gone with a restart: its generation differs.
+        case event(Int, Event, generation: Int?)
+        case action(() -> Void)
     }
-    private var pending: [(at: Instant, order: Int, item: Item)] = []
-    private var order = 0
+    private var queue = EventQueue<Item>()
 
     package init(seed: UInt64, faults: Faults = .none) {
         random = NullRandom(seed: seed)
@@ -54,11 +49,19 @@ package final class World {
 
     // MARK: Time
 
-    package func schedule(_ event: Event, for node: Node, after milliseconds: Int64) { push(.event(node.index, event), after: milliseconds) }
+    package var milliseconds: UInt64 { now.nanoseconds / 1_000_000 }
+    package func time(of node: Node) -> Instant { now + node.clockAhead }
 
-    private func push(_ item: Item, after milliseconds: Int64) {
-        order += 1
-        pending.append((now + .milliseconds(milliseconds), order, item))
+    package func schedule(_ event: Event, for node: Node, after milliseconds: Int64) { push(.event(node.index, event, generation: nil), after: milliseconds) }
+    /// Something from outside that happens in the world.
+    package func schedule(after milliseconds: Int64, _ action: @escaping () -> Void) { push(.action(action), after: milliseconds) }
+
+    func push(_ item: Item, after milliseconds: Int64) { queue.push(item, at: now + .milliseconds(milliseconds)) }
+
+    /// When the node wants to be woken, by the world's clock.
+    private func deadline(_ node: Node) -> Instant? {
+        guard !node.isDown, let at = node.endpoint.nextDeadline else { return nil }
+        return max(now, Instant(nanoseconds: at.nanoseconds - min(at.nanoseconds, node.clockAhead.wholeNanoseconds)))
     }
 
     /// Runs for `duration` of virtual time, or until `condition` holds after an event. Returns whether it did.
@@ -67,45 +70,61 @@ package final class World {
         let end = now + duration
         if condition() { return true }
         while true {
-            let item = pending.indices.min { (pending[$0].at, pending[$0].order) < (pending[$1].at, pending[$1].order) }
-            let timer = nodes.filter { !$0.isDown }.compactMap { node in node.endpoint.nextDeadline.map { (at: $0, node: node) } }.min { $0.at < $1.at }
-            let nextItem = item.map { pending[$0].at }
-            guard let next = [nextItem, timer?.at].compactMap({ $0 }).min(), next <= end else {
+            var timer: (at: Instant, node: Node)?
+            for node in nodes { if let at = deadline(node), timer.map({ at < $0.at }) ?? true { timer = (at, node) } }
+            let first = queue.next
+            guard let next = [first, timer?.at].compactMap({ $0 }).min(), next <= end else {
                 now = end
                 return condition()
             }
             now = max(now, next)
-            if let item, nextItem == next {
-                deliver(pending.remove(at: item).item)
+            if first == next, let item = queue.pop() {
+                deliver(item)
             } else if let timer {
-                perform(timer.node, timer.node.endpoint.handle(.deadlineReached, now: now))
+                send(.deadlineReached, to: timer.node)
             }
             if condition() { return true }
         }
     }
 
-    package func send(_ event: Event, to node: Node) { perform(node, node.endpoint.handle(event, now: now)) }
+    package func send(_ event: Event, to node: Node) {
+        steps += 1
+        perform(node, node.endpoint.handle(event, now: time(of: node)))
+        afterStep(node, event)
+    }
 
-    private func deliver(_ item: Item) {
+    func deliver(_ item: Item) {
         switch item {
-        case .datagram(let datagram):
-            guard let node = nodes.first(where: { $0.owns(datagram.local) }), !node.isDown else { return }
+        case .datagram(let datagram, let sender):
+            let sender = sender.map { nodes[$0] }
+            guard let (node, local) = receiver(datagram.local, from: datagram.remote, sender: sender), !node.isDown, sender.map({ !isCut($0, node) }) ?? true else { return }
             var arriving = datagram
-            arriving.local = node.inside(datagram.local)
-            perform(node, node.endpoint.handle(.datagramReceived(arriving), now: now))
-        case .event(let index, let event):
+            arriving.local = local
+            send(.datagramReceived(arriving), to: node)
+        case .packet(let packet, let sender): _ = arrive(packet, nodes[sender])
+        case .action(let action): action()
+        case .event(let index, let event, let generation):
             let node = nodes[index]
-            guard !node.isDown else { return }
-            if case .childSAInstalled(let id, nil) = event { node.plane.commit(id) }
+            guard !node.isDown, generation.map({ $0 == node.generation }) ?? true else { return }
+            switch event {
+            case .childSAInstalled(let id, nil): node.plane.commit(id, now: now)
+            case .initiate(_, _, _, _, _, let request?): if let place = node.waitingInitiations.firstIndex(of: request) { node.waitingInitiations.remove(at: place) }
+            default: break
+            }
             switch event {
             case .rekey, .terminate, .initiate, .childSAInstalled: note(node, "\(event)")
             default: break
             }
-            perform(node, node.endpoint.handle(event, now: now))
+            send(event, to: node)
         }
     }
 
-    private func note(_ node: Node, _ text: String) { log.append("\(now.nanoseconds / 1_000_000) \(node.name): \(text)") }
+    package func note(_ node: Node, _ text: String) { log.append("\(milliseconds) \(node.name): \(text)") }
+
+    func record(_ datagram: Datagram, from node: Node) {
+        if keepsWire { wire.append(datagram) }
+        watch(node, datagram)
+    }
 
     // MARK: Actions
 
@@ -113,36 +132,27 @@ package final class World {
         for action in actions {
             switch action {
             case .transmit(let datagram): transmit(node, datagram)
-            case .transmitKeepalive: node.keepalives += 1
-            case .run(let id, let job):
-                let generation = node.generation
-                let result = node.run(job)
-                if generation == node.generation { schedule(.jobFinished(id, result), for: node, after: number(node.jobDelay)) }
-            case .installChildSA(let parameters):
-                node.plane.prepare(parameters)
-                let failure = node.plane.refusal
-                schedule(.childSAInstalled(parameters.id, failure: failure), for: node, after: number(0...3))
+            case .transmitKeepalive(let local, let remote):
+                node.keepalives += 1
+                _ = outside(node, local, remote)
+            case .run(let id, let job): run(id, job, node)
+            case .installChildSA(let parameters): install(parameters, node)
             case .activateChildSA(let id): node.plane.activate(id)
             case .removeChildSA(let id, let keepInbound): node.plane.remove(id, keepInbound: keepInbound)
-            case .moveChildSA(let id, _, let remote, _): node.plane.move(id, remote)
-            case .queryUse(let id): schedule(.useReported(id, lastInbound: node.plane.lastInbound[id]), for: node, after: 1)
+            case .moveChildSA(let id, let local, let remote, let encapsulated): node.plane.move(id, local, remote, encapsulated: encapsulated)
+            case .queryUse(let id): own(.useReported(id, lastInbound: node.plane.lastInbound[id]), node, after: 1)
             case .answer(let request, let result): node.answers[request, default: []].append(result)
             case .initiateAgain(let connection, let child, let after, let request):
-                guard let peer = nodes.first(where: { $0 !== node }) else { continue }
-                let event = Event.initiate(connection: connection, child: child, packet: nil, local: node.local, remote: peer.publicAddress, request: request)
-                schedule(event, for: node, after: Int64(after.components.seconds) * 1000 + 1)
-            case .report(let report):
-                node.reports.append(report)
-                switch report {
-                case .note(_, let text, _, _): note(node, text)
-                case .failed(let failure, _, _): note(node, "failed: \(failure.summary)")
-                case .childSAUp(_, let child): note(node, "child up \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
-                case .childSADown(_, let child): note(node, "child down \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
-                case .childSARekeyed(_, let old, let new): note(node, "child rekeyed \(old.inboundSPI.hex)/\(old.outboundSPI.hex) -> \(new.inboundSPI.hex)/\(new.outboundSPI.hex)")
-                case .ikeSARekeyed(let old, let new): note(node, "IKE SA rekeyed \(old.initiatorSPI)/\(old.responderSPI) -> \(new.initiatorSPI)/\(new.responderSPI)")
-                case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
-                case .initiating, .ikeSAEstablished, .ikeSAMoved: break
+                guard let peer = node.peers[connection] ?? nodes.first(where: { $0 !== node }) else { continue }
+                if let request { node.waitingInitiations.append(request) }
+                let generation = node.generation
+                // Addresses are looked up when the time has come.
+                schedule(after: Int64(after.components.seconds) * 1000 + 1) { [unowned self] in
+                    guard node.generation == generation else { return }
+                    let event = Event.initiate(connection: connection, child: child, packet: nil, local: node.local, remote: peer.publicAddress, request: request)
+                    deliver(.event(node.index, event, generation: generation))
                 }
+            case .report(let report): reported(report, node)
             case .addAddress(let address): node.addresses[address, default: 0] += 1
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1
             case .exportKeys(let keys): node.exported.append(keys)
@@ -150,36 +160,36 @@ package final class World {
         }
     }
 
-    private func transmit(_ node: Node, _ datagram: Datagram) {
-        var outside = datagram
-        outside.local = node.outside(datagram.local)
-        wire.append(outside)
-        guard filter(outside), !chance(faults.loss) else { return }
-        // From the receiver's side the ends change places.
-        var arriving = Datagram(local: outside.remote, remote: outside.local, marked: outside.marked, bytes: outside.bytes)
-        if chance(faults.corruption), !arriving.bytes.isEmpty {
-            let index = Int(number(0...Int64(arriving.bytes.count - 1)))
-            arriving.bytes[index] ^= UInt8(1 << number(0...7))
-        }
-        push(.datagram(arriving), after: number(faults.delay))
-        if chance(faults.duplication) { push(.datagram(arriving), after: number(faults.delay.lowerBound...faults.delay.upperBound * 3)) }
+    /// An event that the host sends itself, and that a restart forgets.
+    private func own(_ event: Event, _ node: Node, after milliseconds: Int64) { push(.event(node.index, event, generation: node.generation), after: milliseconds) }
+
+    private func run(_ id: JobID, _ job: Job, _ node: Node) {
+        var result = node.run(job)
+        if chance(node.mishaps.lostJobs) { return }
+        if chance(node.mishaps.failedJobs) { result = .failed(.crypto(.failed)) }
+        own(.jobFinished(id, result), node, after: chance(node.mishaps.lateJobs) ? number(1_000...40_000) : number(node.jobDelay))
     }
 
-    /// Hands a datagram to whoever owns its `local` address, as an attacker would.
-    package func inject(_ datagram: Datagram) { deliver(.datagram(datagram)) }
+    private func install(_ parameters: ChildSAParameters, _ node: Node) {
+        node.plane.prepare(parameters)
+        if chance(node.mishaps.lostInstalls) { return }
+        let failure = node.plane.refusal ?? (chance(node.mishaps.failedInstalls) ? "no memory" : nil)
+        own(.childSAInstalled(parameters.id, failure: failure), node, after: chance(node.mishaps.lateInstalls) ? number(1_000...40_000) : number(node.installDelay))
+    }
 
-    // MARK: ESP
-
-    /// Sends one packet through every policy instance that `node` has active, at once; returns how many arrived.
-    @discardableResult
-    package func sendTraffic(_ node: Node) -> Int {
-        guard let peer = nodes.first(where: { $0 !== node }) else { return 0 }
-        var arrived = 0
-        for (spi, key) in node.plane.outbound() {
-            node.plane.sent += 1
-            guard !peer.isDown else { continue }
-            if peer.plane.receive(spi: spi, key: key, now: now) { arrived += 1 }
+    private func reported(_ report: Report, _ node: Node) {
+        if node.keepsReports { node.reports.append(report) }
+        switch report {
+        case .note(_, let text, _, _): note(node, text)
+        case .failed(let failure, _, _): note(node, "failed: \(failure.summary)")
+        case .childSAUp(_, let child): note(node, "child up \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
+        case .childSADown(_, let child): note(node, "child down \(child.inboundSPI.hex)/\(child.outboundSPI.hex)")
+        case .childSARekeyed(_, let old, let new): note(node, "child rekeyed \(old.inboundSPI.hex)/\(old.outboundSPI.hex) -> \(new.inboundSPI.hex)/\(new.outboundSPI.hex)")
+        case .ikeSARekeyed(let old, let new): note(node, "IKE SA rekeyed \(old.initiatorSPI)/\(old.responderSPI) -> \(new.initiatorSPI)/\(new.responderSPI)")
+        case .ikeSAClosed(let sa, let reason): note(node, "IKE SA closed \(sa.initiatorSPI)/\(sa.responderSPI): \(reason)")
+        case .ikeSAEstablished(let sa): note(node, "IKE SA established \(sa.initiatorSPI)/\(sa.responderSPI)")
+        case .ikeSAMoved(let sa, let local, let remote): note(node, "IKE SA moved \(sa.initiatorSPI)/\(sa.responderSPI): \(local) to \(remote)")
+        case .initiating: break
         }
-        return arrived
     }
 }
