@@ -37,14 +37,14 @@ package enum IdentityPattern: Hashable, Sendable {
 
 extension Identification {
     /// Equal, with letters compared without case in host names and mail addresses' ASCII.
-    package func matches(_ other: Identification) -> Bool {
-        guard kind == other.kind else { return false }
-        guard kind == .fqdn || kind == .rfc822 else { return data == other.data }
-        return data.count == other.data.count && zip(data, other.data).allSatisfy { lowercased($0) == lowercased($1) }
+    package func matches(_ other: Identification) -> Bool { lowercased == other.lowercased }
+
+    /// The same for all identities that `matches` holds equal.
+    package var lowercased: Identification {
+        guard kind == .fqdn || kind == .rfc822 else { return self }
+        return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })
     }
 }
-
-private func lowercased(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte }
 
 /// `local { }` or `remote { }` of a connection.
 package struct AuthenticationPolicy: Hashable, Sendable {

@@ -63,11 +63,3 @@ package struct SecretIndex: Sendable {
         return exact.contains(identity.lowercased) || patterns.contains { $0.matches(identity) }
     }
 }
-
-extension Identification {
-    /// The same for all identities that `matches` holds equal.
-    var lowercased: Identification {
-        guard kind == .fqdn || kind == .rfc822 else { return self }
-        return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })
-    }
-}

@@ -1,16 +1,22 @@
-// Who is connected, over all shards: what `unique` and INITIAL_CONTACT need to know. Owned by the control loop.
+// Who is connected, over all shards: what `unique` and INITIAL_CONTACT need to know. The shell owns the one there is, and tells it what the
+// endpoints report.
 // RFC 7296 section 2.4; swanctl.conf `unique`.
 
-import IKECore
 import IKEWire
 
-struct IdentityIndex {
-    struct Member: Hashable {
-        var sa: IKESAID
-        var shard: Int
+package struct IdentityIndex {
+    package init() {}
+
+    package struct Member: Hashable {
+        package var sa: IKESAID
+        package var shard: Int
+        package init(sa: IKESAID, shard: Int) {
+            self.sa = sa
+            self.shard = shard
+        }
     }
     /// What becomes of an SA because of a new one.
-    enum Verdict: Hashable {
+    package enum Verdict: Hashable {
         /// Ends with a Delete.
         case terminate(Member)
         /// Ends without a word: the peer no longer has it.
@@ -33,14 +39,14 @@ struct IdentityIndex {
     private var population: [String: [Int: Int]] = [:]
 
     /// The shard of some established SA of a connection.
-    func shard(ofConnection name: String) -> Int? {
+    package func shard(ofConnection name: String) -> Int? {
         members.first { $0.key.connection == name && !$0.value.isEmpty }?.value.first?.shard
     }
 
     /// The shards that have an established SA of a connection.
-    func shards(ofConnection name: String) -> Set<Int> { Set(population[name, default: [:]].keys) }
+    package func shards(ofConnection name: String) -> Set<Int> { Set(population[name, default: [:]].keys) }
 
-    mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
+    package mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
         let key = Key(connection: status.connection, local: local.lowercased, remote: remote.lowercased)
         let new = Member(sa: status.id, shard: shard)
@@ -63,13 +69,13 @@ struct IdentityIndex {
         return verdicts
     }
 
-    mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
+    package mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
         guard let place = places.removeValue(forKey: previous) else { return }
         members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
         places[current.id] = Place(key: place.key, shard: place.shard, established: current.established)
     }
 
-    mutating func closed(_ id: IKESAID) {
+    package mutating func closed(_ id: IKESAID) {
         guard let place = places.removeValue(forKey: id) else { return }
         let rest = (members[place.key] ?? []).filter { $0.sa != id }
         members[place.key] = rest.isEmpty ? nil : rest
