@@ -160,6 +160,9 @@ final class Plane {
     func add(_ sa: UnsafePointer<martlet_sa>) throws(PlaneError) {
         let description = sa.pointee
         guard description.struct_size >= UInt32(MemoryLayout<martlet_sa>.size) else { throw .invalid("an SA of \(description.struct_size) bytes") }
+        guard UInt32(description.mode) == MARTLET_TUNNEL.rawValue else {
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(Self.hex(description.spi)): only tunnels are carried")
+        }
         guard let local = SocketAddress(description.local), let remote = SocketAddress(description.remote), local.address.family == remote.address.family,
             description.encapsulation <= 1, description.direction <= 1, description.spi > 255
         else { throw .invalid("SA \(Self.hex(description.spi)): addresses, encapsulation, direction or SPI cannot be") }

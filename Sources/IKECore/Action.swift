@@ -24,7 +24,8 @@ package enum Action: Sendable {
     /// Ends an operator's request.
     case answer(RequestID, Result<String, Failure>)
     /// The connection (and child) should be tried again after the delay: resolve names, then send `Event.initiate`.
-    case initiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
+    /// `packet`: the one that asks for the child.
+    case initiateAgain(connection: String, child: String?, packet: TriggeringPacket?, after: Duration, request: RequestID?)
     /// Keys for a protocol analyser. Only with `Limits.exportKeys`.
     case exportKeys(ExportedKeys)
 }
@@ -42,8 +43,13 @@ package struct ChildSAParameters: Sendable {
     /// Nil with an AEAD.
     package var integrity: Transform?
     package var extendedSequenceNumbers: Bool
+    /// Transport mode: the packets' own addresses are the outer ones.
+    package var isTransport: Bool
     package var localTS: [TrafficSelector]
     package var remoteTS: [TrafficSelector]
+    /// In transport mode behind a NAT: what the peer called the two ends. The checksums inside are made with these. RFC 7296 section 2.23.1.
+    package var originalLocal: IPAddress?
+    package var originalRemote: IPAddress?
     package var local: SocketAddress
     package var remote: SocketAddress
     /// ESP in UDP.

@@ -14,6 +14,8 @@ final class ChildSA {
     let transforms: [Transform]
     let localTS: [TrafficSelector]
     let remoteTS: [TrafficSelector]
+    /// In transport mode behind a NAT.
+    let originals: OriginalAddresses?
     let encapsulated: Bool
     let installed: Instant
     /// When keys are renewed, and when the pair goes if they were not.
@@ -22,6 +24,8 @@ final class ChildSA {
     var state = ChildSAState.installing
     /// When a rekeyed or deleted pair's inbound SA goes for good.
     var removeAt: Instant?
+    /// Until then an INVALID_SPI of the peer's is not acted on again.
+    var doubtedUntil: Instant?
     /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
 
@@ -35,7 +39,7 @@ final class ChildSA {
 
     init(
         id: ChildSAID, policy: ChildPolicy, reqid: UInt32, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
-        encapsulated: Bool, installed: Instant
+        originals: OriginalAddresses?, encapsulated: Bool, installed: Instant
     ) {
         self.id = id
         self.policy = policy
@@ -45,6 +49,7 @@ final class ChildSA {
         self.transforms = transforms
         self.localTS = localTS
         self.remoteTS = remoteTS
+        self.originals = originals
         self.encapsulated = encapsulated
         self.installed = installed
     }
@@ -63,69 +68,8 @@ final class ChildSA {
 
     var status: ChildSAStatus {
         ChildSAStatus(
-            id: id, name: policy.name, reqid: reqid, state: state, inboundSPI: inboundSPI, outboundSPI: outboundSPI, encapsulated: encapsulated, transforms: transforms,
+            id: id, name: policy.name, mode: policy.mode, reqid: reqid, state: state, inboundSPI: inboundSPI, outboundSPI: outboundSPI, encapsulated: encapsulated, transforms: transforms,
             localTS: localTS, remoteTS: remoteTS, installed: installed, rekeyAt: rekeyAt, expiresAt: expiresAt)
-    }
-}
-
-/// What we offer for a child, and the check of the answer. RFC 7296 sections 1.2, 1.3.1 and 2.9.
-struct ChildOffer {
-    let policy: ChildPolicy
-    let inboundSPI: UInt32
-    let proposals: [Proposal]
-    let localTS: [TrafficSelector]
-    let remoteTS: [TrafficSelector]
-
-    init(_ policy: ChildPolicy, sa: IKESA, withoutKeyExchange: Bool) {
-        self.policy = policy
-        inboundSPI = sa.context.newInboundSPI()
-        //= RFC 7296 §1.2: no key exchange transform in IKE_AUTH, where there is no KE payload.
-        proposals = Negotiation.offer(policy.proposals, spi: inboundSPI.bytes, withoutKeyExchange: withoutKeyExchange)
-        let local = policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote = policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
-        if let packet = policy.trigger, TrafficSelectors.within([packet.source], local), TrafficSelectors.within([packet.destination], remote) {
-            //= RFC 7296 §2.9: the packet that asks for the child comes first, so that a responder that narrows keeps it.
-            localTS = Array(([packet.source] + local).prefix(TrafficSelectors.limit))
-            remoteTS = Array(([packet.destination] + remote).prefix(TrafficSelectors.limit))
-        } else {
-            localTS = local
-            remoteTS = remote
-        }
-    }
-
-    /// SA, TSi and TSr, for the initiator of the exchange.
-    var payloads: [Payload] {
-        [.securityAssociation(SecurityAssociation(proposals: proposals)), .trafficSelectorInitiator(localTS), .trafficSelectorResponder(remoteTS)]
-    }
-
-    struct Agreement {
-        let chosen: Proposal
-        let outboundSPI: UInt32
-        let localTS: [TrafficSelector]
-        let remoteTS: [TrafficSelector]
-    }
-
-    /// What the responder agreed to, or why it does not count.
-    func agreement(_ payloads: [Payload], _ sa: IKESA) throws(Failure) -> Agreement {
-        var proposals: [Proposal] = [], initiatorTS: [TrafficSelector] = [], responderTS: [TrafficSelector] = []
-        for payload in payloads {
-            switch payload {
-            case .securityAssociation(let value): proposals = value.proposals
-            case .trafficSelectorInitiator(let value): initiatorTS = value
-            case .trafficSelectorResponder(let value): responderTS = value
-            case .notify(let notify) where notify.type.isError: throw .refusedChild(notify, self, sa)
-            default: break
-            }
-        }
-        guard let chosen = Negotiation.verify(answer: proposals, offered: self.proposals, protocolID: .esp), let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255 else {
-            throw .badAnswer("it chose ESP algorithms for \(policy.name) that were not offered", sa)
-        }
-        guard TrafficSelectors.within(initiatorTS, localTS), TrafficSelectors.within(responderTS, remoteTS) else {
-            throw .badAnswer("its traffic selectors for \(policy.name) go beyond what was offered", sa)
-        }
-        // Offered before the inner address was known: now only that one counts.
-        let ours = sa.localVirtual.isEmpty ? initiatorTS : TrafficSelectors.narrow(configured: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, offered: initiatorTS)
-        guard !ours.isEmpty else { throw .badAnswer("its traffic selectors for \(policy.name) leave out the address that it lends us", sa) }
-        return Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: ours, remoteTS: responderTS)
     }
 }
 

@@ -17,6 +17,15 @@ package enum AddressPattern: Hashable, Sendable {
         case .name: false
         }
     }
+
+    /// Whether it names one place to send a first message to.
+    package var isInitiable: Bool {
+        switch self {
+        case .any: false
+        case .name: true
+        case .range(let start, let end): start == end
+        }
+    }
 }
 
 /// What an identity has to be.
@@ -108,9 +117,20 @@ package enum SelectorPattern: Hashable, Sendable {
     case dynamic(ipProtocol: UInt8, startPort: UInt16, endPort: UInt16)
 }
 
+/// What becomes of a child's packets. swanctl.conf `mode`.
+package enum ChildMode: String, Hashable, Sendable {
+    case tunnel, transport
+    /// Past all tunnels, or nowhere: policies without an SA. RFC 4301 section 4.4.1.
+    case pass, drop
+
+    /// Whether it is carried by SAs, which are negotiated with a peer.
+    package var isNegotiated: Bool { self == .tunnel || self == .transport }
+}
+
 /// One child of a connection: what an ESP SA pair may carry.
 package struct ChildPolicy: Hashable, Sendable {
     package var name: String
+    package var mode = ChildMode.tunnel
     package var localTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
     package var remoteTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
     /// In order of preference; each with ESN transforms, and with key exchange transforms where the rekey has PFS.
@@ -172,4 +192,10 @@ package struct Connection: Hashable, Sendable {
     }
 
     package func child(named name: String) -> ChildPolicy? { children.first { $0.name == name } }
+
+    /// Whether it says where to send a first message.
+    package var hasInitiableAddress: Bool { remoteAddresses.contains(where: \.isInitiable) }
+
+    /// Whether there may be an IKE SA of it. One that holds nothing but policies without SAs has no peer, and needs no proof of identity.
+    package var isNegotiated: Bool { children.isEmpty || children.contains { $0.mode.isNegotiated } }
 }

@@ -9,7 +9,7 @@ package enum ConnectionSelection {
     package static func candidates(_ connections: [Connection], local: IPAddress, remote: IPAddress) -> [Connection] {
         connections.enumerated()
             .compactMap { index, connection -> (score: Int, index: Int, connection: Connection)? in
-                guard let here = score(connection.localAddresses, local), let there = score(connection.remoteAddresses, remote) else { return nil }
+                guard connection.isNegotiated, let here = score(connection.localAddresses, local), let there = score(connection.remoteAddresses, remote) else { return nil }
                 return (here + there * 2, index, connection)
             }
             .sorted { ($1.score, $0.index) < ($0.score, $1.index) }

@@ -278,8 +278,16 @@ package final class Endpoint {
     private func initiate(_ name: String, _ childName: String?, _ packet: TriggeringPacket?, _ local: SocketAddress, _ remote: SocketAddress, _ request: RequestID?) {
         guard !shuttingDown else { return answer(request, .failure(Failure(.closed, "The daemon is ending"))) }
         guard let connection = context.connections.first(where: { $0.name == name }) else { return answer(request, .failure(Failure(.notConfigured, "There is no connection \(name)"))) }
-        guard var child = childName.map({ connection.child(named: $0) }) ?? connection.children.first else {
+        guard var child = childName.map({ connection.child(named: $0) }) ?? connection.children.first(where: \.mode.isNegotiated) else {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
+        }
+        guard child.mode.isNegotiated else {
+            return answer(
+                request,
+                .failure(
+                    Failure(
+                        .notConfigured, "The child \(child.name) has mode = \(child.mode.rawValue): it is a policy, and no peer is asked",
+                        advice: ["`start_action = trap` installs it at the start, `swanctl --install --child \(child.name)` at once."])))
         }
         child.trigger = packet
         let existing = sas.values.filter { sa in

@@ -38,5 +38,9 @@ package struct Limits: Hashable, Sendable {
     package var closedTime: Duration = .seconds(30)
     /// How long a rekeyed IKE SA waits for the peer's Delete.
     package var rekeyedTime: Duration = .seconds(60)
+    /// How long a peer may answer TEMPORARY_FAILURE before the IKE SA is closed. RFC 7296 section 2.25.
+    package var temporaryFailureTime: Duration = .seconds(180)
+    /// How long a child is left alone after the peer has said that it could not use a packet of it. RFC 7296 section 3.10.1.
+    package var doubtTime: Duration = .seconds(60)
     package init() {}
 }

@@ -43,7 +43,8 @@ extension Established {
     /// Brings a child in line with its policy as it is configured now; deletes one that carries more than that allows.
     func adopt(_ child: ChildSA) {
         guard let policy = sa.connection.child(named: child.policy.name) else { return remove(child, "is gone from the configuration") }
-        let local = policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote = policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
+        guard policy.mode == child.policy.mode else { return remove(child, "has mode = \(policy.mode.rawValue) now") }
+        let (local, remote) = policy.selectors(sa)
         guard TrafficSelectors.within(child.localTS, local), TrafficSelectors.within(child.remoteTS, remote) else { return remove(child, "has other selectors now") }
         child.policy = policy
     }

@@ -68,6 +68,7 @@ package enum ChildSAState: String, Hashable, Sendable {
 package struct ChildSAStatus: Hashable, Sendable {
     package var id: ChildSAID
     package var name: String
+    package var mode = ChildMode.tunnel
     package var reqid: UInt32
     package var state: ChildSAState
     package var inboundSPI: UInt32

@@ -51,6 +51,42 @@ package enum TrafficSelectors {
     package static func within(_ selectors: [TrafficSelector], _ bounds: [TrafficSelector]) -> Bool {
         !selectors.isEmpty && selectors.allSatisfy { selector in bounds.contains { $0.contains(selector) } }
     }
+
+    /// Whether `selectors` together allow everything that `others` do, however the two are cut.
+    package static func cover(_ selectors: [TrafficSelector], _ others: [TrafficSelector]) -> Bool {
+        others.allSatisfy { other in
+            var left = [other]
+            for selector in selectors {
+                left = left.flatMap { $0.without(selector) }
+                if left.isEmpty { return true }
+                // A peer's lists must not make this long: what is cut so small counts as not covered.
+                if left.count > pieces { return false }
+            }
+            return false
+        }
+    }
+    private static let pieces = 1024
+}
+
+extension TrafficSelector {
+    /// What is left of the selector without what `other` allows.
+    fileprivate func without(_ other: TrafficSelector) -> [TrafficSelector] {
+        guard let common = intersection(other) else { return [self] }
+        // "Any" is not the sum of protocols, nor of OPAQUE and ports.
+        guard common.ipProtocol == ipProtocol, common.isOpaque == isOpaque else { return [self] }
+        var rest: [TrafficSelector] = []
+        func piece(_ low: UInt128, _ high: UInt128, _ first: UInt16, _ last: UInt16) {
+            rest.append(
+                TrafficSelector(
+                    ipProtocol: ipProtocol, startPort: first, endPort: last, start: IPAddress(family: start.family, value: low), end: IPAddress(family: start.family, value: high)))
+        }
+        if start.value < common.start.value { piece(start.value, common.start.value - 1, startPort, endPort) }
+        if end.value > common.end.value { piece(common.end.value + 1, end.value, startPort, endPort) }
+        guard !isOpaque else { return rest }
+        if startPort < common.startPort { piece(common.start.value, common.end.value, startPort, common.startPort - 1) }
+        if endPort > common.endPort { piece(common.start.value, common.end.value, common.endPort + 1, endPort) }
+        return rest
+    }
 }
 
 extension SelectorPattern {

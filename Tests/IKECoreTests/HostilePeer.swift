@@ -48,7 +48,7 @@ final class Target {
             case .queryUse(let id): actions += endpoint.handle(.useReported(id, lastInbound: nil), now: now)
             case .report(let report): reports.append(report)
             case .answer(let request, let result): answers[request, default: []].append(result)
-            case .initiateAgain(_, _, let after, _): again.append(after)
+            case .initiateAgain(_, _, _, let after, _): again.append(after)
             case .removeChildSA(let id, keepInbound: true): if !stopped.contains(id) { stopped.append(id) }
             case .removeChildSA, .moveChildSA, .addAddress, .removeAddress, .exportKeys: break
             }

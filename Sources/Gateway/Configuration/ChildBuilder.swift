@@ -15,9 +15,7 @@ struct ChildBuilder {
         child.localTS = selectors("local_ts", section, &diagnostics)
         child.remoteTS = selectors("remote_ts", section, &diagnostics)
         checkFamilies(child, section, &diagnostics)
-        if let mode = reader.text("mode")?.lowercased(), mode != "tunnel", SchemaTable.modes.contains(mode) {
-            diagnostics.error(at: reader.position("mode"), "'mode = \(mode)' is not there yet, so it is refused: write mode = tunnel")
-        }
+        child.mode = mode(reader, &diagnostics)
         child.startAction = action("start_action", reader, &diagnostics)
         child.closeAction = action("close_action", reader, &diagnostics)
         child.dpdAction = action("dpd_action", reader, &diagnostics)
@@ -33,6 +31,19 @@ struct ChildBuilder {
             diagnostics.warning(at: reader.position("replay_window"), "'replay_window = 0' lets an attacker send packets again")
         }
         return child
+    }
+
+    private func mode(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> ChildMode {
+        guard let word = reader.text("mode")?.lowercased(), SchemaTable.modes.contains(word) else { return .tunnel }
+        guard let mode = ChildMode(rawValue: word), mode.isNegotiated else {
+            diagnostics.error(at: reader.position("mode"), "'mode = \(word)' is not there yet, so it is refused: write mode = tunnel")
+            return .tunnel
+        }
+        if mode == .transport, !capabilities.carriesTransport {
+            let plane = capabilities.planeName.map { "the data plane \($0) carries tunnels alone" } ?? "no data plane that carries it is loaded"
+            diagnostics.error(at: reader.position("mode"), "'mode = transport' cannot be: \(plane); write mode = tunnel")
+        }
+        return mode
     }
 
     private func selectors(_ key: String, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> [SelectorPattern] {

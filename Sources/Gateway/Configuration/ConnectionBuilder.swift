@@ -167,14 +167,3 @@ func unknownProvider(_ name: String, among providers: [String]) -> String {
     let known = providers.isEmpty ? "none is loaded" : "loaded are \(providers.joined(separator: ", "))"
     return "there is no crypto provider \(quoted(name)) (\(known))" + suggestion(nearest(to: name, among: providers))
 }
-
-extension AddressPattern {
-    /// Whether it names one place to send a first message to.
-    var isInitiable: Bool {
-        switch self {
-        case .any: false
-        case .name: true
-        case .range(let start, let end): start == end
-        }
-    }
-}

@@ -13,6 +13,9 @@ package struct Capabilities {
     package var providers: [String]
     /// The names of the authentication methods: "psk".
     package var methods: [String]
+    /// Whether the data plane carries transport mode, and its name: nil where none is loaded.
+    package var carriesTransport = false
+    package var planeName: String?
 
     package init(serves: @escaping (Transform, String?) -> Bool, providers: [String], methods: [String]) {
         self.serves = serves

@@ -58,6 +58,7 @@ extension ChildSASnapshot {
         self.init(
             name: status.name, uniqueID: status.id.rawValue, requestID: UInt64(status.reqid), state: state,
             inboundSPI: status.inboundSPI, outboundSPI: status.outboundSPI)
+        mode = status.mode.controlText
         isUDPEncapsulated = status.encapsulated
         suite = SuiteSnapshot(chosen: status.transforms)
         installedSeconds = now.secondsSince(status.installed)
@@ -171,6 +172,7 @@ extension ConnectionSnapshot {
 extension ChildConfigurationSnapshot {
     init(_ policy: ChildPolicy) {
         self.init(name: policy.name)
+        mode = policy.mode.controlText
         rekeySeconds = UInt64(clamping: policy.lifetime.rekeyTime.wholeSeconds)
         rekeyBytes = policy.lifetime.rekeyBytes
         rekeyPackets = policy.lifetime.rekeyPackets
@@ -180,6 +182,11 @@ extension ChildConfigurationSnapshot {
         localSelectors = policy.localTS.map(\.controlText)
         remoteSelectors = policy.remoteTS.map(\.controlText)
     }
+}
+
+extension ChildMode {
+    /// As vici clients know it.
+    var controlText: String { rawValue.uppercased() }
 }
 
 extension AuthenticationSnapshot {

@@ -5,6 +5,7 @@ import Glibc
 import IKECore
 import IKECrypto
 import IKEWire
+import PluginABI
 
 package enum Martlet {
     package static let version = daemonVersion
@@ -240,6 +241,8 @@ extension Capabilities {
         self.init(
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
+        planeName = plugins.planeNames.first
+        carriesTransport = planeName.flatMap { plugins.plane(named: $0) }.map { $0.pointee.flags & MARTLET_PLANE_TRANSPORT.rawValue != 0 } ?? false
     }
 }
 

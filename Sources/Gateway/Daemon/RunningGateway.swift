@@ -168,10 +168,10 @@ package final class RunningGateway: @unchecked Sendable {
             self?.loop.post { [weak self] in
                 switch outcome {
                 case .done(.success(let path)): self?.begin(connection, child, packet, path, request)
-                case .done(.failure(let failure)): self?.lookUpFailed(connection, child, failure, request)
+                case .done(.failure(let failure)): self?.lookUpFailed(connection, child, packet, failure, request)
                 case .late, .refused:
                     self?.lookUpFailed(
-                        connection, child,
+                        connection, child, packet,
                         Failure(
                             .noAnswer, "Looking up the peer of \(connection.name) took too long",
                             advice: ["Check this host's name resolution, or write addresses to \(connection.setting("remote_addrs"))."]), request)
@@ -187,7 +187,7 @@ package final class RunningGateway: @unchecked Sendable {
         event(.initiate(connection: connection.name, child: child, packet: packet, local: path.local, remote: path.remote, request: request), to: shard)
     }
 
-    private func lookUpFailed(_ connection: Connection, _ child: String?, _ failure: Failure, _ request: RequestID?) {
+    private func lookUpFailed(_ connection: Connection, _ child: String?, _ packet: TriggeringPacket?, _ failure: Failure, _ request: RequestID?) {
         for line in failure.lines { log.write(.error, "IKE", line, connection: connection.name) }
         if failure.code == .noAnswer { server?.publish(.alert(type: "peer-addr-failed", nil, FailureSnapshot(failure))) }
         failures[connection.name] = (failure, Instant.now())
@@ -196,7 +196,7 @@ package final class RunningGateway: @unchecked Sendable {
         failedLookUps[connection.name] = count
         // Nobody waits: as often as the connection says. An operator tries again himself.
         guard request == nil, failure.code != .notConfigured, connection.keyingTries == 0 || count < connection.keyingTries else { return }
-        loop.arm(after: .seconds(min(5 * count, 60))) { [unowned self] in initiate(connection: connection.name, child: child, request: nil) }
+        loop.arm(after: .seconds(min(5 * count, 60))) { [unowned self] in initiate(connection: connection.name, child: child, packet: packet, request: nil) }
     }
 
     private func settle(_ request: RequestID?, _ result: Result<String, Failure>) {
@@ -319,9 +319,9 @@ extension RunningGateway: DriverDelegate {
         loop.post { [weak self] in self?.settle(request, result) }
     }
 
-    func shouldInitiateAgain(connection: String, child: String?, after: Duration, request: RequestID?) {
+    func shouldInitiateAgain(connection: String, child: String?, packet: TriggeringPacket?, after: Duration, request: RequestID?) {
         loop.post { [weak self] in
-            self?.loop.arm(after: after) { [weak self] in self?.initiate(connection: connection, child: child, request: request) }
+            self?.loop.arm(after: after) { [weak self] in self?.initiate(connection: connection, child: child, packet: packet, request: request) }
         }
     }
 

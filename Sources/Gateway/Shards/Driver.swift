@@ -9,7 +9,7 @@ protocol DriverDelegate: AnyObject, Sendable {
     /// On a shard's thread.
     func reported(_ report: Report, shard: Int)
     func answered(_ request: RequestID, _ result: Result<String, Failure>)
-    func shouldInitiateAgain(connection: String, child: String?, after: Duration, request: RequestID?)
+    func shouldInitiateAgain(connection: String, child: String?, packet: TriggeringPacket?, after: Duration, request: RequestID?)
     func exported(_ keys: ExportedKeys)
 }
 
@@ -58,8 +58,8 @@ final class Driver: @unchecked Sendable {
             lines.write(report)
             delegate.reported(report, shard: shard.number)
         case .answer(let request, let result): delegate.answered(request, result)
-        case .initiateAgain(let connection, let child, let delay, let request):
-            delegate.shouldInitiateAgain(connection: connection, child: child, after: delay, request: request)
+        case .initiateAgain(let connection, let child, let packet, let delay, let request):
+            delegate.shouldInitiateAgain(connection: connection, child: child, packet: packet, after: delay, request: request)
         case .exportKeys(let keys): delegate.exported(keys)
         }
     }

@@ -279,7 +279,9 @@ package final class PlaneDriver: @unchecked Sendable {
                                     key: martlet_bytes(data: keyBytes.baseAddress, size: keyBytes.count),
                                     integrity_key: martlet_bytes(data: integrityBytes.baseAddress, size: integrityBytes.count), local_ts: localBase, local_ts_count: local.count,
                                     remote_ts: remoteBase, remote_ts_count: remote.count, soft_bytes: parameters.softBytes, hard_bytes: parameters.hardBytes, soft_packets: parameters.softPackets,
-                                    hard_packets: parameters.hardPackets, name: name, provider: provider)
+                                    hard_packets: parameters.hardPackets, name: name, provider: provider,
+                                    mode: UInt8((parameters.isTransport ? MARTLET_TRANSPORT : MARTLET_TUNNEL).rawValue), reserved2: (0, 0, 0, 0, 0, 0, 0),
+                                    original_local: martlet_address(optional: parameters.originalLocal), original_remote: martlet_address(optional: parameters.originalRemote))
                                 return table.pointee.add_sa(&sa)
                             }
                         }

@@ -48,6 +48,9 @@ extension martlet_address {
         withUnsafeMutableBytes(of: &bytes) { store(address.address, in: $0) }
     }
 
+    /// Family 0 for none.
+    init(optional address: IPAddress?) { self = address.map { martlet_address(SocketAddress(address: $0, port: 0)) } ?? martlet_address() }
+
     var socketAddress: SocketAddress? {
         guard let kind = IPAddress.Family(rawValue: family) else { return nil }
         return SocketAddress(address: withUnsafeBytes(of: bytes) { load(kind, $0) }, port: port)

@@ -1,5 +1,5 @@
 // CREATE_CHILD_SA as the responder: new children and rekeyed ones; a rekey of the IKE SA goes to RekeyIKESA.swift.
-// RFC 7296 sections 1.3.1, 1.3.3, 2.8, 2.9 and 2.25.
+// RFC 7296 sections 1.3.1, 1.3.3, 2.8 and 2.25.
 
 import IKECrypto
 import IKEWire
@@ -11,16 +11,6 @@ struct ChildAnswer {
     let agreement: ChildOffer.Agreement
     let initiatorNonce: [UInt8]
     let replacing: ChildSAID?
-}
-
-/// Why a request for a child is refused: what the peer is told, and what our side is told.
-struct ChildRefusal: Error {
-    let notify: Notify
-    let failure: Failure?
-    init(_ notify: Notify, _ failure: Failure? = nil) {
-        self.notify = notify
-        self.failure = failure
-    }
 }
 
 extension Established {
@@ -39,11 +29,16 @@ extension Established {
         guard peerSuccessor == nil else { return refuse(.temporaryFailure) }
 
         var old: ChildSA?
-        for case .notify(let notify) in payloads where notify.type == .rekeySA {
+        let named = payloads.compactMap { payload -> Notify? in if case .notify(let notify) = payload, notify.type == .rekeySA { notify } else { nil } }
+        if let notify = named.first {
+            //= RFC 7296 §3.10: one pair is replaced, named by the four octets of its SPI; anything else has a length or a value that cannot be.
+            guard named.count == 1, notify.protocolID == .esp || notify.protocolID == .ah, let spi = UInt32(bytes: notify.spi) else {
+                return refuseAsInvalid(.createChildSA, messageID, "its request to rekey a child does not name one SPI of four octets")
+            }
             //= RFC 7296 §2.25: an SA that is not there cannot be rekeyed; one that is being deleted, not now.
-            guard notify.protocolID == .esp, let spi = UInt32(bytes: notify.spi), let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
+            guard notify.protocolID == .esp, let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
                 // It may be the one that our own exchange is making: the peer has answered, and the answer is on its way.
-                if isCreatingChild { return refuse(.temporaryFailure) }
+                if notify.protocolID == .esp, isCreatingChild { return refuse(.temporaryFailure) }
                 return respond(.createChildSA, messageID, [.notify(Notify(.childSANotFound, protocolID: notify.protocolID, spi: notify.spi))])
             }
             guard child.isCurrent, child.peerRekey == nil else { return refuse(.temporaryFailure) }
@@ -51,7 +46,7 @@ extension Established {
         }
         guard children.count < (old == nil ? context.limits.childSAs : 2 * context.limits.childSAs) else { return refuse(.noAdditionalSAs) }
         do throws(ChildRefusal) {
-            let (offer, agreement) = try negotiate(payloads, association.proposals, policies: old.map { [$0.policy] } ?? sa.connection.children, withoutKeyExchange: false)
+            let (offer, agreement) = try negotiate(payloads, association.proposals, replacing: old, withoutKeyExchange: false)
             if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
                 // Ours was not sent yet: the peer's does for both.
                 outgoing = .idle
@@ -99,9 +94,9 @@ extension Established {
             return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
         }
         old?.peerRekey = ChildSA.PeerRekey(lowestNonce: lowest(answer.initiatorNonce, nonce), replacement: child.id)
-        var payloads: [Payload] = [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
+        var payloads: [Payload] = answer.offer.notifications + [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
         if let publicValue, let method = answer.agreement.chosen.transform(.keyExchange) { payloads.append(.keyExchange(KeyExchange(method: method.id, data: publicValue))) }
-        payloads += [.trafficSelectorInitiator(answer.agreement.remoteTS), .trafficSelectorResponder(answer.agreement.localTS)]
+        payloads += selectors(answer.agreement)
         incoming = .installing(child.id, .createChildSA, answer.messageID, payloads: payloads)
     }
 
@@ -112,14 +107,13 @@ extension Established {
         var head = head
         do throws(ChildRefusal) {
             head += try lendAddresses(payloads)
-            let (offer, agreement) = try negotiate(payloads, proposals, policies: sa.connection.children, withoutKeyExchange: true)
+            let (offer, agreement) = try negotiate(payloads, proposals, replacing: nil, withoutKeyExchange: true)
             guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
                 context.releaseInboundSPI(offer.inboundSPI)
                 throw ChildRefusal(Notify(.noProposalChosen), Failure(.internalError, "The keys of \(offer.policy.name) could not be derived"))
             }
-            let tail: [Payload] = [
-                .securityAssociation(SecurityAssociation(proposals: [answered(offer, agreement)])), .trafficSelectorInitiator(agreement.remoteTS), .trafficSelectorResponder(agreement.localTS),
-            ]
+            //= RFC 7296 §1.3.1: USE_TRANSPORT_MODE in the answer where it is taken, and only there.
+            let tail: [Payload] = offer.notifications + [.securityAssociation(SecurityAssociation(proposals: [answered(offer, agreement)]))] + selectors(agreement)
             incoming = .installing(child.id, .ikeAuth, 1, payloads: head + tail)
         } catch {
             //= RFC 7296 §1.2: the IKE SA stands without the child.
@@ -159,51 +153,13 @@ extension Established {
         adopt(child)
     }
 
+    /// The selectors agreed on, and whether there could be more.
+    private func selectors(_ agreement: ChildOffer.Agreement) -> [Payload] {
+        let both: [Payload] = [.trafficSelectorInitiator(agreement.remoteTS), .trafficSelectorResponder(agreement.localTS)]
+        return agreement.leavesMore ? both + [.notify(Notify(.additionalTSPossible))] : both
+    }
+
     private func answered(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement) -> Proposal {
         Proposal(number: agreement.chosen.number, protocolID: .esp, spi: offer.inboundSPI.bytes, transforms: agreement.chosen.transforms)
     }
-
-    /// The child of ours that fits the peer's selectors and proposals best: one that takes all of the selectors, else the first.
-    private func negotiate(_ payloads: [Payload], _ proposals: [Proposal], policies: [ChildPolicy], withoutKeyExchange: Bool) throws(ChildRefusal) -> (ChildOffer, ChildOffer.Agreement) {
-        var offeredTheirs: [TrafficSelector]?, offeredOurs: [TrafficSelector]?, sent: UInt16?
-        for payload in payloads {
-            switch payload {
-            case .trafficSelectorInitiator(let value): offeredTheirs = value
-            case .trafficSelectorResponder(let value): offeredOurs = value
-            case .keyExchange(let value): sent = value.method
-            default: break
-            }
-        }
-        // A list may be empty because none of its selectors is of a kind that we know: then nothing below fits.
-        guard let theirs = offeredTheirs, let ours = offeredOurs, !proposals.isEmpty else {
-            throw ChildRefusal(Notify(.invalidSyntax), .badAnswer("its request for a child has no proposals or no traffic selectors", sa))
-        }
-        struct Fit {
-            let policy: ChildPolicy, localTS: [TrafficSelector], remoteTS: [TrafficSelector], rank: Int
-        }
-        let fits = policies.compactMap { policy -> Fit? in
-            let localTS = TrafficSelectors.narrow(configured: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, offered: ours)
-            let remoteTS = TrafficSelectors.narrow(configured: policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }, offered: theirs)
-            guard !localTS.isEmpty, !remoteTS.isEmpty else { return nil }
-            //= RFC 7296 §2.9: what takes all comes first; then what takes the first selectors, which are the packet's that asks.
-            let isComplete = TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS)
-            let takesFirst = TrafficSelectors.within(Array(ours.prefix(1)), localTS) && TrafficSelectors.within(Array(theirs.prefix(1)), remoteTS)
-            return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, rank: isComplete ? 0 : takesFirst ? 1 : 2)
-        }
-        guard !fits.isEmpty else { throw ChildRefusal(Notify(.tsUnacceptable), .selectorsUnacceptable(theirs: theirs, ours: ours, policies: policies, transport: payloads.asksForTransport, sa)) }
-        for fit in (0...2).flatMap({ rank in fits.filter { $0.rank == rank } }) {
-            guard let chosen = Negotiation.choose(configured: fit.policy.proposals, offered: proposals, protocolID: .esp, keyExchangeSent: sent, withoutKeyExchange: withoutKeyExchange),
-                let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255
-            else { continue }
-            return (
-                ChildOffer(fit.policy, sa: sa, withoutKeyExchange: withoutKeyExchange), ChildOffer.Agreement(chosen: chosen, outboundSPI: outboundSPI, localTS: fit.localTS, remoteTS: fit.remoteTS)
-            )
-        }
-        throw ChildRefusal(Notify(.noProposalChosen), .noCommonESPProposal(offered: proposals, policies: fits.map(\.policy), sa))
-    }
-}
-
-extension [Payload] {
-    //= RFC 7296 §1.3.1
-    fileprivate var asksForTransport: Bool { contains { if case .notify(let notify) = $0 { notify.type == .useTransportMode } else { false } } }
 }

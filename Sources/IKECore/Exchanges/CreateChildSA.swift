@@ -6,7 +6,7 @@ import IKEWire
 
 /// One CREATE_CHILD_SA exchange of ours for a child.
 struct ChildCreation {
-    let offer: ChildOffer
+    var offer: ChildOffer
     var nonce: [UInt8]
     let replacing: ChildSAID?
     let requests: [RequestID]
@@ -38,9 +38,15 @@ extension Established {
         guard children.count < context.limits.childSAs else {
             return answer(requests, .failure(Failure(.limit, "The IKE SA with \(sa.remote) has \(children.count) child SAs, which is the limit")))
         }
+        let offer = ChildOffer(policy, sa: sa, replacing: old, withoutKeyExchange: false)
+        if let failure = offer.defect(sa) {
+            context.releaseInboundSPI(offer.inboundSPI)
+            context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+            return answer(requests, .failure(failure))
+        }
         old?.state = .rekeying
         let creation = ChildCreation(
-            offer: ChildOffer(policy, sa: sa, withoutKeyExchange: false), nonce: context.randomBytes(32), replacing: old?.id, requests: requests,
+            offer: offer, nonce: context.randomBytes(32), replacing: old?.id, requests: requests,
             method: policy.proposals.keyExchangeMethods.first)
         prepare(creation)
     }
@@ -77,7 +83,7 @@ extension Established {
             //= RFC 7296 §1.3.3: the SPI is the one that the sender expects in inbound packets.
             payloads.append(.notify(Notify(.rekeySA, protocolID: .esp, spi: old.inboundSPI.bytes)))
         }
-        payloads += [.securityAssociation(SecurityAssociation(proposals: creation.offer.proposals)), .nonce(creation.nonce)]
+        payloads += creation.offer.notifications + [.securityAssociation(SecurityAssociation(proposals: creation.offer.proposals)), .nonce(creation.nonce)]
         if let key = creation.key, let method = creation.method { payloads.append(.keyExchange(KeyExchange(method: method.id, data: key.publicValue))) }
         payloads += [.trafficSelectorInitiator(creation.offer.localTS), .trafficSelectorResponder(creation.offer.remoteTS)]
         send(.createChild(creation), payloads)
@@ -86,8 +92,22 @@ extension Established {
     func childAnswered(_ creation: ChildCreation, _ payloads: [Payload]) {
         for case .notify(let notify) in payloads {
             switch notify.type {
-            case .temporaryFailure: return isPutOff ? childFailed(creation, .refusedChild(notify, creation.offer, sa)) : childPostponed(creation)
+            case .temporaryFailure:
+                guard isPutOff else { return childPostponed(creation) }
+                childFailed(creation, .refusedChild(notify, creation.offer, sa))
+                return closeOutOfStep()
             case .childSANotFound: return childNotFound(creation)
+            case .noAdditionalSAs: return noRoom(creation, .refusedChild(notify, creation.offer, sa))
+            case .singlePairRequired:
+                guard creation.detours < 3, let offer = creation.offer.singlePair(sa, replacing: children.first { $0.id == creation.replacing }) else {
+                    return childFailed(creation, .refusedChild(notify, creation.offer, sa))
+                }
+                var again = creation
+                again.offer = offer
+                again.key = nil
+                again.nonce = context.randomBytes(32)
+                again.detours += 1
+                return prepare(again)
             case .invalidKEPayload:
                 //= RFC 7296 §1.3: again, with the method that the responder names, if we offered it.
                 guard notify.data.count == 2, creation.detours < 3,
@@ -103,7 +123,7 @@ extension Established {
             default: break
             }
         }
-        postponements = 0
+        postponedSince = nil
         var creation = creation
         var peerValue: KeyExchange?
         for payload in payloads {
@@ -125,19 +145,20 @@ extension Established {
 
     private func childCompleted(_ creation: ChildCreation, _ payloads: [Payload], _ secret: SecretBox?) {
         let agreement: ChildOffer.Agreement
-        do throws(Failure) { agreement = try creation.offer.agreement(payloads, sa) } catch {
-            return error.code == .peerMisbehaved ? childRefused(creation, payloads, error) : childFailed(creation, error)
+        let old = children.first { $0.id == creation.replacing }
+        do throws(Failure) { agreement = try creation.offer.agreement(payloads, sa, replacing: old) } catch {
+            return payloads.hasError ? childFailed(creation, error) : childRefused(creation, payloads, error)
         }
         guard let nonce = payloads.nonce, (16...256).contains(nonce.count) else { return childRefused(creation, payloads, .badAnswer("its answer has no nonce", sa)) }
         //= RFC 7296 §1.3.1: a key exchange was chosen exactly when there is a shared secret.
         guard agreement.chosen.transform(.keyExchange).map({ $0 == creation.method && secret != nil }) ?? (secret == nil) else {
             return childRefused(creation, payloads, .badAnswer("its answer chooses a key exchange that was not made", sa))
         }
-        let old = children.first { $0.id == creation.replacing }
         guard let child = install(creation.offer, agreement, reqid: old?.reqid, nonces: (creation.nonce, nonce), secret: secret, asInitiator: true) else {
             return childRefused(creation, payloads, Failure(.internalError, "The keys of \(creation.offer.policy.name) could not be derived"))
         }
         outgoing = .installing(child.id, creation)
+        noteNarrowing(creation.offer, agreement)
         if earlyDeletes.contains(child.outboundSPI) { _ = peerDeleted(child) }
         earlyDeletes = []
     }
@@ -186,68 +207,13 @@ extension Established {
         }
     }
 
-    // MARK: What goes wrong
-
-    //= RFC 6989 §2.5: a public value that fails its checks ends the IKE SA.
-    func closeOnInvalidValue(_ result: JobResult) {
-        if case .failed(.crypto(.invalid)) = result { enqueueFirst(.deleteIKE([], reason: "the peer's public value fails the checks of RFC 6989")) }
-    }
-
-    /// Our rekey of `old` is over without a result; the peer's may have replaced it meanwhile.
-    func stopRekeying(_ old: ChildSA) {
-        guard old.state == .rekeying else { return }
-        let replaced = children.contains { $0.id == old.peerRekey?.replacement && $0.state != .installing }
-        if replaced { supersede(old) } else { old.state = .installed }
-    }
-
-    /// The peer has replaced `old`. Whoever rekeys deletes; a peer that does not must not make us keep pair after pair.
-    func supersede(_ old: ChildSA) {
-        old.state = .rekeyed
-        old.isSuperseded = true
-        let end = now + context.limits.rekeyedTime
-        old.expiresAt = min(old.expiresAt ?? end, end)
-    }
-
-    private func childPostponed(_ creation: ChildCreation) {
-        context.releaseInboundSPI(creation.offer.inboundSPI)
-        if let id = creation.replacing {
-            guard let old = children.first(where: { $0.id == id }), old.isCurrent else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
-            stopRekeying(old)
-            if old.peerRekey == nil { postpone(.rekeyChild(id, creation.requests)) } else { answer(creation.requests, .success("the peer rekeyed it at the same time")) }
-        } else {
-            postpone(.createChild(creation.offer.policy, creation.requests))
-        }
-    }
-
-    /// RFC 7296 section 2.25.1: the peer no longer has the child that we rekey: drop it, and begin anew.
-    private func childNotFound(_ creation: ChildCreation) {
-        context.releaseInboundSPI(creation.offer.inboundSPI)
-        guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else {
-            return answer(creation.requests, .success("the child was replaced meanwhile"))
-        }
-        context.emit(.report(.childSADown(sa.status, old.status)))
-        retire(old)
-        enqueue(.createChild(creation.offer.policy, creation.requests))
-    }
-
-    /// Nothing was made at the other end.
-    private func childFailed(_ creation: ChildCreation, _ failure: Failure) {
-        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
-        fail(.createChild(creation), failure)
-        guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
-        stopRekeying(old)
-        // Tried once more half way to the end of the old one's life.
-        if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + halfWay(to: end) }
-    }
-
-    /// Half of the time to `end`, and never so little that failures follow one another.
-    func halfWay(to end: Instant) -> Duration { max(.nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)), context.limits.retryDelay) }
-
-    /// The other end has made a child that we cannot use: tell it so.
-    private func childRefused(_ creation: ChildCreation, _ payloads: [Payload], _ failure: Failure) {
-        childFailed(creation, failure)
-        guard case .securityAssociation(let answer)? = payloads.first(where: { $0.type == .securityAssociation }), let spi = answer.proposals.first?.spi, spi.count == 4 else { return }
-        send(.informational, [.delete(Delete(protocolID: .esp, spis: [creation.offer.inboundSPI]))])
+    /// What the responder left out, for whoever wonders where packets go.
+    private func noteNarrowing(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement) {
+        guard agreement.leavesMore else { return }
+        context.note(
+            .notice,
+            "\(sa.remote.address) took \(Wording.pair(local: agreement.localTS, remote: agreement.remoteTS)) of \(offer.policy.name), and would take more in another child (ADDITIONAL_TS_POSSIBLE)", sa
+        )
     }
 
     // MARK: IKE_AUTH
@@ -262,13 +228,24 @@ extension Established {
                 throw Failure(.internalError, "The keys of \(offer.policy.name) could not be derived")
             }
             outgoing = .installing(child.id, creation)
+            noteNarrowing(offer, agreement)
         } catch {
+            if payloads.notifies(.singlePairRequired), offer.singlePair(sa, replacing: nil) != nil {
+                // In an exchange of its own, for the packet's addresses alone.
+                context.releaseInboundSPI(offer.inboundSPI)
+                return enqueue(.createChild(offer.policy, requests))
+            }
             context.emit(.report(.failed(error, connection: sa.connection.name, ikeSA: sa.status)))
             fail(.createChild(creation), error)
             // An IKE SA without a child serves nobody.
-            if isOnlyOne || error.code == .address { enqueue(.deleteIKE([], reason: "its first child was refused")) }
+            let isWithoutUse = isOnlyOne || error.code == .address
+            // The other end has made a child that we cannot use: tell it so.
+            if !isWithoutUse, !payloads.hasError, payloads.contains(where: { $0.type == .securityAssociation }) { send(.informational, [.delete(Delete(protocolID: .esp, spis: [offer.inboundSPI]))]) }
+            if isWithoutUse { enqueue(.deleteIKE([], reason: "its first child was refused")) }
             // As after every failure, where the configuration says "for ever".
-            if sa.connection.keyingTries == 0 { context.emit(.initiateAgain(connection: sa.connection.name, child: offer.policy.name, after: context.limits.retryDelay, request: nil)) }
+            if sa.connection.keyingTries == 0 {
+                context.emit(.initiateAgain(connection: sa.connection.name, child: offer.policy.name, packet: offer.policy.trigger, after: context.limits.retryDelay, request: nil))
+            }
         }
     }
 
@@ -294,7 +271,8 @@ extension Established {
         let shared = reqid.map { context.retainReqid($0) } ?? context.reqid(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
         let child = ChildSA(
             id: context.newChildID(for: sa.localSPI), policy: policy, reqid: shared, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
-            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, encapsulated: sa.encapsulated, installed: now)
+            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, encapsulated: sa.encapsulated,
+            installed: now)
         let life = policy.lifetime
         if life.rekeyTime > .zero {
             child.rekeyAt = Instant(nanoseconds: (now + life.rekeyTime).nanoseconds - context.jitter(upTo: min(life.randTime, life.rekeyTime)).wholeNanoseconds)
@@ -308,7 +286,9 @@ extension Established {
             .installChildSA(
                 ChildSAParameters(
                     id: child.id, ikeSA: sa.id, reqid: child.reqid, name: policy.name, inboundSPI: child.inboundSPI, outboundSPI: child.outboundSPI, encryption: encryption,
-                    integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, localTS: child.localTS, remoteTS: child.remoteTS, local: sa.local, remote: sa.remote,
+                    integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, isTransport: policy.mode == .transport, localTS: child.localTS, remoteTS: child.remoteTS,
+                    originalLocal: child.originals?.local,
+                    originalRemote: child.originals?.remote, local: sa.local, remote: sa.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     provider: sa.connection.provider, activates: reqid == nil,
@@ -325,6 +305,10 @@ func lowest(_ a: [UInt8], _ b: [UInt8]) -> [UInt8] { isLower(a, than: b) ? a : b
 func isLower(_ a: [UInt8], than b: [UInt8]) -> Bool { a.lexicographicallyPrecedes(b) }
 
 extension [Payload] {
+    func notifies(_ type: NotifyType) -> Bool { contains { if case .notify(let notify) = $0 { notify.type == type } else { false } } }
+    /// Says that what was asked for is refused.
+    var hasError: Bool { contains { if case .notify(let notify) = $0 { notify.type.isError } else { false } } }
+
     var nonce: [UInt8]? {
         for case .nonce(let nonce) in self { return nonce }
         return nil

@@ -98,6 +98,7 @@ extension Established {
                 }
             case .notify(let notify) where notify.type == .authenticationFailed: closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
             case .notify(let notify) where notify.type == .invalidSyntax: closing = "the peer could not read our message (INVALID_SYNTAX)"
+            case .notify(let notify) where notify.type == .invalidSPI || notify.type == .invalidSelectors: doubt(notify)
             default: break
             }
         }
@@ -120,9 +121,24 @@ extension Established {
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
 
+    /// The peer could not use an ESP packet of ours. Nothing ends for it: a packet may have crossed a Delete, or overtaken the answer that
+    /// makes the pair. A pair that the peer does not know is asked about by a rekey, and CHILD_SA_NOT_FOUND ends it.
+    //= RFC 7296 §3.10.1: the data of INVALID_SPI is the SPI; INVALID_SELECTORS has it in front.
+    private func doubt(_ notify: Notify) {
+        let spi = UInt32(bytes: notify.type == .invalidSPI && !notify.data.isEmpty ? notify.data : notify.spi)
+        guard phase == .active, let child = children.first(where: { $0.outboundSPI == spi && $0.isCurrent }), child.doubtedUntil.map({ $0 <= now }) ?? true else { return }
+        child.doubtedUntil = now + context.limits.doubtTime
+        guard notify.type == .invalidSPI else {
+            let allowed = Wording.pair(local: child.localTS, remote: child.remoteTS)
+            return context.note(.warning, "the peer drops packets of \(child.policy.name) that are not of \(allowed) to it (INVALID_SELECTORS)", sa)
+        }
+        context.note(.warning, "the peer says that it does not know the SA \(child.outboundSPI.hex) of \(child.policy.name) (INVALID_SPI): it is asked to renew it", sa)
+        enqueue(.rekeyChild(child.id, []))
+    }
+
     /// What the configuration wants after a child's end. A trap is there already: it is set with the connection, so that there is no gap.
     func follow(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) {
-        if action.contains(.start) { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, after: delay, request: nil)) }
+        if action.contains(.start) { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: nil, after: delay, request: nil)) }
     }
 
     /// The peer deletes a child. Returns its policy where that was not expected.

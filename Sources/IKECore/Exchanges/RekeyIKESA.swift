@@ -69,11 +69,17 @@ extension Established {
             if notify.type == .temporaryFailure {
                 if let successor = peerSuccessor { return resolve(rekey, lost: successor) }
                 guard phase == .active else { return self.answer(rekey.requests, .success("the peer rekeyed it at the same time")) }
-                return isPutOff ? rekeyFailed(rekey, .refusedRekey(notify, sa)) : postpone(.rekeyIKE(rekey.requests))
+                guard isPutOff else { return postpone(.rekeyIKE(rekey.requests)) }
+                rekeyFailed(rekey, .refusedRekey(notify, sa))
+                return closeOutOfStep()
+            }
+            if notify.type == .noAdditionalSAs, peerSuccessor == nil, replaceWhole("the peer renews no keys on it") {
+                context.emit(.report(.failed(.refusedRekey(notify, sa), connection: sa.connection.name, ikeSA: sa.status)))
+                return self.answer(rekey.requests, .success("the peer renews no keys (NO_ADDITIONAL_SAS): a new IKE SA takes the place of this one"))
             }
             return rekeyFailed(rekey, .refusedRekey(notify, sa))
         }
-        postponements = 0
+        postponedSince = nil
         var answer: [Proposal] = [], value: KeyExchange?
         for payload in payloads {
             if case .securityAssociation(let association) = payload { answer = association.proposals }

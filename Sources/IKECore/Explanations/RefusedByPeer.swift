@@ -68,6 +68,11 @@ extension Failure {
             return Failure(
                 .keyExchangeInvalid, "\(sa.remote.address) wants another key exchange for \(name) than we offered (INVALID_KE_PAYLOAD)", evidence: proposals,
                 advice: ["Make the key exchange (PFS) in \(setting("esp_proposals")) and the peer's agree."])
+        case .singlePairRequired:
+            return Failure(
+                .trafficSelectorsUnacceptable, "\(sa.remote.address) makes a child for each pair of hosts alone (SINGLE_PAIR_REQUIRED), and no packet says which pair \(name) is for",
+                evidence: selectors,
+                advice: ["Write `start_action = trap` to the child: each packet then asks for its own pair. Or have the peer take networks."])
         case .noAdditionalSAs:
             return Failure(
                 .peerRefused, "\(sa.remote.address) takes no further children on this IKE SA (NO_ADDITIONAL_SAS)", evidence: [Wording.ends(sa)],
@@ -98,6 +103,37 @@ extension Failure {
             advice: [
                 "Add that traffic to the networks that the peer allows, or take it out of \(sa.connection.setting("local_ts", ofChild: name)) and \(sa.connection.setting("remote_ts", ofChild: name))."
             ])
+    }
+
+    /// The peer answers a request for transport mode with a tunnel. RFC 7296 section 1.3.1.
+    static func transportDeclined(_ policy: ChildPolicy, _ sa: IKESA) -> Failure {
+        Failure(
+            .peerRefused, "\(sa.remote.address) makes \(policy.name) a tunnel, and \(sa.connection.setting("mode", ofChild: policy.name)) asks for transport mode", evidence: [Wording.ends(sa)],
+            advice: ["Write mode = transport to the peer's child, or mode = tunnel here."])
+    }
+
+    /// Nothing is left to ask for.
+    static func nothingToOffer(_ offer: ChildOffer, _ sa: IKESA) -> Failure {
+        let name = offer.policy.name
+        let key = offer.localTS.isEmpty ? "local_ts" : "remote_ts", host = offer.localTS.isEmpty ? sa.local.address : sa.remote.address
+        let isTransport = offer.policy.mode == .transport
+        return Failure(
+            .trafficSelectorsUnacceptable,
+            isTransport
+                ? "\(name) is in transport mode, which carries what goes between the two hosts alone, and its selectors leave out \(host)"
+                : "\(name) has no address to put in the place of `dynamic`",
+            evidence: [Wording.ends(sa)],
+            advice: [isTransport ? "Leave \(sa.connection.setting(key, ofChild: name)) at `dynamic`, or write mode = tunnel." : "Write networks to \(sa.connection.setting(key, ofChild: name))."])
+    }
+
+    /// A rekey that would carry less than before. RFC 7296 section 2.9.2.
+    static func narrowedRekey(local: [TrafficSelector], remote: [TrafficSelector], _ old: ChildSA, _ sa: IKESA) -> Failure {
+        Failure(
+            .trafficSelectorsUnacceptable, "\(sa.remote.address) would renew \(old.policy.name) for less traffic than it carries now",
+            evidence: [
+                "it carries \(Wording.pair(local: old.localTS, remote: old.remoteTS))", "of that the new one would have \(Wording.pair(local: local, remote: remote))", Wording.ends(sa),
+            ],
+            advice: ["The peer's networks have changed since the child came up: end it and bring it up again."])
     }
 
     static func badAnswer(_ what: String, _ sa: IKESA) -> Failure {

@@ -77,6 +77,13 @@ extension Failure {
             advice: ["Set the peer to authenticate with `\(sa.connection.remote.method)`, as \(sa.connection.setting("remote.auth")) says."])
     }
 
+    /// The peer asks for a tunnel where only transport mode will do.
+    static func tunnelRefused(_ policy: ChildPolicy, _ sa: IKESA) -> Failure {
+        Failure(
+            .noCommonProposal, "\(sa.remote.address) asks for a tunnel, and \(sa.connection.setting("mode", ofChild: policy.name)) asks for transport mode", evidence: [Wording.ends(sa)],
+            advice: ["Write mode = transport to the peer's child, or mode = tunnel here."])
+    }
+
     static func selectorsUnacceptable(theirs: [TrafficSelector], ours: [TrafficSelector], policies: [ChildPolicy], transport: Bool, _ sa: IKESA) -> Failure {
         let children = policies.prefix(Wording.lines).map { policy in
             (policy: policy, local: policy.localTS.flatMap { $0.resolved(sa.localEnds) }, remote: policy.remoteTS.flatMap { $0.resolved(sa.remoteEnds) })

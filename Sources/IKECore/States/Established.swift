@@ -302,12 +302,20 @@ final class Established {
     func enqueueFirst(_ task: Task) { queue.insert(task, at: 0) }
     /// Tries again when the peer's own exchange is over: one to three seconds from now. RFC 7296 section 2.25.
     func postpone(_ task: Task) {
-        postponements += 1
+        postponedSince = postponedSince ?? now
         delayed.append((now + .seconds(1) + context.jitter(upTo: .seconds(2)), task))
     }
-    /// Whether the peer has said "not now" so often in a row that it means "no".
-    var isPutOff: Bool { postponements >= 30 }
-    var postponements = 0
+    /// Whether the peer has said "not now" for so long that it means "no".
+    var isPutOff: Bool { postponedSince.map { $0 + context.limits.temporaryFailureTime <= now } ?? false }
+    /// When the peer said "not now" first, in a row of such answers.
+    var postponedSince: Instant?
+
+    //= RFC 7296 §2.25: minutes of TEMPORARY_FAILURE mean that the two ends are out of step, and the IKE SA is closed.
+    func closeOutOfStep() {
+        let reason = "the peer has put everything off for \(context.limits.temporaryFailureTime)"
+        if phase == .active, !replaceWhole(reason) { enqueueFirst(.deleteIKE([], reason: reason)) }
+    }
+
     /// The daemon is ending: what is computed counts no more. A request that is on its way is waited for: the peer's window is one.
     func hurry() {
         guard phase == .active else { return }

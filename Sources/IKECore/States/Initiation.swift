@@ -23,6 +23,7 @@ struct Initiation {
     mutating func add(_ child: ChildPolicy, _ request: RequestID?) {
         if let index = wanted.firstIndex(where: { $0.policy.name == child.name }) {
             if let request { wanted[index].requests.append(request) }
+            if wanted[index].policy.trigger == nil { wanted[index].policy.trigger = child.trigger }
         } else {
             wanted.append(Wanted(policy: child, requests: request.map { [$0] } ?? []))
         }
@@ -47,8 +48,11 @@ struct Initiation {
         let again = !final && (tries == 0 || (retry && attempt < tries))
         for want in wanted {
             if again {
-                if want.requests.isEmpty { sa.context.emit(.initiateAgain(connection: sa.connection.name, child: want.policy.name, after: sa.context.limits.retryDelay, request: nil)) }
-                for request in want.requests { sa.context.emit(.initiateAgain(connection: sa.connection.name, child: want.policy.name, after: sa.context.limits.retryDelay, request: request)) }
+                let requests = want.requests.isEmpty ? [nil] : want.requests.map(Optional.some)
+                for request in requests {
+                    sa.context.emit(
+                        .initiateAgain(connection: sa.connection.name, child: want.policy.name, packet: want.policy.trigger, after: sa.context.limits.retryDelay, request: request))
+                }
             } else {
                 for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) }
             }

@@ -18,6 +18,10 @@ struct Signing {
         }
         let offer = ChildOffer(first.policy, sa: sa, withoutKeyExchange: true)
         sa.offeredSPI = offer.inboundSPI
+        if let failure = offer.defect(sa) {
+            work.fail(failure, sa, retry: false)
+            return .dead
+        }
         var payloads: [Payload] = [.identificationInitiator(own)]
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         payloads.append(.authentication(authentication))

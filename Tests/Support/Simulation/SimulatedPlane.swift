@@ -43,6 +43,8 @@ package struct SimulatedPlane {
     package init() {}
 
     package var count: Int { pairs.count }
+    /// As they were installed.
+    package var parameters: [ChildSAParameters] { pairs.values.map(\.parameters) }
     /// The pair that carries the packets of each policy instance.
     package var carrying: [Pair] { active.values.compactMap { pairs[$0] }.filter(\.sends) }
 

@@ -142,14 +142,14 @@ package final class World {
             case .moveChildSA(let id, let local, let remote, let encapsulated): node.plane.move(id, local, remote, encapsulated: encapsulated)
             case .queryUse(let id): own(.useReported(id, lastInbound: node.plane.lastInbound[id]), node, after: 1)
             case .answer(let request, let result): node.answers[request, default: []].append(result)
-            case .initiateAgain(let connection, let child, let after, let request):
+            case .initiateAgain(let connection, let child, let packet, let after, let request):
                 guard let peer = node.peers[connection] ?? nodes.first(where: { $0 !== node }) else { continue }
                 if let request { node.waitingInitiations.append(request) }
                 let generation = node.generation
                 // Addresses are looked up when the time has come.
                 schedule(after: Int64(after.components.seconds) * 1000 + 1) { [unowned self] in
                     guard node.generation == generation else { return }
-                    let event = Event.initiate(connection: connection, child: child, packet: nil, local: node.local, remote: peer.publicAddress, request: request)
+                    let event = Event.initiate(connection: connection, child: child, packet: packet, local: node.local, remote: peer.publicAddress, request: request)
                     deliver(.event(node.index, event, generation: generation))
                 }
             case .report(let report): reported(report, node)

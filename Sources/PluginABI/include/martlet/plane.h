@@ -34,6 +34,7 @@ struct martlet_selector {
 };
 
 enum martlet_direction { MARTLET_INBOUND = 0, MARTLET_OUTBOUND = 1 };
+enum martlet_mode { MARTLET_TUNNEL = 0, MARTLET_TRANSPORT = 1 };
 enum martlet_encapsulation { MARTLET_ESP_BARE = 0, MARTLET_ESP_IN_UDP = 1 };
 enum martlet_sa_flags {
     MARTLET_SA_ESN = 1,           /* extended sequence numbers */
@@ -66,6 +67,12 @@ struct martlet_sa {
     uint64_t soft_bytes, hard_bytes, soft_packets, hard_packets;
     const char *name; /* of the child, for log lines and counters */
     const char *MARTLET_NULLABLE provider; /* of the crypto, null for the host's choice */
+    /* MARTLET_TRANSPORT for MARTLET_PLANE_TRANSPORT alone: the packets' own addresses are `local` and `remote`, as are the selectors'. */
+    uint8_t mode; /* enum martlet_mode */
+    uint8_t reserved2[7]; /* 0 */
+    /* In transport mode behind a NAT, what the peer called the two ends: the checksums of what it sends are made with these (RFC 7296
+     * section 2.23.1). Family 0 where there is no NAT. The ports are 0. */
+    struct martlet_address original_local, original_remote;
 };
 
 /* What happens to a packet that no SA takes. RFC 4301 section 4.4.1. */
@@ -132,6 +139,7 @@ struct martlet_plane_events {
 
 enum martlet_plane_flags {
     MARTLET_PLANE_USERSPACE = 1,     /* needs sockets from the host */
+    MARTLET_PLANE_TRANSPORT = 4,     /* carries transport mode; without it no configuration may ask for it */
     MARTLET_PLANE_KERNEL_UDP = 2     /* the kernel takes ESP off the host's UDP sockets (UDP_ENCAP_ESPINUDP) */
 };
 

@@ -1,0 +1,89 @@
+// A child of ours that does not come about: what was refused, what cannot be used, and what is done then.
+// RFC 7296 sections 1.3, 2.8.1, 2.25 and 4.
+
+import IKEWire
+
+extension Established {
+    //= RFC 6989 §2.5: a public value that fails its checks ends the IKE SA.
+    func closeOnInvalidValue(_ result: JobResult) {
+        if case .failed(.crypto(.invalid)) = result { enqueueFirst(.deleteIKE([], reason: "the peer's public value fails the checks of RFC 6989")) }
+    }
+
+    /// Our rekey of `old` is over without a result; the peer's may have replaced it meanwhile.
+    func stopRekeying(_ old: ChildSA) {
+        guard old.state == .rekeying else { return }
+        let replaced = children.contains { $0.id == old.peerRekey?.replacement && $0.state != .installing }
+        if replaced { supersede(old) } else { old.state = .installed }
+    }
+
+    /// The peer has replaced `old`. Whoever rekeys deletes; a peer that does not must not make us keep pair after pair.
+    func supersede(_ old: ChildSA) {
+        old.state = .rekeyed
+        old.isSuperseded = true
+        let end = now + context.limits.rekeyedTime
+        old.expiresAt = min(old.expiresAt ?? end, end)
+    }
+
+    func childPostponed(_ creation: ChildCreation) {
+        context.releaseInboundSPI(creation.offer.inboundSPI)
+        if let id = creation.replacing {
+            guard let old = children.first(where: { $0.id == id }), old.isCurrent else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
+            stopRekeying(old)
+            if old.peerRekey == nil { postpone(.rekeyChild(id, creation.requests)) } else { answer(creation.requests, .success("the peer rekeyed it at the same time")) }
+        } else {
+            postpone(.createChild(creation.offer.policy, creation.requests))
+        }
+    }
+
+    /// RFC 7296 section 2.25.1: the peer no longer has the child that we rekey: drop it, and begin anew.
+    func childNotFound(_ creation: ChildCreation) {
+        context.releaseInboundSPI(creation.offer.inboundSPI)
+        guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else {
+            return answer(creation.requests, .success("the child was replaced meanwhile"))
+        }
+        context.emit(.report(.childSADown(sa.status, old.status)))
+        retire(old)
+        enqueue(.createChild(creation.offer.policy, creation.requests))
+    }
+
+    /// The peer makes no further SA on this IKE SA: keys are renewed with a new IKE SA in its place.
+    func noRoom(_ creation: ChildCreation, _ failure: Failure) {
+        guard creation.replacing != nil, replaceWhole("the peer renews no keys on it") else { return childFailed(creation, failure) }
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        if let old = children.first(where: { $0.id == creation.replacing }) { stopRekeying(old) }
+        context.releaseInboundSPI(creation.offer.inboundSPI)
+        answer(creation.requests, .success("the peer renews no keys (NO_ADDITIONAL_SAS): a new IKE SA takes the place of this one"))
+    }
+
+    /// Deletes this IKE SA and begins what it carries anew, where we know how to reach the peer. Whether we do.
+    //= RFC 7296 §4: after NO_ADDITIONAL_SAS the old SA is deleted and a new one made.
+    func replaceWhole(_ reason: String) -> Bool {
+        guard phase == .active, sa.isInitiator || sa.connection.hasInitiableAddress else { return false }
+        var names: Set<String> = []
+        for child in children where child.isCurrent && names.insert(child.policy.name).inserted {
+            context.emit(.initiateAgain(connection: sa.connection.name, child: child.policy.name, packet: nil, after: .zero, request: nil))
+        }
+        enqueueFirst(.deleteIKE([], reason: reason))
+        return true
+    }
+
+    /// Nothing was made at the other end.
+    func childFailed(_ creation: ChildCreation, _ failure: Failure) {
+        context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        fail(.createChild(creation), failure)
+        guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
+        stopRekeying(old)
+        // Tried once more half way to the end of the old one's life.
+        if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + halfWay(to: end) }
+    }
+
+    /// Half of the time to `end`, and never so little that failures follow one another.
+    func halfWay(to end: Instant) -> Duration { max(.nanoseconds(Int64(clamping: end.since(now).wholeNanoseconds / 2)), context.limits.retryDelay) }
+
+    /// The other end has made a child that we cannot use: tell it so.
+    func childRefused(_ creation: ChildCreation, _ payloads: [Payload], _ failure: Failure) {
+        childFailed(creation, failure)
+        guard case .securityAssociation(let answer)? = payloads.first(where: { $0.type == .securityAssociation }), let spi = answer.proposals.first?.spi, spi.count == 4 else { return }
+        send(.informational, [.delete(Delete(protocolID: .esp, spis: [creation.offer.inboundSPI]))])
+    }
+}
