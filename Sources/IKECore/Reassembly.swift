@@ -35,16 +35,16 @@ struct Reassembly {
         case tooLarge
     }
 
-    mutating func add(_ opened: MessageOpener.Opened, _ fragment: MessageOpener.Fragment, datagram: [UInt8], byteLimit: Int) -> Outcome {
+    mutating func add(_ chain: [UInt8], first type: PayloadType, _ fragment: MessageOpener.Fragment, datagram: [UInt8], byteLimit: Int) -> Outcome {
         //= RFC 7383 §2.6: a smaller total belongs to an earlier attempt of the peer's, and a fragment that is here already adds nothing.
         guard total <= Self.fragmentLimit else { return .tooLarge }
         guard fragment.total == total, pieces[fragment.number - 1] == nil else { return .incomplete }
-        byteCount += opened.chain.count
+        byteCount += chain.count
         guard byteCount <= byteLimit else { return .tooLarge }
-        pieces[fragment.number - 1] = opened.chain
+        pieces[fragment.number - 1] = chain
         missing -= 1
         if fragment.number == 1 {
-            first = opened.first
+            first = type
             firstDatagram = datagram
         }
         guard missing == 0 else { return .incomplete }

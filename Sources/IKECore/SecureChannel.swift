@@ -55,16 +55,21 @@ final class SecureChannel {
 
     func open(_ header: Header, _ bytes: [UInt8], now: Instant) -> Opened {
         guard let inner = try? opener.open(bytes.span) else { return .forged }
+        guard let chain = inner.chain else {
+            openedDatagram = bytes
+            return .malformed(.badLength(inner.padLength))
+        }
         guard let fragment = inner.fragment else {
             openedDatagram = bytes
-            return parse(first: inner.first, inner.chain)
+            if let type = inner.refused { return .payloads([.unknown(type, critical: true, body: [])]) }
+            return parse(first: inner.first, chain)
         }
         // A peer that was not told that we take fragments sends none.
         guard fragmentLimit != nil else { return .forged }
         var reassembly =
             (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
             ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
-        let outcome = reassembly.add(inner, fragment, datagram: bytes, byteLimit: reassemblyLimit)
+        let outcome = reassembly.add(chain, first: inner.first, fragment, datagram: bytes, byteLimit: reassemblyLimit)
         let rest: Reassembly? = if case .incomplete = outcome { reassembly } else { nil }
         if header.isResponse { responseInPieces = rest } else { requestInPieces = rest }
         switch outcome {

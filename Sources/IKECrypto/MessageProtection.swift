@@ -197,8 +197,12 @@ package final class MessageOpener {
     /// What was inside: the type of the first payload and the chain, padding removed; of a fragment, its part of them.
     package struct Opened {
         package let first: PayloadType
-        package let chain: [UInt8]
+        /// Nil where the Pad Length is more than there is: authentic, and not a message.
+        package let chain: [UInt8]?
+        package let padLength: Int
         package let fragment: Fragment?
+        /// The type of a payload before the Encrypted one that is critical and unknown. The ICV covers it.
+        package let refused: PayloadType?
     }
 
     /// Fragment Number, from 1, and Total Fragments.
@@ -210,7 +214,7 @@ package final class MessageOpener {
     /// The plaintext of a message's Encrypted or Encrypted Fragment payload. The ICV covers the datagram from its first byte. Throws `.rejected` where the ICV is wrong, `.invalid` where there is no well-formed
     /// Encrypted payload; nothing is believed before.
     package func open(_ datagram: Span<UInt8>) throws(CryptoError) -> Opened {
-        let (start, isFragment) = try Self.encryptedPayload(in: datagram)
+        let (start, isFragment, refused) = try Self.encryptedPayload(in: datagram)
         let bodyStart = start + genericHeaderLength + (isFragment ? fragmentNumbersLength : 0)
         let textStart = bodyStart + protection.ivLength
         let textEnd = datagram.count - protection.tagLength
@@ -235,9 +239,11 @@ package final class MessageOpener {
 
         // Authenticated from here on, so the padding is the peer's own and its check tells nobody else anything.
         //= RFC 7296 §3.14: the recipient MUST accept any length that results in proper alignment.
-        guard let padding = text.last, Int(padding) < text.count else { throw .invalid }
-        text.removeLast(Int(padding) + 1)
-        return Opened(first: PayloadType(rawValue: datagram[start]), chain: text, fragment: isFragment ? try Self.fragment(datagram, at: start + genericHeaderLength) : nil)
+        guard let padding = text.last else { throw .invalid }
+        let fits = Int(padding) < text.count
+        if fits { text.removeLast(Int(padding) + 1) }
+        let fragment = isFragment ? try Self.fragment(datagram, at: start + genericHeaderLength) : nil
+        return Opened(first: PayloadType(rawValue: datagram[start]), chain: fits ? text : nil, padLength: Int(padding), fragment: fragment, refused: refused)
     }
 
     private static func fragment(_ datagram: Span<UInt8>, at offset: Int) throws(CryptoError) -> Fragment {
@@ -248,21 +254,24 @@ package final class MessageOpener {
     }
 
     /// Where the generic header of the Encrypted or Encrypted Fragment payload begins: the last payload of a message whose lengths all agree.
-    private static func encryptedPayload(in datagram: Span<UInt8>) throws(CryptoError) -> (start: Int, isFragment: Bool) {
+    private static func encryptedPayload(in datagram: Span<UInt8>) throws(CryptoError) -> (start: Int, isFragment: Bool, refused: PayloadType?) {
         guard datagram.count >= Header.byteCount + genericHeaderLength else { throw .invalid }
         var length = 0
         for index in 24..<28 { length = length << 8 | Int(datagram[index]) }
         guard length == datagram.count else { throw .invalid }
         var type = datagram[16]
         var offset = Header.byteCount
+        var refused: PayloadType?
         while datagram.count - offset >= genericHeaderLength {
             let size = Int(datagram[offset + 2]) << 8 | Int(datagram[offset + 3])
             guard size >= genericHeaderLength, size <= datagram.count - offset else { throw .invalid }
             if type == PayloadType.encrypted.rawValue || type == PayloadType.encryptedFragment.rawValue {
                 //= RFC 7296 §3.14: the Encrypted payload MUST be the last payload in the message.
                 guard offset + size == datagram.count else { throw .invalid }
-                return (offset, type == PayloadType.encryptedFragment.rawValue)
+                return (offset, type == PayloadType.encryptedFragment.rawValue, refused)
             }
+            //= RFC 7296 §2.5: critical and unknown is refused wherever in the message it stands.
+            if datagram[offset + 1] & 0x80 != 0, !PayloadType(rawValue: type).isKnown { refused = refused ?? PayloadType(rawValue: type) }
             type = datagram[offset]
             offset += size
         }

@@ -116,15 +116,19 @@ final class HostilePeer {
     let suite: IKESuite
     var spi: IKESPI
     var targetSPI = IKESPI.none
-    let nonce: [UInt8]
+    var nonce: [UInt8]
     var targetNonce: [UInt8] = []
     let key: any KeyExchangeKey
     var identity: Payload
     var identityBody: [UInt8]
     var secret = Array("the secret that both have".utf8)
-    private(set) var request: [UInt8] = []
-    private(set) var response: [UInt8] = []
+    var request: [UInt8] = []
+    var response: [UInt8] = []
     private var keys: IKEKeys?
+    /// The key and the salt with which this peer seals: for `Draft`, which seals by hand.
+    private(set) var sealingKey: [UInt8] = []
+    /// How often `Draft` did: its IVs are apart from the sealer's.
+    var rawSealed: UInt32 = 0
     private var sealer: MessageSealer?
     private var opener: MessageOpener?
     /// The ID of the next request.
@@ -155,8 +159,10 @@ final class HostilePeer {
     }
 
     var initPayloads: [Payload] {
-        [.securityAssociation(SecurityAssociation(proposals: [Fixtures.ikeProposal()])), .keyExchange(KeyExchange(method: 31, data: key.publicValue)), .nonce(nonce)]
+        [.securityAssociation(SecurityAssociation(proposals: [Fixtures.ikeProposal()])), .keyExchange(KeyExchange(method: 31, data: key.publicValue)), .nonce(nonce)] + announced
     }
+    /// What else it says in IKE_SA_INIT.
+    var announced: [Payload] = []
 
     func initRequest(_ payloads: [Payload]? = nil) -> [UInt8] {
         request = Message(header: header(.ikeSAInit, id: 0, response: false), payloads: payloads ?? initPayloads).serialized()
@@ -192,6 +198,7 @@ final class HostilePeer {
             isInitiator
             ? try MessageSealer(suite: suite, key: made.ei, integrityKey: made.ai, random: registry.random)
             : try MessageSealer(suite: suite, key: made.er, integrityKey: made.ar, random: registry.random)
+        sealingKey = isInitiator ? made.ei.array : made.er.array
         opener = isInitiator ? try MessageOpener(suite: suite, key: made.er, integrityKey: made.ar) : try MessageOpener(suite: suite, key: made.ei, integrityKey: made.ai)
         keys = consume made
     }
@@ -240,7 +247,8 @@ final class HostilePeer {
     func open(_ bytes: [UInt8]) throws -> [Payload] {
         guard let opener else { throw Broken(what: "no keys") }
         let inner = try opener.open(bytes.span)
-        return try Payload.parseChain(first: inner.first, inner.chain.span)
+        guard let chain = inner.chain else { throw Broken(what: "padding") }
+        return try Payload.parseChain(first: inner.first, chain.span)
     }
 
     /// A request, and the one answer to it, opened; nil when there is none.

@@ -17,8 +17,7 @@ struct AuthSent {
         switch channel.open(header, datagram.bytes, now: sa.now) {
         case .forged, .incomplete: return .authSent(self)
         case .malformed(let error):
-            work.fail(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa, retry: false)
-            return .dead
+            return refuse(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa)
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)

@@ -31,6 +31,9 @@ package struct PayloadType: RawRepresentable, Hashable, Sendable {
     package static let configuration = PayloadType(rawValue: 47)
     package static let eap = PayloadType(rawValue: 48)
     package static let encryptedFragment = PayloadType(rawValue: 53)
+
+    /// Whether the codec has a value for it: what is not known and critical is refused. RFC 7296 section 2.5.
+    package var isKnown: Bool { (33...48).contains(rawValue) || rawValue == 53 }
 }
 
 package struct ProtocolID: RawRepresentable, Hashable, Sendable {
