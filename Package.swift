@@ -109,6 +109,11 @@ let package = Package(
         // Benchmarks: run by hand or by `make bench`.
         .executableTarget(
             name: "SealBenchmark", dependencies: ["Gateway", "IKECrypto", "IKEWire", "COpenSSL"], path: "Tests/Benchmarks/Seal", swiftSettings: common),
+        .target(name: "BenchmarkSupport", dependencies: ["Gateway", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Support", swiftSettings: common),
+        .executableTarget(
+            name: "LoadGenerator", dependencies: ["BenchmarkSupport", "CLinux", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Load", swiftSettings: common),
+        .executableTarget(
+            name: "ExchangeBenchmark", dependencies: ["BenchmarkSupport", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Exchanges", swiftSettings: common),
 
         // Tests.
         .testTarget(name: "IKEWireTests", dependencies: ["IKEWire"], swiftSettings: common),

@@ -31,13 +31,14 @@ private func isOffered(_ cipher: gcry_cipher_algos) -> Bool {
     gcry_cipher_algo_info(Int32(cipher.rawValue), Int32(GCRYCTL_TEST_ALGO.rawValue), nil, nil) == 0
 }
 
-/// A keyed handle in secure memory, which closing wipes.
+/// A keyed handle, which closing wipes. In ordinary memory: there is one or more for every SA, and the library's secure memory is small
+/// and searched from its start for every piece.
 private final class Handle {
     let pointer: gcry_cipher_hd_t
 
     init(_ cipher: gcry_cipher_algos, _ mode: gcry_cipher_modes, _ key: UnsafePointer<UInt8>, _ keySize: Int) throws(PluginError) {
         var handle: gcry_cipher_hd_t?
-        guard gcry_cipher_open(&handle, Int32(cipher.rawValue), Int32(mode.rawValue), GCRY_CIPHER_SECURE.rawValue) == 0, let handle else { throw .memory }
+        guard gcry_cipher_open(&handle, Int32(cipher.rawValue), Int32(mode.rawValue), 0) == 0, let handle else { throw .memory }
         guard gcry_cipher_setkey(handle, key, keySize) == 0 else {
             gcry_cipher_close(handle)
             throw .failed

@@ -22,13 +22,14 @@ func hashed() -> [AlgorithmTable] {
     }
 }
 
+/// In ordinary memory, as ciphers are; closing wipes it.
 private final class GcryptMAC: MACContext {
     private let handle: gcry_mac_hd_t
     private let tagSize: Int
 
     init(_ mac: gcry_mac_algos, _ key: UnsafeBufferPointer<UInt8>, tagSize: Int) throws(PluginError) {
         var handle: gcry_mac_hd_t?
-        guard gcry_mac_open(&handle, Int32(mac.rawValue), GCRY_MAC_FLAG_SECURE.rawValue, nil) == 0, let handle else { throw .memory }
+        guard gcry_mac_open(&handle, Int32(mac.rawValue), 0, nil) == 0, let handle else { throw .memory }
         // A key of no bytes is a key too, which a null pointer is not.
         var empty: UInt8 = 0
         guard (key.isEmpty ? gcry_mac_setkey(handle, &empty, 0) : gcry_mac_setkey(handle, key.baseAddress, key.count)) == 0 else {

@@ -46,6 +46,21 @@ import Testing
 
     static let aeads: [Transform] = [.aesGCM16(128), .aesGCM16(256), .chaCha20Poly1305]
 
+    /// A gateway holds contexts of a hundred thousand SAs: no provider may keep them where there is room for a few.
+    @Test(arguments: Built.providers) func thousandsAtOnce(_ provider: String) throws {
+        let registry = try Built.registry(provider)
+        let key = [UInt8](repeating: 7, count: 32)
+        let aead = try #require(registry.aead(.aesGCM16(256))), mac = try #require(registry.mac(.hmacSHA256_128)), exchange = try #require(registry.keyExchange(.curve25519))
+        var aeads: [any AEADContext] = [], macs: [any MACContext] = [], keys: [any KeyExchangeKey] = []
+        for index in 0..<3000 {
+            aeads.append(try aead.makeContext(key: key.span, sealing: true))
+            macs.append(try mac.makeContext(key: key.span))
+            if index % 3 == 0 { keys.append(try exchange.generate()) }
+        }
+        let first = try #require(keys.first), last = try #require(keys.last)
+        #expect(try first.agree(last.publicValue.span).array == last.agree(first.publicValue.span).array)
+    }
+
     @Test(arguments: Built.providers, ["aes_gcm", "chacha20_poly1305"]) func wycheproofAEAD(_ provider: String, _ file: String) throws {
         let registry = try Built.registry(provider)
         var run = 0

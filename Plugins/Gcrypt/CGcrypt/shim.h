@@ -8,6 +8,8 @@ static inline int martlet_gcrypt_initialise(void) {
     if (gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P)) return 0;
     // The pool is locked where the limits allow; without the right to lock it the library would complain on stderr.
     gcry_control(GCRYCTL_DISABLE_SECMEM_WARN);
+    // It grows: private values of many key exchanges at once must not exhaust it.
+    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 65536);
     if (gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0)) return -1;
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     return gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P) ? 0 : -1;

@@ -131,7 +131,7 @@ package enum Daemon {
 
         let transport = Transport(sockets, log: log)
         let loop = try EventLoop("control")
-        var crypto = Crypto(preferred: plugins.registry(order: settings.crypto) ?? Registry(random: SystemRandom()))
+        var crypto = Crypto(preferred: plugins.registry(order: settings.ikeProviders) ?? Registry(random: SystemRandom()))
         for provider in plugins.providers { crypto.providers[provider] = plugins.registry(order: settings.crypto, provider: provider) }
         let plane = try planeName.flatMap { name in plugins.plane(named: name).map { (name, $0) } }.map { try PlaneDriver(name: $0.0, table: $0.1, log: log) }
         let gateway = try RunningGateway(
@@ -252,6 +252,9 @@ extension GatewayConfiguration {
 }
 
 extension GatewaySettings {
+    /// The providers of IKE's own algorithms, the preferred ones first: where nobody has said otherwise, the one whose key exchanges are the
+    /// fastest by far. ESP goes by the plugins' priorities.
+    var ikeProviders: [String] { crypto.isEmpty ? ["openssl"] : crypto }
     var level: LogLevel { LogLevel(rawValue: logLevel) ?? .info }
     var logTarget: Log.Target { logFile.map(Log.Target.file) ?? .standardError }
 }

@@ -191,7 +191,8 @@ extension RunningGateway: ControlBackend {
     }
 
     package func algorithms(_ completion: @escaping @Sendable ([AlgorithmSnapshot]) -> Void) {
-        let order = configuration.gateway.crypto.filter { plugins.providers.contains($0) } + plugins.providers.filter { !configuration.gateway.crypto.contains($0) }
+        let first = configuration.gateway.ikeProviders
+        let order = first.filter { plugins.providers.contains($0) } + plugins.providers.filter { !first.contains($0) }
         var served: Set<String> = []
         completion(
             plugins.algorithms.sorted { (order.firstIndex(of: $0.provider) ?? .max) < (order.firstIndex(of: $1.provider) ?? .max) }.map { status in
