@@ -28,6 +28,8 @@ final class ChildSA {
     var doubtedUntil: Instant?
     /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
+    /// The peer would not rekey this pair with us.
+    var rekeyFailed = false
 
     /// Whether the peer's rekey replaced this pair, so that the peer's Delete is awaited.
     var isSuperseded = false

@@ -224,6 +224,30 @@ import Testing
         #expect(children(target).map(\.id) == [child.id] && target.again.isEmpty && target.held.inboundSPIs == 1)
     }
 
+    /// Section 2.8: the pair lives out its time, and then all goes; it begins anew where the peer can be reached.
+    @Test(arguments: [true, false]) func whatCannotBeRekeyedTakesTheIKESAWithIt(isReachable: Bool) throws {
+        let (target, peer, child) = try connected {
+            if isReachable { $0.remoteAddresses = [.range(HostilePeer.address.address, HostilePeer.address.address)] }
+            $0.children[0].lifetime = Lifetime(rekeyTime: .seconds(100), lifeTime: .seconds(200), randTime: .zero)
+        }
+        var id: UInt32 = 0
+        // Half way to the end, again and again, and at the end no more.
+        while target.now.since(child.installed) < .seconds(199), id < 50 {
+            let sent = target.sent.count
+            target.pass(.seconds(1))
+            guard target.sent.count > sent else { continue }
+            #expect(children(target).map(\.id) == [child.id])
+            target.receive(try peer.seal(.createChildSA, [.notify(Notify(.noProposalChosen))], id: id, response: true))
+            id += 1
+        }
+        #expect(id > 1 && children(target).map(\.id) == [child.id] && target.again.isEmpty)
+        target.pass(.seconds(2))
+        #expect(try last(target, peer) == Self.gone)
+        #expect(target.again == (isReachable ? [.zero] : []))
+        target.receive(try peer.seal(.informational, [], id: id, response: true))
+        #expect(target.remnants == [])
+    }
+
     /// Section 2.25: not at once, and not for ever.
     @Test func notNowForMinutesClosesTheSA() throws {
         let (target, peer, child) = try connected()

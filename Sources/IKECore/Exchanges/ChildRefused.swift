@@ -73,6 +73,7 @@ extension Established {
         fail(.createChild(creation), failure)
         guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
         stopRekeying(old)
+        old.rekeyFailed = true
         // Tried once more half way to the end of the old one's life.
         if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + halfWay(to: end) }
     }

@@ -59,10 +59,13 @@ extension Established {
     /// The end of a pair that was not rekeyed in time. What should always be up is begun anew.
     private func expire(_ child: ChildSA) {
         //= RFC 7296 §2.8: it sends nothing after its lifetime.
-        if child.isCurrent {
-            context.emit(.removeChildSA(child.id, keepInbound: true))
-            follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay)
+        if child.isCurrent { context.emit(.removeChildSA(child.id, keepInbound: true)) }
+        guard !child.isCurrent || !child.rekeyFailed else {
+            //= RFC 7296 §2.8: what cannot be rekeyed takes its IKE SA with it; all of it may begin anew, and the first child needs no rekey then.
+            let reason = "\(child.policy.name) could not be rekeyed in its lifetime"
+            return replaceWhole(reason) ? () : enqueueFirst(.deleteIKE([], reason: reason))
         }
+        if child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
         enqueue(.deleteChild(child.id, []))
     }
 
