@@ -80,9 +80,11 @@ let package = Package(
 
         // The gateway.
         .target(name: "CLinux"),
+        // Leases survive a restart in it.
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(
             name: "Gateway",
-            dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "CSwiftVersion", "ViciWire", "CLinux"],
+            dependencies: ["IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "CSwiftVersion", "ViciWire", "CLinux", "CSQLite"],
             swiftSettings: common),
         .executableTarget(name: "martletd", dependencies: ["Gateway"], swiftSettings: common, linkerSettings: programLinker),
         .executableTarget(

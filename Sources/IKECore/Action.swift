@@ -20,6 +20,9 @@ package enum Action: Sendable {
     /// An inner address that the gateway gave us: this host has it until it is removed as often as it was added.
     case addAddress(IPAddress)
     case removeAddress(IPAddress)
+    /// This host asks these name servers while the tunnel stands: until it is told to forget them as often as to use them.
+    case useNameServers(NameServers)
+    case forgetNameServers(NameServers)
     case report(Report)
     /// Ends an operator's request.
     case answer(RequestID, Result<String, Failure>)

@@ -179,6 +179,8 @@ package struct Connection: Hashable, Sendable {
     package var children: [ChildPolicy] = []
     /// Inner addresses that we ask the gateway for; a zero address is any of its family.
     package var vips: [IPAddress] = []
+    /// Inner addresses of one family that an IKE SA has.
+    package static let vipLimit = 4
     /// The pools that peers are lent addresses from, in order.
     package var pools: [String] = []
     /// The crypto provider that serves this connection, nil for the gateway's choice.

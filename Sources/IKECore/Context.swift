@@ -8,6 +8,8 @@ final class Context {
     let crypto: Crypto
     let limits: Limits
     let pools: any AddressPools
+    /// The inner addresses that this host had last, by connection: it asks for them again.
+    var previousAddresses: [String: [IPAddress]] = [:]
     /// The time of the event being handled.
     var now = Instant(nanoseconds: 0)
     private(set) var actions: [Action] = []

@@ -34,6 +34,7 @@ final class IKESA {
     /// What this SA has to give back at its end: its successor takes both over.
     var leases: [Lease] = []
     var ownAddresses: [IPAddress] = []
+    var nameServers: NameServers?
     /// The inbound SPI offered in IKE_AUTH, until a child has it.
     var offeredSPI: UInt32?
     var state: State = .dead

@@ -7,6 +7,15 @@ import TestSupport
 @testable import Gateway
 @testable import IKECore
 
+extension AddressPoolSet {
+    /// From one outer address.
+    func lease(
+        _ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool, remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
+    ) -> Lease? {
+        lease(LeaseRequest(family, from: pools, to: identity, remote: remote, asking: asking, takingOver: takingOver, beside: beside))
+    }
+}
+
 @Suite struct PoolTests {
     private func address(_ last: UInt32) -> IPAddress { IPAddress(v4: 0x0a03_0000 | last) }
     private func set(_ first: UInt32, _ last: UInt32) -> AddressPoolSet {
@@ -54,8 +63,8 @@ import TestSupport
         // Twice the same give-back does nothing.
         pool.release(two)
         let snapshot = try #require(pool.snapshots(withLeases: true).first)
-        #expect(snapshot.online == 0 && snapshot.offline == 1 && snapshot.size == 3 && snapshot.base == address(1))
-        // All three can be had.
+        #expect(snapshot.online == 0 && snapshot.offline == 2 && snapshot.size == 3 && snapshot.base == address(1))
+        // Both are remembered, and all three can be had.
         #expect(Set(["a", "b", "c"].compactMap { lease(pool, $0)?.address }).count == 3)
     }
 
@@ -76,7 +85,11 @@ import TestSupport
             let pool = set(1, 8)
             var held: [Lease] = []
             for _ in 0..<200 {
-                if random.next() % 2 == 0, let lease = lease(pool, "user\(random.next() % 12)", asking: random.next() % 3 == 0 ? address(UInt32(random.next() % 12)) : nil) {
+                // Each from elsewhere: who asks from the same place for what it has is the same client.
+                let wish = random.next() % 3 == 0 ? address(UInt32(random.next() % 12)) : nil, remote = IPAddress(family: .v6, value: UInt128(random.next()))
+                if random.next() % 2 == 0,
+                    let lease = pool.lease(.v4, from: ["rw"], to: Fixtures.identity("user\(random.next() % 12)"), asking: wish, takingOver: false, remote: remote)
+                {
                     #expect(!held.contains { $0.address == lease.address }, "seed \(seed)")
                     #expect(lease.address.value >= address(1).value && lease.address.value <= address(8).value, "seed \(seed)")
                     held.append(lease)
@@ -145,9 +158,112 @@ import TestSupport
     @Test func comingAndGoingCostsNothing() throws {
         var pool = AddressPool(PoolConfiguration(name: "rw", start: address(1), end: address(4)))
         for _ in 0..<20_000 {
-            let one = pool.lease(to: Fixtures.identity("anna"), asking: nil)
+            let one = pool.lease(to: Fixtures.identity("anna"), asking: nil, .before) { _ in false } ?? pool.lease(to: Fixtures.identity("anna"), asking: nil, .fresh) { _ in false }
             pool.release(try #require(one), of: Fixtures.identity("anna"))
         }
         #expect(pool.queued < 4096)
+    }
+
+    // MARK: Several pools
+
+    private func pair() -> AddressPoolSet {
+        AddressPoolSet([PoolConfiguration(name: "one", start: address(1), end: address(2)), PoolConfiguration(name: "two", start: address(101), end: address(102))])
+    }
+    private func from(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil, beside: [IPAddress] = []) -> Lease? {
+        set.lease(.v4, from: ["one", "two"], to: Fixtures.identity(who), asking: asking, takingOver: false, beside: beside)
+    }
+
+    @Test func theSecondPoolIsForWhatTheFirstCannotHold() throws {
+        let set = pair()
+        let leases = try ["a", "b", "c", "d"].map { try #require(from(set, $0)) }
+        #expect(leases.map(\.address) == [address(1), address(2), address(101), address(102)] && leases.map(\.pool) == ["one", "one", "two", "two"])
+        #expect(from(set, "e") == nil)
+        // Whoever was in the second pool returns to it, although the first has room.
+        set.release(leases[0])
+        set.release(leases[2])
+        #expect(from(set, "c")?.address == address(101))
+        // What nobody has had before comes before what somebody may come back for: in either pool.
+        set.release(leases[3])
+        #expect(from(set, "e")?.address == address(1))
+    }
+
+    @Test func anAddressOfTheSecondPoolCanBeAskedFor() throws {
+        let set = pair()
+        #expect(from(set, "a", asking: address(102))?.address == address(102))
+        #expect(from(set, "b", asking: address(102))?.address == address(1))
+    }
+
+    @Test func bothFamiliesAtOnce() throws {
+        let set = AddressPoolSet([
+            PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: 1), end: IPAddress(family: .v6, value: 9)), PoolConfiguration(name: "rw", start: address(1), end: address(9)),
+        ])
+        let four = set.lease(.v4, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: false)
+        let six = set.lease(.v6, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: false)
+        #expect(four?.pool == "rw" && six?.pool == "six" && six?.address.value == 1)
+    }
+
+    /// RFC 7296 section 3.15.1: with IPv6 a client may name the low bits alone.
+    @Test func theLowBitsOfAnIPv6AddressAreAWish() throws {
+        let base: UInt128 = 0xfd03 << 112
+        let set = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: base + 1), end: IPAddress(family: .v6, value: base + 0xffff))])
+        func lease(_ wish: UInt128) -> UInt128? {
+            set.lease(.v6, from: ["six"], to: Fixtures.identity("a"), asking: IPAddress(family: .v6, value: wish), takingOver: false)?.address.value
+        }
+        #expect(lease(0x1234) == base + 0x1234)
+        // More bits than the pool has: any.
+        #expect(lease(0x1_0005) == base + 1)
+    }
+
+    // MARK: One user
+
+    /// An identity that authenticates itself again before the old SA ends asks for its address, from where it was; another device of the same user does not get it.
+    @Test func whoAuthenticatesAgainKeepsTheAddress() throws {
+        let set = set(1, 5)
+        let here = IPAddress(v4: 0xc000_0201), there = IPAddress(v4: 0xc000_0202)
+        let old = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: false, remote: here))
+        let other = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: false, remote: there))
+        #expect(other.address == address(2))
+        #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("boris"), asking: old.address, takingOver: false, remote: here)?.address == address(3))
+        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: false, remote: here))
+        #expect(new.address == old.address)
+        // What the old SA gives back then is not free.
+        set.release(old)
+        #expect(lease(set, "carl")?.address == address(4))
+    }
+
+    @Test func aUserHasAllHisAddressesAgain() throws {
+        let set = set(1, 9)
+        let first = try (0..<3).map { _ in try #require(lease(set, "anna")) }
+        for lease in first { set.release(lease) }
+        #expect(Set((0..<3).compactMap { _ in lease(set, "anna")?.address }) == Set(first.map(\.address)))
+    }
+
+    @Test func aNameInOtherLettersIsTheSameUsers() throws {
+        let set = set(1, 9)
+        let one = try #require(lease(set, "Anna.Example"))
+        set.release(one)
+        _ = lease(set, "boris")
+        #expect(lease(set, "anna.example")?.address == one.address)
+    }
+
+    /// One IKE SA that asks for two is not given the same twice, even where it takes over.
+    @Test func twoWishesOfOneSA() throws {
+        let set = set(1, 9)
+        let old = try #require(lease(set, "anna"))
+        let one = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true))
+        let two = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true, beside: [one.address]))
+        #expect(one.address == old.address && two.address != one.address)
+    }
+
+    // MARK: What is said of a full pool
+
+    @Test func whoHoldsAFullPool() throws {
+        let set = set(1, 4)
+        for who in ["a", "b", "c", "d"] { _ = lease(set, who) }
+        let full = try #require(set.occupancy(.v4, of: ["rw", "nobody"]).first)
+        #expect(full.name == "rw" && full.size == 4 && full.lent == 4 && full.lentByOthers == 0 && full.holders.map(\.address) == [address(1), address(2), address(3)])
+        #expect(set.occupancy(.v6, of: ["rw"]).isEmpty)
+        set.configure([PoolConfiguration(name: "users", start: address(3), end: address(4))])
+        #expect(set.occupancy(.v4, of: ["users"]) == [PoolOccupancy(name: "users", first: address(3), last: address(4), size: 2, lent: 0, lentByOthers: 2)])
     }
 }

@@ -19,14 +19,17 @@ final class Target {
     /// Children whose outbound SA is gone while the inbound one stays.
     private(set) var stopped: [ChildSAID] = []
     private(set) var keepalives = 0
+    /// What this host has of a gateway now.
+    private(set) var addresses: [IPAddress] = []
+    private(set) var nameServers: [NameServers] = []
     private(set) var jobs = 0
     var worksAtOnce = true
     private var waiting: [(JobID, Job)] = []
 
-    init(east: Bool = false, limits: Limits = Limits(), _ change: (inout Connection) -> Void = { _ in }) {
+    init(east: Bool = false, limits: Limits = Limits(), pools: any AddressPools = NoPools(), _ change: (inout Connection) -> Void = { _ in }) {
         var connection = Fixtures.connection(east: east)
         change(&connection)
-        node = Node(east ? "east" : "west", address: Fixtures.westAddress, connections: [connection], limits: limits, seed: 99)
+        node = Node(east ? "east" : "west", address: Fixtures.westAddress, connections: [connection], limits: limits, pools: pools, seed: 99)
     }
 
     var endpoint: Endpoint { node.endpoint }
@@ -50,7 +53,11 @@ final class Target {
             case .answer(let request, let result): answers[request, default: []].append(result)
             case .initiateAgain(_, _, _, let after, _): again.append(after)
             case .removeChildSA(let id, keepInbound: true): if !stopped.contains(id) { stopped.append(id) }
-            case .removeChildSA, .moveChildSA, .addAddress, .removeAddress, .exportKeys: break
+            case .addAddress(let address): addresses.append(address)
+            case .removeAddress(let address): addresses.removeAll { $0 == address }
+            case .useNameServers(let servers): nameServers.append(servers)
+            case .forgetNameServers(let servers): nameServers.removeAll { $0 == servers }
+            case .removeChildSA, .moveChildSA, .exportKeys: break
             }
         }
     }

@@ -8,21 +8,29 @@ import TestSupport
 import Testing
 
 /// Lends 10.9.0.1 and what follows, `count` of them, and keeps account.
-private final class CountingPools: AddressPools {
+final class CountingPools: AddressPools {
     private let state = Mutex<(lent: Set<IPAddress>, most: Int)>(([], 0))
     private let count: UInt32
-    init(_ count: UInt32) { self.count = count }
+    init(_ count: UInt32, others: [Configuration.Attribute] = [Configuration.Attribute(type: Configuration.internalIP4DNS, value: [10, 9, 0, 53])]) {
+        self.count = count
+        self.others = others
+    }
     var lent: Set<IPAddress> { state.withLock { $0.lent } }
 
     let takeovers = Mutex<[Bool]>([])
 
-    func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? {
-        guard family == .v4 else { return nil }
-        takeovers.withLock { $0.append(takingOver) }
+    /// What was asked for, in order.
+    let asked = Mutex<[IPAddress?]>([])
+    let others: [Configuration.Attribute]
+
+    func lease(_ request: LeaseRequest) -> Lease? {
+        guard request.family == .v4 else { return nil }
+        takeovers.withLock { $0.append(request.takingOver) }
+        asked.withLock { $0.append(request.asking) }
         return state.withLock { state in
             for number in 0..<count {
                 let address = IPAddress(v4: 0x0a09_0001 + number)
-                if state.lent.insert(address).inserted { return Lease(pool: pools[0], address: address, identity: identity) }
+                if state.lent.insert(address).inserted { return Lease(pool: request.pools[0], address: address, identity: request.identity, remote: request.remote) }
             }
             return nil
         }
@@ -32,7 +40,10 @@ private final class CountingPools: AddressPools {
         #expect(was != nil, "\(lease.address) came back twice")
     }
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { family == .v4 }
-    func attributes(of pools: [String]) -> [Configuration.Attribute] { [Configuration.Attribute(type: Configuration.internalIP4DNS, value: [10, 9, 0, 53])] }
+    func attributes(of pools: [String]) -> [Configuration.Attribute] { others }
+    func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] {
+        [PoolOccupancy(name: pools[0], first: IPAddress(v4: 0x0a09_0001), last: IPAddress(v4: 0x0a09_0000 + count), size: UInt64(count), lent: lent.count)]
+    }
 }
 
 @Suite struct InnerAddresses {

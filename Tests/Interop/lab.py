@@ -191,6 +191,8 @@ class Gateway:
         self.log_file = self.folder / "log"
         self.file = self.folder / "martlet.conf"
         self.process = None
+        # Variables of its environment beside the tests' own.
+        self.environment = {}
         self.write(configuration)
 
     def write(self, configuration):
@@ -199,7 +201,7 @@ class Gateway:
 
     def start(self, ready=True, extra=(), stderr=None):
         output = open(self.log_file, "a") if stderr is None else stderr
-        self.process = self.lab.start(self.host, BUILD / "martletd", "--config", self.file, "--foreground", *extra, stdout=output, stderr=output)
+        self.process = self.lab.start(self.host, BUILD / "martletd", "--config", self.file, "--foreground", *extra, stdout=output, stderr=output, env={**os.environ, **self.environment})
         if ready:
             wait(lambda: self.process.poll() is not None or self.answers(), f"{self.host} is ready", 20)
             if self.process.poll() is not None:
@@ -301,6 +303,8 @@ def configuration(host, gateway="", plugins="", level="debug", **settings):
     return f"""
 gateway {{
     control = @FOLDER@/vici.sock
+    state = @FOLDER@/state
+    {'' if 'resolver' in gateway else 'resolver = no'}
     log {{ level = {level} }}
     retransmit_initial = 0.5
     {gateway}

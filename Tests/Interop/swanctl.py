@@ -13,6 +13,8 @@ FOLDERS = "x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa b
 BARE = """
 gateway {
     control = @FOLDER@/vici.sock
+    state = @FOLDER@/state
+    resolver = no
     log { level = debug }
     retransmit_initial = 0.5
 }

@@ -11,6 +11,8 @@ EXAMPLES = ROOT / "etc" / "examples"
 GATEWAY = """
 gateway {
     control = @FOLDER@/vici.sock
+    state = @FOLDER@/state
+    resolver = no
     log { level = debug }
     retransmit_initial = 0.5
 }

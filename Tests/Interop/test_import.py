@@ -16,6 +16,8 @@ from test_strongswan_algorithms import KEYWORDS
 GATEWAY = """
 gateway {
     control = @FOLDER@/vici.sock
+    state = @FOLDER@/state
+    resolver = no
     log { level = debug }
     retransmit_initial = 0.5
 }

@@ -20,7 +20,7 @@ ALLOWED = {
     "Sources/PluginKit": {"PluginABI", "CSwiftVersion", "CSecret"} | SYSTEM,
     "Sources/PluginCrypto": {"PluginABI", "IKECrypto", "IKEWire"} | SYSTEM,
     "Sources/Gateway": {
-        "IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux", "CSecret", "CSwiftVersion",
+        "IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux", "CSecret", "CSQLite", "CSwiftVersion",
     } | SYSTEM,
     "Sources/martletd": {"Gateway"} | SYSTEM,
     "Sources/martlet": {"ClientView", "IPsecConf", "ViciWire", "ArgumentParser"} | SYSTEM,

@@ -9,5 +9,6 @@
 #include <sys/signalfd.h>
 #include <sys/prctl.h>
 #include "io.h"
+#include "program.h"
 #include "tun.h"
 #endif

@@ -90,7 +90,7 @@ struct ConnectionBuilder {
         return patterns.isEmpty ? [.any] : patterns
     }
 
-    /// One of each family: RFC 7296 section 2.19 knows more, and no gateway lends them.
+    /// A few of each family, as many as a gateway of ours lends.
     private func virtualAddresses(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> [IPAddress] {
         var addresses: [IPAddress] = []
         for element in section.value("vips")?.elements ?? [] {
@@ -98,8 +98,12 @@ struct ConnectionBuilder {
                 diagnostics.error(at: element.position, "\(quoted(element.text)) is no address; 0.0.0.0 and :: ask for any")
                 continue
             }
-            if addresses.contains(where: { $0.family == address.family }) {
-                diagnostics.error(at: element.position, "'vips' asks for one address of each family; \(quoted(element.text)) is the second")
+            guard addresses.count(where: { $0.family == address.family }) < Connection.vipLimit else {
+                diagnostics.error(at: element.position, "'vips' asks for at most \(Connection.vipLimit) addresses of each family")
+                continue
+            }
+            if !address.isUnspecified, addresses.contains(address) {
+                diagnostics.error(at: element.position, "'vips' asks for \(element.text) twice")
                 continue
             }
             addresses.append(address)

@@ -12,6 +12,12 @@ package struct GatewaySettings: Hashable, Sendable {
     package var natPort: UInt16 = 4500
     /// The control socket's path.
     package var control = "/run/martlet/vici.sock"
+    /// The folder for what outlives the daemon.
+    package var state = "/var/lib/martlet"
+    /// The database of leases; nil for memory alone.
+    package var leases: String? = "/var/lib/martlet/leases.db"
+    /// Who is told of name servers that gateways name to this host.
+    package var resolver = ResolverChoice.auto
     /// Event loops; 0 for one a core.
     package var shards = 0
     /// Crypto providers by preference; empty for the plugins' own priorities.

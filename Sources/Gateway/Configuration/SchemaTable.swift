@@ -153,10 +153,9 @@ enum SchemaTable {
 
     private static let pool = SchemaSection(
         .any, "a pool",
-        keys: [SchemaKey("addrs", .text)] + PoolBuilder.attributes.map { SchemaKey($0.key, .list) }
+        keys: [SchemaKey("addrs", .text), SchemaKey(PoolBuilder.domainKey, .list)] + PoolBuilder.attributes.map { SchemaKey($0.key, .list) }
             + [
-                SchemaKey("server", .list, .tunesOnly("the attribute is of another protocol")),
-                SchemaKey("split_exclude", .list, .restricts("it is of IKEv1 alone: leave the networks out of local_ts")),
+                SchemaKey("split_exclude", .list, .restricts("it is of IKEv1 alone: leave the networks out of local_ts"))
             ],
         takesAnyKey: true)
 
@@ -174,6 +173,7 @@ enum SchemaTable {
             SchemaKey("listen", .list),
             SchemaKey("port", .integer(1...65535)), SchemaKey("nat_port", .integer(1...65535)),
             SchemaKey("control", .text),
+            SchemaKey("state", .text), SchemaKey("leases", .text), SchemaKey("resolver", .choice(ResolverChoice.allCases.map(\.rawValue))),
             SchemaKey("shards", .integer(0...255)),
             SchemaKey("crypto", .list),
             SchemaKey("cookie_threshold", .integer(0...1_000_000)),

@@ -27,6 +27,12 @@ struct SettingsBuilder {
             if path.utf8.count > 107 { diagnostics.error(at: reader.position("control"), "the path of a socket has at most 107 bytes") }
             settings.control = path
         }
+        if let state = path("state", section) { settings.state = state }
+        settings.leases = settings.state + "/leases.db"
+        if let leases = section.value("leases") {
+            settings.leases = leases.text.isEmpty || booleanValue(leases.text) == false ? nil : booleanValue(leases.text) == true ? settings.leases : path("leases", section)
+        }
+        settings.resolver = reader.text("resolver").flatMap { ResolverChoice(rawValue: $0.lowercased()) } ?? settings.resolver
         settings.shards = reader.integer("shards").map { Int(clamping: $0) } ?? settings.shards
         for element in section.value("crypto")?.elements ?? [] {
             if let capabilities, !capabilities.providers.contains(element.text) {

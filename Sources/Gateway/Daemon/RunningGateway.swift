@@ -21,6 +21,9 @@ package final class RunningGateway: @unchecked Sendable {
     let runner: JobRunner
     let plane: PlaneDriver?
     let pools: AddressPoolSet
+    /// Nil where leases are in memory alone.
+    let leases: LeaseStore?
+    private let nameServers: NameServerSetup
     let started = Instant.now()
     let startedUnixSeconds = unixMilliseconds() / 1000
     private let keyExport: KeyExport?
@@ -55,6 +58,8 @@ package final class RunningGateway: @unchecked Sendable {
         self.log = log
         router = ShardRouter(count: shardCount, seed: UInt64.random(in: .min ... .max))
         pools = AddressPoolSet(configuration.pools)
+        leases = try configuration.gateway.leases.map { path throws(SystemError) in try LeaseStore(path: path, log: log) }
+        nameServers = try NameServerSetup(configuration.gateway.resolver, state: configuration.gateway.state, log: log)
         // Two at least: one may be waiting in a look-up.
         jobs = try JobPool(threads: max(2, shardCount))
         lookUps = JobPool.Lane(name: "look-up", limit: max(2, shardCount) - 1)
@@ -68,7 +73,7 @@ package final class RunningGateway: @unchecked Sendable {
             shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, pools: pools, transport: transport))
         }
         self.shards = shards
-        driver = Driver(jobs: jobs, runner: runner, plane: plane, log: log, limits: limits, delegate: self)
+        driver = Driver(jobs: jobs, runner: runner, plane: plane, nameServers: nameServers, log: log, limits: limits, delegate: self)
     }
 
     /// What files and clients say together.
@@ -83,6 +88,9 @@ package final class RunningGateway: @unchecked Sendable {
     /// Starts shards and readers. After this datagrams are answered.
     func start() throws(SystemError) {
         guard let driver else { return }
+        // Before anybody can be lent an address.
+        if let leases { pools.restore(try leases.open(creating: !configuration.pools.isEmpty), journal: leases) }
+        try nameServers.start()
         for shard in shards { try shard.start(driver: driver) }
         let shards = shards
         try transport.start(router: router, undelivered: { remote, report in for shard in shards { shard.post(.unreachable(remote: remote, report)) } }) { index, datagrams in
@@ -296,6 +304,9 @@ package final class RunningGateway: @unchecked Sendable {
         log.subscribe(nil)
         transport.stop()
         for shard in shards { shard.stop() }
+        // Nothing is lent or given back any more.
+        leases?.stop()
+        nameServers.stop()
         plane?.stop()
         let isQuiet = jobs.stop()
         keyExport?.stop()

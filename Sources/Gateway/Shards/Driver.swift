@@ -17,15 +17,17 @@ final class Driver: @unchecked Sendable {
     private let jobs: JobPool
     private let runner: JobRunner
     private let plane: PlaneDriver?
+    private let nameServers: NameServerSetup
     private let lines: ReportLines
     private let jobTime: Duration
     /// The gateway, which owns the driver and outlives every shard.
     private unowned let delegate: any DriverDelegate
 
-    init(jobs: JobPool, runner: JobRunner, plane: PlaneDriver?, log: Log, limits: Limits, delegate: any DriverDelegate) {
+    init(jobs: JobPool, runner: JobRunner, plane: PlaneDriver?, nameServers: NameServerSetup, log: Log, limits: Limits, delegate: any DriverDelegate) {
         self.jobs = jobs
         self.runner = runner
         self.plane = plane
+        self.nameServers = nameServers
         lines = ReportLines(log: log)
         self.delegate = delegate
         jobTime = limits.jobTime
@@ -51,6 +53,8 @@ final class Driver: @unchecked Sendable {
         case .moveChildSA(let id, let local, let remote, let encapsulated): plane?.move(id, local: local, remote: remote, encapsulated: encapsulated)
         case .addAddress(let address): plane?.add(address)
         case .removeAddress(let address): plane?.remove(address)
+        case .useNameServers(let servers): inOrder { [nameServers] in nameServers.use(servers) }
+        case .forgetNameServers(let servers): inOrder { [nameServers] in nameServers.forget(servers) }
         case .queryUse(let id):
             guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
             plane.queryUse(id, shard: shard.number)
@@ -63,6 +67,9 @@ final class Driver: @unchecked Sendable {
         case .exportKeys(let keys): delegate.exported(keys)
         }
     }
+
+    /// Name servers belong to the interface that has the inner address: after it.
+    private func inOrder(_ work: @escaping @Sendable () -> Void) { if let plane { plane.afterAddresses(work) } else { work() } }
 
     private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
         let deadline = Instant.now() + jobTime

@@ -168,6 +168,9 @@ package final class PlaneDriver: @unchecked Sendable {
         }
     }
 
+    /// Runs `work` after the addresses that were added or removed so far. On the plane's thread: it returns at once.
+    func afterAddresses(_ work: @escaping @Sendable () -> Void) { loop.post(work) }
+
     // MARK: Traps, from the control loop
 
     /// Installs a trap or puts it in place of the one with its number; `completion` is told why not, or nil.

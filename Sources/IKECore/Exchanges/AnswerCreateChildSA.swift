@@ -11,6 +11,8 @@ struct ChildAnswer {
     let agreement: ChildOffer.Agreement
     let initiatorNonce: [UInt8]
     let replacing: ChildSAID?
+    /// The Configuration payload that stands before the SA payload.
+    let configuration: [Payload]
 }
 
 extension Established {
@@ -46,6 +48,7 @@ extension Established {
         }
         guard children.count < (old == nil ? context.limits.childSAs : 2 * context.limits.childSAs) else { return refuse(.noAdditionalSAs) }
         do throws(ChildRefusal) {
+            let configuration = try answerConfiguration(payloads)
             let (offer, agreement) = try negotiate(payloads, association.proposals, replacing: old, withoutKeyExchange: false)
             if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
                 // Ours was not sent yet: the peer's does for both.
@@ -55,7 +58,7 @@ extension Established {
                 self.answer(creation.requests, .success("the peer rekeyed it at the same time"))
             }
             guard let method = agreement.chosen.transform(.keyExchange) else {
-                let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)
+                let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id, configuration: configuration)
                 return installAnswer(answer, secret: nil, publicValue: nil)
             }
             guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }), value.method == method.id, let algorithm = sa.registry.keyExchange(method) else {
@@ -63,7 +66,7 @@ extension Established {
                 //= RFC 7296 §1.3: the method that we would take.
                 throw ChildRefusal(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))
             }
-            let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id)
+            let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id, configuration: configuration)
             incoming = .agreeingChild(context.run(.generateAndAgree(algorithm, peerValue: value.data), for: sa.localSPI), answer)
         } catch {
             if error.notify.type == .invalidSyntax { return refuseAsInvalid(.createChildSA, messageID, "its request for a child has no proposals or no traffic selectors") }
@@ -94,7 +97,7 @@ extension Established {
             return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
         }
         old?.peerRekey = ChildSA.PeerRekey(lowestNonce: lowest(answer.initiatorNonce, nonce), replacement: child.id)
-        var payloads: [Payload] = answer.offer.notifications + [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
+        var payloads: [Payload] = answer.offer.notifications + answer.configuration + [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
         if let publicValue, let method = answer.agreement.chosen.transform(.keyExchange) { payloads.append(.keyExchange(KeyExchange(method: method.id, data: publicValue))) }
         payloads += selectors(answer.agreement)
         incoming = .installing(child.id, .createChildSA, answer.messageID, payloads: payloads)
@@ -106,7 +109,7 @@ extension Established {
         for case .securityAssociation(let association) in payloads { proposals = association.proposals }
         var head = head
         do throws(ChildRefusal) {
-            head += try lendAddresses(payloads)
+            head += try answerFirstConfiguration(payloads)
             let (offer, agreement) = try negotiate(payloads, proposals, replacing: nil, withoutKeyExchange: true)
             guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
                 context.releaseInboundSPI(offer.inboundSPI)

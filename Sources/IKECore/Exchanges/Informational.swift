@@ -106,7 +106,7 @@ extension Established {
             }
         }
         guard let closing else {
-            respond(.informational, messageID, answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))])
+            respond(.informational, messageID, (answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))]) + configurationAnswer(payloads))
             for policy in ended { follow(policy.closeAction, policy, after: .seconds(1)) }
             return
         }

@@ -14,11 +14,15 @@ package struct Configuration: Hashable, Sendable {
             self.value = value
         }
     }
-    package static let request: UInt8 = 1, reply: UInt8 = 2
+    package static let request: UInt8 = 1, reply: UInt8 = 2, set: UInt8 = 3, acknowledgement: UInt8 = 4
     /// Attribute types, RFC 7296 section 3.15.1.
     package static let internalIP4Address: UInt16 = 1, internalIP4Netmask: UInt16 = 2, internalIP4DNS: UInt16 = 3, internalIP4NBNS: UInt16 = 4
     package static let internalIP4DHCP: UInt16 = 6, internalIP6Address: UInt16 = 8, internalIP6DNS: UInt16 = 10, internalIP6DHCP: UInt16 = 12
-    package static let internalIP4Subnet: UInt16 = 13, internalIP6Subnet: UInt16 = 15
+    package static let applicationVersion: UInt16 = 7, internalIP4Subnet: UInt16 = 13, supportedAttributes: UInt16 = 14, internalIP6Subnet: UInt16 = 15
+    /// RFC 8598 section 4.
+    package static let internalDNSDomain: UInt16 = 25, internalDNSSECTrustAnchor: UInt16 = 26
+    /// Of Microsoft, for private use: servers of an intranet.
+    package static let internalIP4Server: UInt16 = 23456, internalIP6Server: UInt16 = 23457
 
     package init(kind: UInt8, attributes: [Attribute]) {
         self.kind = kind

@@ -37,6 +37,7 @@ package final class Node {
     package let pools: any AddressPools
     /// Inner addresses that this node was lent, with how often each was added.
     package var addresses: [IPAddress: Int] = [:]
+    package var nameServers: [NameServers: Int] = [:]
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
     package var isDown = false
@@ -79,6 +80,7 @@ package final class Node {
         seed &+= 7919
         plane = SimulatedPlane()
         addresses = [:]
+        nameServers = [:]
         waitingInitiations = []
         (pools as? SimulatedPools)?.restart()
         endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)

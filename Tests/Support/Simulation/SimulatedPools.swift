@@ -17,16 +17,16 @@ package final class SimulatedPools: AddressPools {
     /// The gateway has begun anew, and everything that it lent is back.
     package func restart() { tables.withLock { $0.leases = [:] } }
 
-    package func lease(_ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool) -> Lease? {
-        guard family == .v4 else { return nil }
+    package func lease(_ request: LeaseRequest) -> Lease? {
+        guard request.family == .v4 else { return nil }
         return tables.withLock { tables in
             func make(_ address: IPAddress) -> Lease {
                 tables.numbers += 1
-                let lease = Lease(pool: pools[0], address: address, identity: identity, number: tables.numbers)
+                let lease = Lease(pool: request.pools[0], address: address, identity: request.identity, remote: request.remote, number: tables.numbers)
                 tables.leases[address] = lease
                 return lease
             }
-            if takingOver, let held = tables.leases.values.first(where: { $0.identity == identity }) { return make(held.address) }
+            if request.takingOver, let held = tables.leases.values.first(where: { $0.identity == request.identity }) { return make(held.address) }
             for number in 0..<count where tables.leases[IPAddress(v4: 0x0a09_0001 + number)] == nil { return make(IPAddress(v4: 0x0a09_0001 + number)) }
             return nil
         }
@@ -34,4 +34,5 @@ package final class SimulatedPools: AddressPools {
     package func release(_ lease: Lease) { tables.withLock { if $0.leases[lease.address] == lease { $0.leases[lease.address] = nil } } }
     package func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { family == .v4 }
     package func attributes(of pools: [String]) -> [Configuration.Attribute] { [] }
+    package func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] { [] }
 }

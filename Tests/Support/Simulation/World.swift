@@ -155,6 +155,8 @@ package final class World {
             case .report(let report): reported(report, node)
             case .addAddress(let address): node.addresses[address, default: 0] += 1
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1
+            case .useNameServers(let servers): node.nameServers[servers, default: 0] += 1
+            case .forgetNameServers(let servers): node.nameServers[servers, default: 0] -= 1
             case .exportKeys(let keys): node.exported.append(keys)
             }
         }
