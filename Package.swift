@@ -55,6 +55,7 @@ let package = Package(
         .library(name: "martlet-gcrypt", type: .dynamic, targets: ["GcryptPlugin"]),
         .library(name: "martlet-psk", type: .dynamic, targets: ["PSKPlugin"]),
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
+        .library(name: "martlet-xfrm", type: .dynamic, targets: ["XFRMPlugin"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
@@ -74,6 +75,7 @@ let package = Package(
         .target(name: "CSwiftVersion", cSettings: [.define("MARTLET_SWIFT_VERSION", to: "\"\(swiftRelease())\"")]),
         .target(name: "PluginKit", dependencies: ["PluginABI", "CSwiftVersion", "CSecret"], swiftSettings: common),
         .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
+        .target(name: "PlaneKit", dependencies: ["PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"], swiftSettings: common),
 
         // What the client shows, as functions of what the control socket says.
         .target(name: "ClientView", dependencies: ["ViciWire"], swiftSettings: strict),
@@ -105,8 +107,14 @@ let package = Package(
             name: "PSKPlugin", dependencies: ["PluginKit"], path: "Plugins/PSK",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
         .target(
-            name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "ESPCore", "CLinux"], path: "Plugins/TUN",
+            name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "PlaneKit", "ESPCore", "CLinux"], path: "Plugins/TUN",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
+        // The kernel's data plane: what is said to the kernel, as functions, and the plugin around it.
+        .systemLibrary(name: "CXFRM", path: "Plugins/XFRM/CXFRM", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .target(name: "XFRMMessages", dependencies: ["CXFRM", "CSecret", "ESPCore", "IKEWire"], path: "Plugins/XFRM/Messages", swiftSettings: common),
+        .target(
+            name: "XFRMPlugin", dependencies: ["PluginKit", "PlaneKit", "XFRMMessages", "CXFRM", "CLinux", "CSecret", "IKEWire", "ESPCore"], path: "Plugins/XFRM",
+            exclude: ["README.md", "CXFRM", "Messages"], swiftSettings: common, linkerSettings: pluginLinker()),
 
         // Benchmarks: run by hand or by `make bench`.
         .executableTarget(
@@ -135,6 +143,7 @@ let package = Package(
         .executableTarget(
             name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
             linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .testTarget(name: "XFRMTests", dependencies: ["XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
         .testTarget(name: "PlaneTests", dependencies: ["PlaneHost"], swiftSettings: common),
         .target(
             name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], path: "Tests/Support", swiftSettings: common),

@@ -4,6 +4,7 @@
 import CLinux
 import ESPCore
 import Glibc
+import PlaneKit
 import PluginABI
 
 extension Worker {

@@ -6,18 +6,10 @@ import ESPCore
 import Glibc
 import IKECrypto
 import IKEWire
+import PlaneKit
 import PluginABI
 import PluginCrypto
 import PluginKit
-
-/// Why a call of the contract failed: the status, and the log line unless it would say nothing new.
-struct PlaneError: Error {
-    let status: martlet_status
-    let message: String?
-    static func invalid(_ message: String) -> PlaneError { PlaneError(status: MARTLET_E_INVALID, message: message) }
-    static func system(_ message: String) -> PlaneError { PlaneError(status: MARTLET_E_SYSTEM, message: message) }
-    static let notFound = PlaneError(status: MARTLET_E_NOT_FOUND, message: nil)
-}
 
 final class Plane {
     private struct OutboundKey: Hashable { var child: UInt64, spi: UInt32 }
@@ -87,24 +79,24 @@ final class Plane {
         self.sockets = sockets
 
         tun = martlet_tun_open(settings.interface, false)
-        guard tun >= 0 else { throw .system("cannot create interface \(settings.interface): \(Self.reason(tun))") }
+        guard tun >= 0 else { throw .system("cannot create interface \(settings.interface): \(PlaneError.reason(tun))") }
         var opened = [tun]
         func giveUp(_ message: String) -> PlaneError {
             for descriptor in opened { close(descriptor) }
             return .system(message)
         }
         netlink = martlet_netlink_open()
-        guard netlink >= 0 else { throw giveUp("no routing netlink: \(Self.reason(netlink))") }
+        guard netlink >= 0 else { throw giveUp("no routing netlink: \(PlaneError.reason(netlink))") }
         opened.append(netlink)
         acknowledge = martlet_eventfd_create(true)
-        guard acknowledge >= 0 else { throw giveUp("no eventfd: \(Self.reason(acknowledge))") }
+        guard acknowledge >= 0 else { throw giveUp("no eventfd: \(PlaneError.reason(acknowledge))") }
         opened.append(acknowledge)
         link = martlet_link_index(settings.interface)
-        guard link > 0 else { throw giveUp("interface \(settings.interface) has gone: \(Self.reason(link))") }
+        guard link > 0 else { throw giveUp("interface \(settings.interface) has gone: \(PlaneError.reason(link))") }
         interfaceMTU = settings.mtu ?? Self.startingMTU(settings)
         let up = martlet_link_up(netlink, link, UInt32(interfaceMTU), 1000)
-        guard up == 0 else { throw giveUp("cannot bring \(settings.interface) up: \(Self.reason(up))") }
-        routing = Routing(netlink: netlink, link: link, settings: settings, mark: mark, host: host)
+        guard up == 0 else { throw giveUp("cannot bring \(settings.interface) up: \(PlaneError.reason(up))") }
+        routing = Routing(netlink: netlink, link: link, settings: settings.routing, mark: mark, host: host)
 
         var made: [Worker] = []
         var started = 0
@@ -129,7 +121,7 @@ final class Plane {
             throw giveUp("cannot start the workers: \(error.description)")
         }
         routing.clean()
-        host.log(.info, "\(settings.interface) is up: \(count) workers, MTU \(interfaceMTU), routing table \(settings.table)")
+        host.log(.info, "\(settings.interface) is up: \(count) workers, MTU \(interfaceMTU), routing table \(settings.routing.table)")
     }
 
     func stop() {
@@ -161,16 +153,16 @@ final class Plane {
         let description = sa.pointee
         guard description.struct_size >= UInt32(MemoryLayout<martlet_sa>.size) else { throw .invalid("an SA of \(description.struct_size) bytes") }
         guard UInt32(description.mode) == MARTLET_TUNNEL.rawValue else {
-            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(Self.hex(description.spi)): only tunnels are carried")
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(hex(description.spi)): only tunnels are carried")
         }
         guard let local = SocketAddress(description.local), let remote = SocketAddress(description.remote), local.address.family == remote.address.family,
             description.encapsulation <= 1, description.direction <= 1, description.spi > 255
-        else { throw .invalid("SA \(Self.hex(description.spi)): addresses, encapsulation, direction or SPI cannot be") }
+        else { throw .invalid("SA \(hex(description.spi)): addresses, encapsulation, direction or SPI cannot be") }
         let (localTS, remoteTS) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count) {
-            "SA \(Self.hex(description.spi))"
+            "SA \(hex(description.spi))"
         }
         if let child = children[description.child], child.policy != description.policy {
-            throw .invalid("SA \(Self.hex(description.spi)): its child belongs to another policy")
+            throw .invalid("SA \(hex(description.spi)): its child belongs to another policy")
         }
         let encapsulation: Encapsulation = description.encapsulation == MARTLET_ESP_IN_UDP.rawValue ? .udp : .bare
         let flags = UInt32(description.flags)
@@ -179,7 +171,7 @@ final class Plane {
 
         if UInt32(description.direction) == MARTLET_INBOUND.rawValue {
             guard inbound[description.spi] == nil, children[description.child]?.inboundSPI == nil else {
-                throw .invalid("inbound SA \(Self.hex(description.spi)) exists")
+                throw .invalid("inbound SA \(hex(description.spi)) exists")
             }
             let opener = try makeOpener(description, suite)
             let made = InboundSA(
@@ -192,7 +184,7 @@ final class Plane {
         } else {
             let key = OutboundKey(child: description.child, spi: description.spi)
             guard outbound[key] == nil, children[description.child]?.outboundSPI == nil else {
-                throw .invalid("outbound SA \(Self.hex(description.spi)) exists")
+                throw .invalid("outbound SA \(hex(description.spi)) exists")
             }
             let sealer = try makeSealer(description, suite)
             let path = try makePath(sealer.layout, encapsulation, local, remote)
@@ -376,7 +368,7 @@ final class Plane {
         if result == 0 {
             interfaceMTU = mtu
         } else {
-            host.log(.warning, "cannot set the MTU of \(settings.interface) to \(mtu): \(Self.reason(result))")
+            host.log(.warning, "cannot set the MTU of \(settings.interface) to \(mtu): \(PlaneError.reason(result))")
         }
     }
 }

@@ -5,6 +5,7 @@ import CLinux
 import ESPCore
 import Glibc
 import IKEWire
+import PlaneKit
 import PluginABI
 
 extension Plane {
@@ -49,7 +50,7 @@ extension Plane {
         guard let ip = SocketAddress(address)?.address else { throw .invalid("an inner address of the family \(address.family)") }
         var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
         let result = martlet_address_add(netlink, link, &prefix)
-        guard result == 0 else { throw .system("cannot give \(settings.interface) the address \(ip): \(Self.reason(result))") }
+        guard result == 0 else { throw .system("cannot give \(settings.interface) the address \(ip): \(PlaneError.reason(result))") }
         addresses.insert(ip)
     }
 
@@ -57,6 +58,6 @@ extension Plane {
         guard let ip = SocketAddress(address)?.address, addresses.remove(ip) != nil else { throw .notFound }
         var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
         let result = martlet_address_remove(netlink, link, &prefix)
-        guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(Self.reason(result))") }
+        guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(PlaneError.reason(result))") }
     }
 }

@@ -1,6 +1,7 @@
 // The plugin's face: the exported symbol, the descriptor, and the table of the contract over `Plane`.
 
 import CLinux
+import PlaneKit
 import PluginABI
 import PluginKit
 
@@ -86,6 +87,7 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
         set_policy: { policy in withPlane { plane throws(PlaneError) in try plane.set(policy) } },
         remove_policy: { number in withPlane { plane throws(PlaneError) in try plane.removePolicy(number) } },
         add_address: { address in withPlane { plane throws(PlaneError) in try plane.addAddress(address.pointee) } },
-        remove_address: { address in withPlane { plane throws(PlaneError) in try plane.removeAddress(address.pointee) } })
+        remove_address: { address in withPlane { plane throws(PlaneError) in try plane.removeAddress(address.pointee) } },
+        probe: nil, supports: nil)
     return Immortal.table(table)
 }()

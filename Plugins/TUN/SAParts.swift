@@ -5,6 +5,7 @@ import ESPCore
 import Glibc
 import IKECrypto
 import IKEWire
+import PlaneKit
 import PluginABI
 import PluginCrypto
 import PluginKit
@@ -28,7 +29,7 @@ extension Plane {
         do throws(Host.Missing) {
             return try host.suite(encryption: sa.encryption_id, bits: sa.encryption_bits, integrity: sa.integrity_id, provider: provider)
         } catch {
-            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(Self.hex(sa.spi)): \(error.description)")
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "SA \(hex(sa.spi)): \(error.description)")
         }
     }
 
@@ -40,7 +41,7 @@ extension Plane {
             case .separate(let cipher, let mac, _):
                 return try Opener(window: window, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key))
             }
-        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
+        } catch { throw .invalid("SA \(hex(sa.spi)): the key does not fit the algorithm (\(error))") }
     }
 
     func makeSealer(_ sa: martlet_sa, _ suite: Host.Suite) throws(PlaneError) -> Sealer {
@@ -53,7 +54,7 @@ extension Plane {
                     spi: sa.spi, extended: extended, cipher: cipher, key: Self.span(sa.key), mac: mac, integrityKey: Self.span(sa.integrity_key),
                     random: random)
             }
-        } catch { throw .invalid("SA \(Self.hex(sa.spi)): the key does not fit the algorithm (\(error))") }
+        } catch { throw .invalid("SA \(hex(sa.spi)): the key does not fit the algorithm (\(error))") }
     }
 
     func makePath(
@@ -81,15 +82,6 @@ extension Plane {
         // Below 1280 IPv6 does not work; the outer packets then go in fragments.
         max(layout.innerMTU(pathMTU: settings.pathMTU, encapsulation, remote.address.family), Settings.mtuRange.lowerBound)
     }
-
-    // MARK: Text
-
-    static func hex(_ spi: UInt32) -> String {
-        let digits = String(spi, radix: 16)
-        return String(repeating: "0", count: 8 - digits.count) + digits
-    }
-
-    static func reason(_ negative: Int32) -> String { String(cString: strerror(-negative)) }
 
     /// The host's memory, which lives until the call that is under way returns.
     @_lifetime(immortal)

@@ -1,15 +1,14 @@
 // The plugin's section of the configuration.
 
+import PlaneKit
+
 struct Settings: Sendable {
     var interface = "martlet0"
     /// Of the interface; nil to compute it from the SAs.
     var mtu: Int?
     /// What the networks outside carry.
     var pathMTU = 1500
-    var table: UInt32 = 52100
-    /// The first of three rules.
-    var rulePriority: UInt32 = 5210
-    var installRoutes = true
+    var routing = RoutingSettings()
     var clampsSegmentSize = true
 
     static let mtuRange = 1280...9000
@@ -28,11 +27,11 @@ struct Settings: Sendable {
         }
         if let text = value("mtu") { mtu = try Self.number("mtu", text, Self.mtuRange) }
         if let text = value("path_mtu") { pathMTU = try Self.number("path_mtu", text, 576...9216) }
-        if let text = value("table") { table = UInt32(try Self.number("table", text, 1...0xffff_fffe)) }
-        if let text = value("rule_priority") { rulePriority = UInt32(try Self.number("rule_priority", text, 1...32763)) }
-        if let text = value("install_routes") { installRoutes = try Self.flag("install_routes", text) }
+        if let text = value("table") { routing.table = UInt32(try Self.number("table", text, 1...0xffff_fffe)) }
+        if let text = value("rule_priority") { routing.rulePriority = UInt32(try Self.number("rule_priority", text, 1...32763)) }
+        if let text = value("install_routes") { routing.installRoutes = try Self.flag("install_routes", text) }
         if let text = value("clamp_mss") { clampsSegmentSize = try Self.flag("clamp_mss", text) }
-        if (253...255).contains(table) { throw Defect(description: "table = \(table): belongs to the system") }
+        if (253...255).contains(routing.table) { throw Defect(description: "table = \(routing.table): belongs to the system") }
     }
 
     private static func number(_ key: String, _ text: String, _ range: ClosedRange<Int>) throws(Defect) -> Int {

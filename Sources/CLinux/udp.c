@@ -6,6 +6,8 @@
 #include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
+#include <linux/xfrm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -82,6 +84,22 @@ static int attach_group_filter(int fd, uint32_t workers) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0 ? -errno : 0;
 }
 
+// IKE is in clear whatever IPsec policies this machine has: they would take the messages that bring their own SAs about. Who may not set
+// that, or has no XFRM, has no such policies either.
+static void exempt_from_policies(int fd, int family) {
+    struct xfrm_userpolicy_info policy = {.sel.family = (uint16_t)family, .action = XFRM_POLICY_ALLOW};
+    int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, name = family == AF_INET ? IP_XFRM_POLICY : IPV6_XFRM_POLICY;
+    policy.dir = XFRM_POLICY_IN;
+    setsockopt(fd, level, name, &policy, sizeof policy);
+    policy.dir = XFRM_POLICY_OUT;
+    setsockopt(fd, level, name, &policy, sizeof policy);
+}
+
+int martlet_udp_kernel_esp(int fd) {
+    int kind = UDP_ENCAP_ESPINUDP;
+    return setsockopt(fd, IPPROTO_UDP, UDP_ENCAP, &kind, sizeof kind) < 0 ? -errno : 0;
+}
+
 int martlet_udp_probe(const struct martlet_endpoint *local) {
     union address address;
     socklen_t length = to_sockaddr(local, &address);
@@ -112,6 +130,7 @@ int martlet_udp_open(const struct martlet_endpoint *local, uint32_t flags, uint3
     }
     *marked = set_mark(fd, mark);
     grow_buffers(fd);
+    exempt_from_policies(fd, local->family);
     if (flags & MARTLET_UDP_SHARED) {
         int on = 1;
         if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) goto fail;
@@ -358,6 +377,7 @@ int martlet_source_address(const struct martlet_endpoint *remote, uint32_t mark,
     int fd = socket(remote->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     set_mark(fd, mark);
+    exempt_from_policies(fd, remote->family);
     int result = 0;
     if (connect(fd, &address.any, length) < 0) {
         result = -errno;

@@ -19,6 +19,8 @@ ALLOWED = {
     "Sources/ESPCore": {"IKEWire", "IKECrypto"},
     "Sources/PluginKit": {"PluginABI", "CSwiftVersion", "CSecret"} | SYSTEM,
     "Sources/PluginCrypto": {"PluginABI", "IKECrypto", "IKEWire"} | SYSTEM,
+    # What data planes share: the contract's values as Swift's, routes and rules.
+    "Sources/PlaneKit": {"PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"} | SYSTEM,
     "Sources/Gateway": {
         "IKECore", "IKECrypto", "IKEWire", "PluginABI", "PluginCrypto", "ViciWire", "CLinux", "CSecret", "CSQLite", "CSwiftVersion",
     } | SYSTEM,
@@ -29,7 +31,9 @@ ALLOWED = {
     "Plugins/Gcrypt": {"PluginKit", "PluginABI", "CGcrypt"} | SYSTEM,
     "Plugins/PSK": {"PluginKit", "PluginABI"} | SYSTEM,
     # The data plane in user space also has the pure ESP code.
-    "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
+    "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
+    # That of the kernel has the wire's values and ranges as prefixes, no algorithm.
+    "Plugins/XFRM": {"PluginKit", "PluginABI", "PlaneKit", "XFRMMessages", "ESPCore", "IKEWire", "CLinux", "CSecret", "CXFRM"} | SYSTEM,
 }
 IMPORT = re.compile(r"^\s*(?:@[\w()]+\s+)*(?:public |package |internal |fileprivate |private )?import\s+(?:(?:struct|class|enum|protocol|func|typealias|let|var)\s+)?([A-Za-z_]\w*)")
 

@@ -67,6 +67,8 @@ enum martlet_udp_flags { MARTLET_UDP_SHARED = 1 /* SO_REUSEPORT */ };
 // `marked` says whether the mark could be set. A shared socket with `group` joins a port's group; the first one brings the program
 // that spreads datagrams (see `martlet_port_group_filter`) before it is bound.
 int martlet_udp_open(const struct martlet_endpoint *local, uint32_t flags, uint32_t mark, uint32_t group_workers, bool *marked);
+// Has the kernel take ESP off a UDP socket (RFC 3948); IKE still comes through. 0 or -errno.
+int martlet_udp_kernel_esp(int fd);
 // Whether the port is free: binds and closes. 0 or -errno.
 int martlet_udp_probe(const struct martlet_endpoint *local);
 

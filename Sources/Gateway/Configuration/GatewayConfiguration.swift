@@ -10,6 +10,8 @@ package struct GatewaySettings: Hashable, Sendable {
     package var listen: [IPAddress] = []
     package var port: UInt16 = 500
     package var natPort: UInt16 = 4500
+    /// The data plane's name, or "auto".
+    package var plane = PlaneChoice.automatic
     /// The control socket's path.
     package var control = "/run/martlet/vici.sock"
     /// The folder for what outlives the daemon.
@@ -55,6 +57,8 @@ package struct PluginConfiguration: Hashable, Sendable {
     package var plugins: [Plugin] = []
     package init() {}
 
+    /// Lower goes first.
+    package var priorities: [String: Int] { Dictionary(plugins.compactMap { plugin in plugin.priority.map { (plugin.name, $0) } }, uniquingKeysWith: { $1 }) }
     package func plugin(_ name: String) -> Plugin? { plugins.first { $0.name == name } }
 }
 

@@ -9,6 +9,8 @@ package struct Capabilities {
     package var serves: (Transform, _ provider: String?) -> Bool
     /// Whether a key exchange that a configuration names passes its known-answer test, which may run now.
     package var passes: (Transform, _ provider: String?) -> Bool = { _, _ in true }
+    /// Whether the data plane does ESP with a transform.
+    package var carries: (Transform) -> Bool = { _ in true }
     /// The names of the crypto providers.
     package var providers: [String]
     /// The names of the authentication methods: "psk".
@@ -33,7 +35,8 @@ struct ProposalParser {
     let capabilities: Capabilities
 
     private var isIKE: Bool { protocolID == .ike }
-    private func serves(_ transform: Transform) -> Bool { capabilities.serves(transform, provider) }
+    private func serves(_ transform: Transform) -> Bool { capabilities.serves(transform, provider) && (isIKE || capabilities.carries(transform)) }
+    private func server(of transform: Transform) -> String { !isIKE && !capabilities.carries(transform) ? "the data plane" : loaded }
     private var loaded: String { provider.map { "the crypto provider \(quoted($0))" } ?? "a loaded plugin" }
 
     /// All proposals of a list, numbered from 1. A list that is nil stands for `default`.
@@ -92,7 +95,7 @@ struct ProposalParser {
             } else if !transforms.contains(transform) {
                 if !serves(transform) || transform.type == .keyExchange && !capabilities.passes(transform, provider) {
                     isRight = false
-                    diagnostics.error(at: word.position, "\(quoted(word.text)) (\(transform)) cannot be served by \(loaded)")
+                    diagnostics.error(at: word.position, "\(quoted(word.text)) (\(transform)) cannot be served by \(server(of: transform))")
                 }
                 transforms.append(transform)
                 //= RFC 8247 §2.4: group 2 SHOULD NOT be used.

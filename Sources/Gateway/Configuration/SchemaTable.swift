@@ -172,6 +172,7 @@ enum SchemaTable {
         keys: [
             SchemaKey("listen", .list),
             SchemaKey("port", .integer(1...65535)), SchemaKey("nat_port", .integer(1...65535)),
+            SchemaKey("plane", .text),
             SchemaKey("control", .text),
             SchemaKey("state", .text), SchemaKey("leases", .text), SchemaKey("resolver", .choice(ResolverChoice.allCases.map(\.rawValue))),
             SchemaKey("shards", .integer(0...255)),

@@ -18,6 +18,7 @@ struct SettingsBuilder {
         settings.port = reader.port("port") ?? settings.port
         settings.natPort = reader.port("nat_port") ?? settings.natPort
         settings.limits.natPort = settings.natPort
+        settings.plane = reader.text("plane") ?? settings.plane
         if settings.port == settings.natPort {
             let key = section.value("nat_port") == nil ? "port" : "nat_port"
             diagnostics.error(at: reader.position(key), "'port' and 'nat_port' are both \(settings.port): IKE needs two ports")

@@ -203,6 +203,7 @@ enum ConfigurationMessages {
             section.add("state", plugin.isLoaded ? "loaded" : "refused")
             section.add("reason", plugin.reason)
             section.add("provides", list: plugin.provides)
+            if !plugin.notes.isEmpty { section.add("notes", list: plugin.notes) }
             m.add(String(index + 1), section: section)
         }
         return m

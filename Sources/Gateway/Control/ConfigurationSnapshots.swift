@@ -108,6 +108,8 @@ package struct PluginSnapshot: Sendable, Hashable {
     package var reason: String?
     /// `crypto:AES_GCM_16`, `auth:psk`, `plane:tun` and so on.
     package var provides: [String] = []
+    /// What else there is to say of it on this machine.
+    package var notes: [String] = []
     package init(name: String, path: String, isLoaded: Bool) {
         self.name = name
         self.path = path

@@ -5,7 +5,6 @@ import Glibc
 import IKECore
 import IKECrypto
 import IKEWire
-import PluginABI
 
 package enum Martlet {
     package static let version = daemonVersion
@@ -50,15 +49,20 @@ package enum Daemon {
                     // A check speaks of what is wrong alone.
                     if !options.isCheck || level <= .warning { log.write(LogLevel(level), "LIB", message) }
                 })
-            let result = ConfigurationLoader.validate(read, Capabilities(plugins))
+            let planes = PlaneChoice(plugins, wanted: read.gateway.plane, priorities: read.plugins.priorities)
+            let result = ConfigurationLoader.validate(read, Capabilities(plugins, planes))
             log.flush()
             for diagnostic in result.diagnostics { put(diagnostic.description, to: 2) }
             guard let configuration = result.configuration else {
                 put("martletd: \(options.configuration) has \(count(result.errors.count, "error"))", to: 2)
                 return 1
             }
-            let planeName = plugins.planeNames.first
-            if planeName == nil, let connection = configuration.connections.first {
+            if let refusal = planes.refusal {
+                // Whoever checks need not be who starts it, nor on that machine.
+                guard options.isCheck && planes.name != nil else { throw Refusal(refusal) }
+                put("\(options.configuration): \(refusal)", to: 2)
+            }
+            if planes.name == nil, let connection = configuration.connections.first {
                 throw Refusal("the connection \(connection.name) needs a data plane, and no plugin that is loaded provides one (\(plugins.loaded.map(\.name).joined(separator: ", ")))")
             }
             // What the configuration names before anybody is answered; the rest before its first use.
@@ -68,7 +72,10 @@ package enum Daemon {
                 return 0
             }
             try check("watch signals", signals)
-            let gateway = try start(configuration, plugins, planeName: planeName, log: log)
+            for (name, reason) in planes.reasons.sorted(by: { $0.key < $1.key }) where planes.name != nil {
+                log.write(.info, "ESP", "the data plane \(planes.name ?? "") carries the packets, not \(name): \(reason)")
+            }
+            let gateway = try start(configuration, plugins, planes, log: log)
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
@@ -116,16 +123,17 @@ package enum Daemon {
         init(_ description: String) { self.description = description }
     }
 
-    private static func start(_ configuration: GatewayConfiguration, _ plugins: PluginSet, planeName: String?, log: Log) throws -> RunningGateway {
+    private static func start(_ configuration: GatewayConfiguration, _ plugins: PluginSet, _ planes: PlaneChoice, log: Log) throws -> RunningGateway {
         let settings = configuration.gateway
         let shardCount = settings.shards > 0 ? settings.shards : min(64, Int(martlet_machine_cores()))
-        // One thread of the plane for each core, too.
-        let workers = planeName == nil ? 0 : min(64, Int(martlet_machine_cores()))
+        // One thread of the plane for each core, too, where packets come to user space.
+        let workers = planes.needsSockets ? min(64, Int(martlet_machine_cores())) : 0
         var options = SocketOptions()
         options.listen = settings.listen
         options.port = settings.port
         options.natPort = settings.natPort
         options.workers = workers
+        options.takesKernelUDP = planes.takesKernelUDP
         let sockets = try SocketSet(options)
         for note in sockets.notes { log.write(.error, "NET", note) }
 
@@ -133,9 +141,9 @@ package enum Daemon {
         let loop = try EventLoop("control")
         var crypto = Crypto(preferred: plugins.registry(order: settings.ikeProviders) ?? Registry(random: SystemRandom()))
         for provider in plugins.providers { crypto.providers[provider] = plugins.registry(order: settings.crypto, provider: provider) }
-        let plane = try planeName.flatMap { name in plugins.plane(named: name).map { (name, $0) } }.map { try PlaneDriver(name: $0.0, table: $0.1, log: log) }
+        let plane = try planes.name.flatMap { name in plugins.plane(named: name).map { (name, $0) } }.map { try PlaneDriver(name: $0.0, table: $0.1, log: log) }
         let gateway = try RunningGateway(
-            configuration: configuration, plugins: plugins, crypto: crypto, transport: transport, shardCount: shardCount, plane: plane, loop: loop, log: log)
+            configuration: configuration, plugins: plugins, crypto: crypto, transport: transport, shardCount: shardCount, plane: plane, planes: planes, loop: loop, log: log)
         // The control socket before anything is changed on the host: it says whether another daemon is there.
         let server = try ControlServer(path: settings.control, backend: gateway) { level, message in log.write(LogLevel(rawValue: level) ?? .info, "CFG", message) }
         if let plane {
@@ -234,15 +242,16 @@ private final class SystemRandom: RandomSource {
 }
 
 extension Capabilities {
-    init(_ plugins: PluginSet) {
+    init(_ plugins: PluginSet, _ planes: PlaneChoice) {
         let all = plugins.registry(order: [])
         var each: [String: Registry] = [:]
         for name in plugins.providers { each[name] = plugins.registry(order: [], provider: name) }
         self.init(
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
+        carries = planes.carries
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
-        planeName = plugins.planeNames.first
-        carriesTransport = planeName.flatMap { plugins.plane(named: $0) }.map { $0.pointee.flags & MARTLET_PLANE_TRANSPORT.rawValue != 0 } ?? false
+        planeName = planes.name
+        carriesTransport = planes.carriesTransport
     }
 }
 

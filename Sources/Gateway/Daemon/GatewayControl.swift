@@ -213,6 +213,7 @@ extension RunningGateway: ControlBackend {
                 snapshot.licence = plugin.licence
                 snapshot.abi = String(MARTLET_ABI_MAJOR)
                 snapshot.provides = plugin.provides
+                snapshot.notes = plugin.provides.filter { $0.hasPrefix("plane:") }.flatMap { planeNotes(String($0.dropFirst(6))) }
                 return snapshot
             }
                 + plugins.refused.map { error in
@@ -221,6 +222,18 @@ extension RunningGateway: ControlBackend {
                     snapshot.reason = error.description
                     return snapshot
                 })
+    }
+}
+
+extension RunningGateway {
+    /// Whether a plane carries the packets, why it cannot, and which of the algorithms that IKE could negotiate for ESP it does not do.
+    private func planeNotes(_ name: String) -> [String] {
+        guard name == planes.name else { return [planes.reasons[name] ?? "does not carry the packets: \(quoted(planes.name ?? "none")) does"] }
+        var seen: Set<Transform> = []
+        let missing = plugins.algorithms.filter { ["aead", "encryption", "integrity"].contains(AlgorithmSnapshot.Kind(pluginKind: $0.kind).rawValue) }.compactMap(\.transform).filter {
+            seen.insert($0).inserted && !planes.carries($0)
+        }
+        return ["carries the packets"] + (missing.isEmpty ? [] : ["cannot do ESP with " + missing.map(\.description).joined(separator: ", ")])
     }
 }
 

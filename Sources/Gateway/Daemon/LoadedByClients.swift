@@ -8,9 +8,9 @@ extension RunningGateway: ConfigurationBackend {
 
     package func loadConnection(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
         guard plane != nil else { return completion(Self.refusal("the connection \(quoted(name)) needs a data plane, and no plugin that is loaded provides one")) }
-        let plugins = plugins, running = sources.surroundings, index = sources.secretIndex()
+        let plugins = plugins, planes = planes, running = sources.surroundings, index = sources.secretIndex()
         jobs.submit(deadline: Instant.now() + .seconds(30)) {
-            ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(plugins), joining: running, index: index)
+            ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(plugins, planes), joining: running, index: index)
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
                 guard let self else { return }

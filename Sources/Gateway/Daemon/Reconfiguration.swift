@@ -63,11 +63,11 @@ extension RunningGateway {
 
     package func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) {
         let path = sources.files.path
-        let plugins = plugins
+        let plugins = plugins, planes = planes
         log.write(.info, "CFG", "reading \(path) again")
         // One at a time: what was read first is applied first.
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
-            ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins))
+            ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins, planes))
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
                 guard let self else { return }

@@ -20,6 +20,8 @@ package final class RunningGateway: @unchecked Sendable {
     let lookUps: JobPool.Lane
     let runner: JobRunner
     let plane: PlaneDriver?
+    /// How it was chosen.
+    let planes: PlaneChoice
     let pools: AddressPoolSet
     /// Nil where leases are in memory alone.
     let leases: LeaseStore?
@@ -48,12 +50,13 @@ package final class RunningGateway: @unchecked Sendable {
     private var whenEnded: (() -> Void)?
 
     init(
-        configuration: GatewayConfiguration, plugins: PluginSet, crypto: Crypto, transport: Transport, shardCount: Int, plane: PlaneDriver?, loop: EventLoop, log: Log
+        configuration: GatewayConfiguration, plugins: PluginSet, crypto: Crypto, transport: Transport, shardCount: Int, plane: PlaneDriver?, planes: PlaneChoice, loop: EventLoop, log: Log
     ) throws(SystemError) {
         sources = ConfigurationSources(files: configuration)
         self.plugins = plugins
         self.transport = transport
         self.plane = plane
+        self.planes = planes
         self.loop = loop
         self.log = log
         router = ShardRouter(count: shardCount, seed: UInt64.random(in: .min ... .max))

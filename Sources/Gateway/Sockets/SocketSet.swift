@@ -23,6 +23,8 @@ package struct SocketOptions: Sendable {
     package var natPort: UInt16 = 4500
     /// Threads of the plane; 0 opens no sockets for one.
     package var workers = 0
+    /// Whether the kernel takes ESP off the port that IKE shares with it.
+    package var takesKernelUDP = false
     package init() {}
 
     var addresses: [IPAddress] { listen.isEmpty ? [IPAddress(family: .v4, value: 0), IPAddress(family: .v6, value: 0)] : listen }
@@ -71,6 +73,10 @@ package final class SocketSet: @unchecked Sendable {
                 guard let nat = try Self.open(address, options.natPort, shared: options.workers > 0, workers: UInt32(options.workers), &isMarked) else { continue }
                 opened.append(nat)
                 ike.append(IKESocket(descriptor: nat, address: address, port: options.natPort, isShared: true))
+                if options.takesKernelUDP {
+                    let result = martlet_udp_kernel_esp(nat)
+                    if result != 0 { notes.append("the kernel takes no ESP in UDP over \(address.family == .v4 ? "IPv4" : "IPv6"): \(errorText(-result))") }
+                }
                 for worker in 0..<options.workers {
                     guard let data = try Self.open(address, options.natPort, shared: true, workers: 0, &isMarked) else { continue }
                     opened.append(data)

@@ -22,7 +22,7 @@ struct Plugins: ParsableCommand {
                         plugins.map { plugin in
                             .object(
                                 ["name", "state", "version", "vendor", "licence", "abi", "path", "reason"].map { ($0, .text(plugin[$0])) }
-                                    + [("provides", .strings(plugin.list("provides")))])
+                                    + [("provides", .strings(plugin.list("provides"))), ("notes", .strings(plugin.list("notes") ?? []))])
                         }
                     ).text)
                 return
@@ -43,7 +43,9 @@ struct Plugins: ParsableCommand {
         lines += paragraph(printable(plugin["path"] ?? ""), lead: "  ", width: width, indent: 4)
         if let reason = plugin["reason"] { lines += paragraph(printable(reason), lead: "  " + StyledText("refused because", .red) + " ", width: width, indent: 4) }
         let provides = (plugin.list("provides") ?? []).map { StyledText(printable($0)) }
-        return lines + (provides.isEmpty ? [] : flowed(provides, separator: ", ", lead: "  provides ", width: width, indent: 4))
+        if !provides.isEmpty { lines += flowed(provides, separator: ", ", lead: "  provides ", width: width, indent: 4) }
+        for note in plugin.list("notes") ?? [] { lines += paragraph(printable(note), lead: "  ", width: width, indent: 4) }
+        return lines
     }
 }
 

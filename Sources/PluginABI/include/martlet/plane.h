@@ -174,6 +174,12 @@ struct martlet_plane {
      * Called before the SAs that use it are added. The port is 0. */
     martlet_status (*add_address)(const struct martlet_address *address);
     martlet_status (*remove_address)(const struct martlet_address *address);
+    /* Whether this machine is one for the plane, asked on the main thread before any socket is opened. MARTLET_OK, or why not in words: at
+     * most `size` bytes with the zero at their end. Where nobody has chosen a plane the host takes the first that says MARTLET_OK. Null: it is. */
+    martlet_status (*MARTLET_NULLABLE probe)(char *reason, size_t size);
+    /* Whether the plane does ESP with these transforms of IANA's: MARTLET_OK or MARTLET_E_UNSUPPORTED. Either id may be 0, for one alone. On
+     * any thread after `probe`. Null: it does what the host's providers of crypto do. */
+    martlet_status (*MARTLET_NULLABLE supports)(uint16_t encryption_id, uint16_t encryption_bits, uint16_t integrity_id);
 };
 
 MARTLET_HEADER_END

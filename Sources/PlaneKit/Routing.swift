@@ -14,10 +14,19 @@ import IKEWire
 import PluginABI
 import PluginKit
 
-final class Routing {
+/// What the configuration of a plane says of its routes.
+package struct RoutingSettings: Sendable {
+    package var table: UInt32 = 52100
+    /// The first of three rules.
+    package var rulePriority: UInt32 = 5210
+    package var installRoutes = true
+    package init() {}
+}
+
+package final class Routing {
     private let netlink: Int32
     private let link: Int32
-    private let settings: Settings
+    private let settings: RoutingSettings
     private let mark: UInt32
     private let host: Host
     private var installed: [Prefix: Installed] = [:]
@@ -31,7 +40,7 @@ final class Routing {
     /// Prefixes that one selector may become; a range with ugly ends needs at most 62 for IPv4.
     static let maximumPrefixes = 256
 
-    init(netlink: Int32, link: Int32, settings: Settings, mark: UInt32, host: Host) {
+    package init(netlink: Int32, link: Int32, settings: RoutingSettings, mark: UInt32, host: Host) {
         self.netlink = netlink
         self.link = link
         self.settings = settings
@@ -40,16 +49,18 @@ final class Routing {
     }
 
     /// What a policy wants in the table.
-    struct Wanted: Hashable {
-        var unicast: Set<Prefix> = []
+    package struct Wanted: Hashable {
+        package var unicast: Set<Prefix> = []
         /// Networks of ours inside a larger one of the peer: these stay out.
-        var throwing: Set<Prefix> = []
-        var source: [IPAddress.Family: IPAddress] = [:]
+        package var throwing: Set<Prefix> = []
+        package var source: [IPAddress.Family: IPAddress] = [:]
+        package init() {}
+        package var isEmpty: Bool { unicast.isEmpty && throwing.isEmpty }
     }
 
     /// The routes of a policy. A selector's ports and protocol play no part here: what the route takes and the policy does not is
     /// dropped and counted.
-    func wanted(local: [TrafficSelector], remote: [TrafficSelector]) -> Wanted {
+    package func wanted(local: [TrafficSelector], remote: [TrafficSelector]) -> Wanted {
         var wanted = Wanted()
         guard settings.installRoutes else { return wanted }
         for selector in remote {
@@ -77,14 +88,14 @@ final class Routing {
     /// Routes for one more user of each prefix.
     /// Whether all of them are there.
     @discardableResult
-    func add(_ wanted: Wanted) -> Bool {
+    package func add(_ wanted: Wanted) -> Bool {
         if !hasRules && !(wanted.unicast.isEmpty && wanted.throwing.isEmpty) { addRules() }
         for prefix in wanted.throwing { add(prefix, MARTLET_ROUTE_THROW, nil) }
         for prefix in wanted.unicast { add(prefix, MARTLET_ROUTE_UNICAST, wanted.source[prefix.family]) }
         return wanted.unicast.union(wanted.throwing).allSatisfy { installed[$0] != nil }
     }
 
-    func remove(_ wanted: Wanted) {
+    package func remove(_ wanted: Wanted) {
         for prefix in wanted.unicast.union(wanted.throwing) {
             guard var route = installed[prefix] else { continue }
             route.users -= 1
@@ -101,7 +112,7 @@ final class Routing {
     }
 
     /// Everything in the table and the rules, ours or a dead predecessor's.
-    func clean() {
+    package func clean() {
         let routes = martlet_route_flush(netlink, settings.table)
         let rules = removeRules()
         if routes > 0 || rules > 0 { host.log(.notice, "removed \(routes) routes and \(rules) rules left in table \(settings.table)") }
@@ -109,7 +120,7 @@ final class Routing {
     }
 
     /// At the end: in silence.
-    func removeAll() {
+    package func removeAll() {
         martlet_route_flush(netlink, settings.table)
         removeRules()
         installed.removeAll()
@@ -164,6 +175,11 @@ final class Routing {
             }
         }
         return removed
+    }
+
+    /// Whether this host has the address.
+    package func isOwn(_ address: IPAddress) -> Bool {
+        ownAddress(address.family, inside: [TrafficSelector(ipProtocol: 0, startPort: 0, endPort: UInt16.max, start: address, end: address)]) != nil
     }
 
     /// An address of this host that the peer expects packets from.

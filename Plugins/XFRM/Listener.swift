@@ -1,0 +1,166 @@
+// The kernel's events: packets that ask for an SA, limits reached, peers that moved. On the host's service thread.
+// Events get lost where many come at once; then what is ours is compared with what the kernel has.
+
+import CXFRM
+import Glibc
+import IKEWire
+import PlaneKit
+import PluginABI
+import PluginKit
+import Synchronization
+import XFRMMessages
+
+/// The host's table of what it wants to hear. It lives until `stop` has returned; nothing is told after `close`.
+struct EventSink: @unchecked Sendable {
+    let events: UnsafePointer<martlet_plane_events>
+
+    func expired(_ sa: EventIndex.KnownSA, spi: UInt32, isHard: Bool) { events.pointee.expired(events.pointee.opaque, sa.child, spi, sa.direction, isHard ? 1 : 0) }
+
+    func moved(_ sa: EventIndex.KnownSA, spi: UInt32, to remote: SocketAddress) {
+        var address = remote.contract
+        events.pointee.moved(events.pointee.opaque, sa.child, spi, &address)
+    }
+
+    func acquire(_ policy: UInt64, _ packet: XFRMEvent.PacketThatAsks) {
+        var source = martlet_selector(packet.source, packet.ipProtocol, packet.sourcePort), destination = martlet_selector(packet.destination, packet.ipProtocol, packet.destinationPort)
+        events.pointee.acquire(events.pointee.opaque, policy, &source, &destination)
+    }
+}
+
+extension martlet_selector {
+    fileprivate init(_ address: IPAddress, _ ipProtocol: UInt8, _ port: UInt16?) {
+        self.init()
+        family = address.family.rawValue
+        `protocol` = ipProtocol
+        // The kernel fills these fields for other protocols as well: with types of ICMP, keys of GRE.
+        let hasPorts = [6, 17, 33, 132, 136].contains(ipProtocol)
+        start_port = hasPorts ? port ?? 0 : 0
+        end_port = hasPorts ? port ?? 65535 : 65535
+        start = address.addressBytes
+        end = address.addressBytes
+    }
+}
+
+final class Listener: @unchecked Sendable {
+    private let host: Host
+    private let index: EventIndex
+    private let sink: EventSink
+    private let socket: NetlinkSocket
+    /// For requests of the service thread.
+    private let requests: NetlinkSocket
+    private var watch: martlet_handle = 0
+    /// Held while events are told, so that none is after `close`.
+    private let isOpen = Mutex(true)
+
+    /// The service thread serves others, too: so many datagrams at once.
+    private static let batch = 64
+
+    init(host: Host, index: EventIndex, sink: EventSink) throws(PlaneError) {
+        self.host = host
+        self.index = index
+        self.sink = sink
+        // The kernel numbers groups from 1, libmnl takes bits.
+        let mapping = UInt32(1) << (UInt32(XFRMNLGRP_MAPPING.rawValue) - 1)
+        socket = try NetlinkSocket(groups: UInt32(XFRMGRP_ACQUIRE) | UInt32(XFRMGRP_EXPIRE) | mapping)
+        requests = try NetlinkSocket()
+    }
+
+    func open() throws(PlaneError) {
+        // Never released: a call may be under way when the watch ends.
+        let context = Unmanaged.passRetained(self).toOpaque()
+        watch = host.watch(socket.descriptor, events: 1 /* EPOLLIN */, context: context) { context, _ in
+            guard let context else { return }
+            Unmanaged<Listener>.fromOpaque(context).takeUnretainedValue().read()
+        }
+        guard watch != 0 else { throw .system("the kernel's events cannot be watched") }
+    }
+
+    func close() {
+        host.cancel(watch)
+        isOpen.withLock { $0 = false }
+    }
+
+    private func read() {
+        isOpen.withLock { isOpen in
+            guard isOpen else { return }
+            for _ in 0..<Self.batch {
+                switch socket.receive({ if let event = XFRMEvent($0) { handle(event) } }) {
+                case nil, .some(EINTR): continue
+                case .some(ENOBUFS):
+                    host.log(.warning, "the kernel had more events than there is room for: comparing what is there")
+                    resynchronise()
+                default: return
+                }
+            }
+        }
+    }
+
+    private func handle(_ event: XFRMEvent) {
+        switch event {
+        case .expired(let id, let reqid, let isHard):
+            if let sa = index.expired(id, reqid: reqid, isHard: isHard) { sink.expired(sa, spi: id.spi, isHard: isHard) }
+        case .mapping(let id, let reqid, let source, let port):
+            let remote = SocketAddress(address: source, port: port)
+            if let sa = index.moved(id, reqid: reqid, to: remote) { sink.moved(sa, spi: id.spi, to: remote) }
+        case .acquire(let packet):
+            guard Reqids.isOurs(packet.reqid) else { return }
+            if let policy = index.acquired(reqid: packet.reqid, now: host.now) { sink.acquire(policy, packet) }
+            forgetLater(packet)
+        }
+    }
+
+    // MARK: What an acquire leaves
+
+    private final class Larval {
+        let listener: Listener
+        let packet: XFRMEvent.PacketThatAsks
+        init(_ listener: Listener, _ packet: XFRMEvent.PacketThatAsks) {
+            self.listener = listener
+            self.packet = packet
+        }
+    }
+
+    /// The kernel asks once and then waits for net.core.xfrm_acq_expires seconds. Whether it is worth another attempt is the host's to say, so
+    /// that it hears of the next packet in a second.
+    private func forgetLater(_ packet: XFRMEvent.PacketThatAsks) {
+        let context = Unmanaged.passRetained(Larval(self, packet)).toOpaque()
+        let timer = host.armTimer(after: 1_000_000_000, context: context) { context in
+            guard let context else { return }
+            let larval = Unmanaged<Larval>.fromOpaque(context).takeRetainedValue()
+            larval.listener.isOpen.withLock { if $0 { larval.listener.forget(larval.packet) } }
+        }
+        if timer == 0 { Unmanaged<Larval>.fromOpaque(context).release() }
+    }
+
+    private func forget(_ packet: XFRMEvent.PacketThatAsks) {
+        guard let mode = XFRMMode(rawValue: packet.mode) else { return }
+        var named: SAIdentifier?
+        _ = requests.exchange(SAMessages.allocate(acquire: packet.sequence, path: packet.path, reqid: packet.reqid, mode: mode), .single) { named = SAReport($0)?.id }
+        if let named { _ = requests.request(SAMessages.delete(spi: named.spi, destination: named.destination)) }
+    }
+
+    // MARK: Lost events
+
+    /// A lost change of a peer's address needs nothing: the kernel reports it again with the next packet.
+    private func resynchronise() {
+        var present: [SAIdentifier: SAReport] = [:], awaited: [XFRMEvent.PacketThatAsks] = []
+        let result = requests.exchange(SAMessages.dump(), .dump) { message in
+            guard let report = SAReport(message), Reqids.isOurs(report.reqid) else { return }
+            if let packet = report.awaiting { awaited.append(packet) } else { present[report.id] = report }
+        }
+        guard result == 0 else { return host.log(.error, "the kernel's SAs cannot be read: \(PlaneError.reason(result))") }
+        for packet in awaited { handle(.acquire(packet)) }
+        for (id, sa) in index.all {
+            var report = present[id]
+            if report == nil {
+                // A dump may miss what changed meanwhile.
+                _ = requests.exchange(SAMessages.query(spi: id.spi, destination: id.destination), .single) { report = SAReport($0) }
+            }
+            if let report {
+                if report.isSoftExpired { handle(.expired(id, reqid: sa.reqid, isHard: false)) }
+            } else {
+                handle(.expired(id, reqid: sa.reqid, isHard: true))
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+// One netlink message under construction. RFC 3549; its memory is wiped when it goes, because it may hold keys.
+
+import CSecret
+import CXFRM
+import IKEWire
+
+package struct NetlinkMessage: ~Copyable {
+    /// What the largest request here needs: an SA with its keys and a replay window of 4096 packets.
+    package static let capacity = 4096
+
+    private let memory: UnsafeMutableRawBufferPointer
+    package private(set) var count = 0
+    /// Something did not fit; such a message must not be sent.
+    package private(set) var isTruncated = false
+
+    private static let headerBytes = MemoryLayout<nlmsghdr>.size
+
+    /// The sequence number is the socket's to set.
+    package init(type: UInt16, flags: UInt16, capacity: Int = NetlinkMessage.capacity) {
+        memory = .allocate(byteCount: max(capacity, Self.headerBytes), alignment: 8)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        count = Self.headerBytes
+        var header = nlmsghdr()
+        header.nlmsg_len = UInt32(count)
+        header.nlmsg_type = type
+        header.nlmsg_flags = UInt16(NLM_F_REQUEST) | flags
+        memory.storeBytes(of: header, as: nlmsghdr.self)
+    }
+
+    deinit {
+        if let base = memory.baseAddress { martlet_secret_wipe(base, memory.count) }
+        memory.deallocate()
+    }
+
+    package mutating func setSequence(_ number: UInt32) { memory.storeBytes(of: number, toByteOffset: 8, as: UInt32.self) }
+
+    /// The fixed part of the message. Once, before any attribute.
+    package mutating func body<T>(_ value: T) {
+        withUnsafeBytes(of: value) { append($0) }
+        finish()
+    }
+
+    package mutating func attribute<T>(_ type: xfrm_attr_type_t, _ value: T) {
+        withUnsafeBytes(of: value) { attribute(type, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+    }
+
+    /// An attribute of two parts, the second one of any length: a structure and its key.
+    package mutating func attribute(_ type: xfrm_attr_type_t, _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
+        let length = 4 + first.count + second.count
+        guard length <= Int(UInt16.max), count + Self.padded(length) <= memory.count else { return isTruncated = true }
+        var head = nlattr()
+        head.nla_len = UInt16(length)
+        head.nla_type = UInt16(type.rawValue)
+        withUnsafeBytes(of: head) { append($0) }
+        append(first)
+        append(second)
+        finish()
+    }
+
+    package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result { body(UnsafeRawBufferPointer(rebasing: memory[..<count])) }
+
+    private mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        guard count + bytes.count <= memory.count else { return isTruncated = true }
+        guard !bytes.isEmpty else { return }
+        UnsafeMutableRawBufferPointer(rebasing: memory[count..<(count + bytes.count)]).copyMemory(from: bytes)
+        count += bytes.count
+    }
+
+    /// Pads with the zeros that are there, and says how long the message is now.
+    private mutating func finish() {
+        count = min(Self.padded(count), memory.count)
+        memory.storeBytes(of: UInt32(count), as: UInt32.self)
+    }
+
+    private static func padded(_ length: Int) -> Int { (length + 3) & ~3 }
+}
+
+// MARK: The kernel's values
+
+extension xfrm_address_t {
+    package init(_ address: IPAddress) {
+        self.init()
+        let bytes = address.bytes
+        withUnsafeMutableBytes(of: &self) { raw in
+            for (index, byte) in bytes.enumerated() where index < raw.count { raw[index] = byte }
+        }
+    }
+
+    /// Nil for a family that is neither IPv4 nor IPv6.
+    package func address(_ family: UInt16) -> IPAddress? {
+        switch Int32(family) {
+        case AF_INET: withUnsafeBytes(of: self) { IPAddress(bytes: Array($0.prefix(4))) }
+        case AF_INET6: withUnsafeBytes(of: self) { IPAddress(bytes: Array($0.prefix(16))) }
+        default: nil
+        }
+    }
+}
+
+extension IPAddress.Family {
+    package var kernel: UInt16 { UInt16(self == .v4 ? AF_INET : AF_INET6) }
+}
+
+/// XFRM_INF, a limit that is none.
+package let unlimited = UInt64.max

@@ -1,0 +1,248 @@
+// What the kernel sends: messages, their attributes, and what of them the plane needs. Every length is checked, whoever sent it.
+
+import CXFRM
+import Glibc
+import IKEWire
+
+/// Bytes with checked access; the memory is the caller's.
+package struct NetlinkBytes {
+    package let raw: UnsafeRawBufferPointer
+    package init(_ raw: UnsafeRawBufferPointer) { self.raw = raw }
+
+    package var count: Int { raw.count }
+
+    /// A structure at an offset, or nil where it would not fit.
+    package func load<T>(_ offset: Int = 0, as type: T.Type) -> T? {
+        guard offset >= 0, raw.count - offset >= MemoryLayout<T>.size else { return nil }
+        return raw.loadUnaligned(fromByteOffset: offset, as: type)
+    }
+
+    func slice(_ range: Range<Int>) -> NetlinkBytes? {
+        guard range.lowerBound >= 0, range.upperBound <= raw.count else { return nil }
+        return NetlinkBytes(UnsafeRawBufferPointer(rebasing: raw[range]))
+    }
+}
+
+package struct ReceivedMessage {
+    package let header: nlmsghdr
+    /// Behind the header.
+    package let body: NetlinkBytes
+
+    package var type: UInt16 { header.nlmsg_type }
+    package var isError: Bool { type == UInt16(NLMSG_ERROR) }
+    package var isEnd: Bool { type == UInt16(NLMSG_DONE) }
+    /// Of an error message: 0 for an acknowledgement, else a negative errno. A message that lies about its size is EBADMSG.
+    package var error: Int32 { body.load(as: Int32.self).map { $0 > 0 ? -EBADMSG : $0 } ?? -EBADMSG }
+
+    /// Calls `each` for every whole message of a datagram; what is not whole ends it.
+    package static func each(in datagram: UnsafeRawBufferPointer, _ each: (ReceivedMessage) -> Void) {
+        let bytes = NetlinkBytes(datagram)
+        var offset = 0
+        while let header = bytes.load(offset, as: nlmsghdr.self) {
+            let length = Int(header.nlmsg_len), head = MemoryLayout<nlmsghdr>.size
+            guard length >= head, let body = bytes.slice((offset + head)..<(offset + max(length, head))) else { return }
+            each(ReceivedMessage(header: header, body: body))
+            offset += (length + 3) & ~3
+            if offset > bytes.count { return }
+        }
+    }
+
+    /// Calls `each` for every whole attribute behind a fixed part of `fixed` bytes, until it returns false.
+    package func eachAttribute(after fixed: Int, _ each: (UInt16, NetlinkBytes) -> Bool) {
+        var offset = (fixed + 3) & ~3
+        while let head = body.load(offset, as: nlattr.self) {
+            let length = Int(head.nla_len)
+            guard length >= 4, let value = body.slice((offset + 4)..<(offset + max(length, 4))) else { return }
+            // The two highest bits are flags.
+            guard each(head.nla_type & 0x3fff, value) else { return }
+            offset += (length + 3) & ~3
+        }
+    }
+
+    package func attribute<T>(_ type: xfrm_attr_type_t, after fixed: Int, as kind: T.Type) -> T? {
+        var found: T?
+        eachAttribute(after: fixed) { number, value in
+            guard number == UInt16(type.rawValue) else { return true }
+            found = value.load(as: kind)
+            return false
+        }
+        return found
+    }
+}
+
+/// What tells SAs apart.
+package struct SAIdentifier: Hashable, Sendable {
+    package var destination: IPAddress
+    package var spi: UInt32
+    package init(destination: IPAddress, spi: UInt32) {
+        self.destination = destination
+        self.spi = spi
+    }
+}
+
+// MARK: Events
+
+package enum XFRMEvent: Equatable {
+    /// A packet that found no SA for a template with this reqid.
+    case acquire(PacketThatAsks)
+    case expired(SAIdentifier, reqid: UInt32, isHard: Bool)
+    /// An authentic packet came from elsewhere.
+    case mapping(SAIdentifier, reqid: UInt32, source: IPAddress, port: UInt16)
+
+    package struct PacketThatAsks: Equatable, Sendable {
+        package var sequence: UInt32
+        package var reqid: UInt32
+        package var mode: UInt8
+        /// Of the template.
+        package var path: OuterPath
+        package var source: IPAddress
+        package var destination: IPAddress
+        package var ipProtocol: UInt8
+        /// Nil where the protocol has none, or they cannot be seen.
+        package var sourcePort: UInt16?
+        package var destinationPort: UInt16?
+    }
+
+    /// Nil for what is none, or is not whole.
+    package init?(_ message: ReceivedMessage) {
+        switch Int(message.type) {
+        case Int(XFRM_MSG_EXPIRE):
+            guard let expire = message.body.load(as: xfrm_user_expire.self), let id = SAIdentifier(expire.state) else { return nil }
+            self = .expired(id, reqid: expire.state.reqid, isHard: expire.hard != 0)
+        case Int(XFRM_MSG_MAPPING):
+            guard let mapping = message.body.load(as: xfrm_user_mapping.self), mapping.id.proto == SAMessages.esp, let destination = mapping.id.daddr.address(mapping.id.family),
+                let source = mapping.new_saddr.address(mapping.id.family)
+            else { return nil }
+            self = .mapping(
+                SAIdentifier(destination: destination, spi: UInt32(bigEndian: mapping.id.spi)), reqid: mapping.reqid, source: source, port: UInt16(bigEndian: mapping.new_sport))
+        case Int(XFRM_MSG_ACQUIRE):
+            guard let acquire = message.body.load(as: xfrm_user_acquire.self), acquire.id.proto == SAMessages.esp,
+                let template = message.attribute(XFRMA_TMPL, after: MemoryLayout<xfrm_user_acquire>.size, as: xfrm_user_tmpl.self),
+                let outerSource = acquire.saddr.address(template.family), let outerDestination = acquire.id.daddr.address(template.family),
+                let packet = PacketThatAsks(
+                    acquire.sel, sequence: acquire.seq, reqid: template.reqid, mode: template.mode, path: OuterPath(source: outerSource, destination: outerDestination))
+            else { return nil }
+            self = .acquire(packet)
+        default: return nil
+        }
+    }
+}
+
+extension XFRMEvent.PacketThatAsks {
+    fileprivate init?(_ selector: xfrm_selector, sequence: UInt32, reqid: UInt32, mode: UInt8, path: OuterPath) {
+        guard let source = selector.saddr.address(selector.family), let destination = selector.daddr.address(selector.family) else { return nil }
+        self.init(
+            sequence: sequence, reqid: reqid, mode: mode, path: path, source: source, destination: destination, ipProtocol: selector.proto,
+            sourcePort: selector.sport_mask == 0 ? nil : UInt16(bigEndian: selector.sport), destinationPort: selector.dport_mask == 0 ? nil : UInt16(bigEndian: selector.dport))
+    }
+}
+
+extension SAIdentifier {
+    /// Nil for what is not ESP.
+    package init?(_ info: xfrm_usersa_info) {
+        guard info.id.proto == SAMessages.esp, let destination = info.id.daddr.address(info.family) else { return nil }
+        self.init(destination: destination, spi: UInt32(bigEndian: info.id.spi))
+    }
+}
+
+// MARK: Answers
+
+/// An SA as the kernel holds it, without its keys.
+package struct SAReport: Equatable {
+    package var id: SAIdentifier
+    package var reqid: UInt32
+    package var bytes: UInt64
+    package var packets: UInt64
+    package var limits: SALimits
+    package var replayed: UInt32
+    package var rejectedICV: UInt32
+    /// The highest sequence number sent, and the highest seen.
+    package var sent: UInt64 = 0
+    package var seen: UInt64 = 0
+    /// Seconds since 1970 of the last packet, where the kernel says so.
+    package var lastUsed: UInt64?
+    /// The packet that this SA is only a placeholder for: an acquire whose SA has not come.
+    package var awaiting: XFRMEvent.PacketThatAsks?
+
+    package init?(_ message: ReceivedMessage) {
+        guard message.type == UInt16(XFRM_MSG_NEWSA), let info = message.body.load(as: xfrm_usersa_info.self), let id = SAIdentifier(info) else { return nil }
+        self.id = id
+        reqid = info.reqid
+        bytes = info.curlft.bytes
+        packets = info.curlft.packets
+        limits = SALimits(
+            softBytes: info.lft.soft_byte_limit, hardBytes: info.lft.hard_byte_limit, softPackets: info.lft.soft_packet_limit, hardPackets: info.lft.hard_packet_limit)
+        replayed = info.stats.replay
+        rejectedICV = info.stats.integrity_failed
+        var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?
+        message.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, value in
+            switch UInt32(type) {
+            case XFRMA_REPLAY_VAL.rawValue:
+                if let state = value.load(as: xfrm_replay_state.self) { (sent, seen) = (UInt64(state.oseq), UInt64(state.seq)) }
+            case XFRMA_REPLAY_ESN_VAL.rawValue:
+                if let state = value.load(as: xfrm_replay_state_esn.self) {
+                    sent = UInt64(state.oseq_hi) << 32 | UInt64(state.oseq)
+                    seen = UInt64(state.seq_hi) << 32 | UInt64(state.seq)
+                }
+            case XFRMA_LASTUSED.rawValue: lastUsed = value.load(as: UInt64.self)
+            default: break
+            }
+            return true
+        }
+        self.sent = sent
+        self.seen = seen
+        self.lastUsed = lastUsed
+        if id.spi == 0, let outer = info.saddr.address(info.family) {
+            awaiting = XFRMEvent.PacketThatAsks(info.sel, sequence: info.seq, reqid: info.reqid, mode: info.mode, path: OuterPath(source: outer, destination: id.destination))
+        }
+    }
+
+    /// Past its soft limit.
+    package var isSoftExpired: Bool { bytes >= limits.softBytes || packets >= limits.softPackets }
+}
+
+/// A policy as the kernel holds it.
+package struct PolicyReport: Equatable {
+    package var index: UInt32
+    package var direction: UInt8
+
+    package init?(_ message: ReceivedMessage) {
+        guard message.type == UInt16(XFRM_MSG_NEWPOLICY), let info = message.body.load(as: xfrm_userpolicy_info.self) else { return nil }
+        index = info.index
+        direction = info.dir
+    }
+}
+
+// MARK: Moving an SA
+
+extension SAMessages {
+    /// The SA of an answer to `query` again, with other addresses and everything else as it was, its sequence numbers and counters included. The
+    /// kernel has no request to change them. Nil where the answer is none.
+    package static func moved(_ answer: ReceivedMessage, to path: OuterPath) -> NetlinkMessage? {
+        guard answer.type == UInt16(XFRM_MSG_NEWSA), var info = answer.body.load(as: xfrm_usersa_info.self), info.id.proto == esp else { return nil }
+        var message = NetlinkMessage(type: UInt16(XFRM_MSG_NEWSA), flags: UInt16(NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL))
+        info.id.daddr = xfrm_address_t(path.destination)
+        info.saddr = xfrm_address_t(path.source)
+        info.family = path.destination.family.kernel
+        info.seq = 0
+        let current = info.curlft
+        message.body(info)
+        var types: Set<UInt32> = []
+        answer.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, _ in
+            types.insert(UInt32(type))
+            return true
+        }
+        answer.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, value in
+            switch UInt32(type) {
+            case XFRMA_ENCAP.rawValue, XFRMA_LASTUSED.rawValue, XFRMA_LTIME_VAL.rawValue, XFRMA_PAD.rawValue, XFRMA_COADDR.rawValue, XFRMA_SRCADDR.rawValue: break
+            // The kernel says the same again in the form that has no length.
+            case XFRMA_ALG_AUTH.rawValue where types.contains(XFRMA_ALG_AUTH_TRUNC.rawValue): break
+            default: message.attribute(xfrm_attr_type_t(rawValue: UInt32(type)), value.raw, UnsafeRawBufferPointer(start: nil, count: 0))
+            }
+            return true
+        }
+        if let ports = path.ports { message.attribute(XFRMA_ENCAP, encapsulation(ports)) }
+        message.attribute(XFRMA_LTIME_VAL, current)
+        return message
+    }
+}

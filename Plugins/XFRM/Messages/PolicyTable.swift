@@ -1,0 +1,135 @@
+// Who wants which policy in the kernel, and which is there. The kernel holds one for a direction and a selector; here several may want
+// it, and the one that counts is installed. RFC 4301 section 4.4.1.
+
+import IKEWire
+
+package struct PolicyKey: Hashable, Sendable {
+    package var direction: PolicyDirection
+    package var selector: KernelSelector
+    package init(_ direction: PolicyDirection, _ selector: KernelSelector) {
+        self.direction = direction
+        self.selector = selector
+    }
+}
+
+/// Of two that match a packet alike the higher one wins.
+package enum PolicyRank: Int, Sendable, Comparable {
+    /// Of a child whose SA is gone.
+    case standing
+    /// Without SAs of its own: a trap, a bypass, a drop.
+    case alone
+    /// Of a child that carries packets.
+    case active
+    package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+package struct PolicyClaim: Hashable, Sendable {
+    package var rank: PolicyRank
+    package var content: PolicyContent
+    /// Before everything that selectors say.
+    package var isFirst = false
+    package init(_ rank: PolicyRank, _ content: PolicyContent, isFirst: Bool = false) {
+        self.rank = rank
+        self.content = content
+        self.isFirst = isFirst
+    }
+}
+
+package struct PolicyTable {
+    package enum Operation: Equatable {
+        case add(PolicyDescription)
+        case change(PolicyDescription)
+        case remove(index: UInt32, direction: PolicyDirection)
+    }
+
+    private struct Entry {
+        /// In the order in which they were made: of equal ranks the last wins.
+        var claims: [(owner: UInt64, claim: PolicyClaim)] = []
+        var installed: PolicyDescription?
+
+        var winner: PolicyClaim? {
+            var best: PolicyClaim?
+            for (_, claim) in claims where best.map({ $0.rank <= claim.rank }) ?? true { best = claim }
+            return best
+        }
+    }
+
+    private var entries: [PolicyKey: Entry] = [:]
+    private var owned: [UInt64: [PolicyKey]] = [:]
+    private var freeNumbers: [UInt32] = []
+    private var lastNumber: UInt32 = 0
+
+    package init() {}
+
+    /// Everything installed, in no order.
+    package var installed: [PolicyDescription] { entries.values.compactMap(\.installed) }
+
+    /// Policies of ours have such indexes, by which a later start finds them. "M".
+    package static let mark: UInt32 = 0x4d00_0000
+    package static func isOurs(index: UInt32) -> Bool { index & 0xff00_0000 == mark }
+
+    /// Puts these claims in place of all that `owner` had, and has `apply` tell the kernel. What is new or changed is told first, so that no
+    /// packet meets a gap. False where `apply` refused something; that is then not installed.
+    package mutating func set(_ owner: UInt64, _ wanted: [(key: PolicyKey, claim: PolicyClaim)], apply: (Operation) -> Bool) -> Bool {
+        var isComplete = true
+        var kept: [PolicyKey] = []
+        var seen: Set<PolicyKey> = []
+        for (key, claim) in wanted where seen.insert(key).inserted {
+            kept.append(key)
+            var entry = entries[key] ?? Entry()
+            if let place = entry.claims.firstIndex(where: { $0.owner == owner }) {
+                if entry.claims[place].claim != claim {
+                    entry.claims.remove(at: place)
+                    entry.claims.append((owner, claim))
+                }
+            } else {
+                entry.claims.append((owner, claim))
+            }
+            entries[key] = entry
+            if !settle(key, apply) { isComplete = false }
+        }
+        for key in owned[owner] ?? [] where !seen.contains(key) {
+            entries[key]?.claims.removeAll { $0.owner == owner }
+            if !settle(key, apply) { isComplete = false }
+        }
+        owned[owner] = kept.isEmpty ? nil : kept
+        return isComplete
+    }
+
+    /// Brings the kernel in line with the claims on one key.
+    private mutating func settle(_ key: PolicyKey, _ apply: (Operation) -> Bool) -> Bool {
+        guard var entry = entries[key] else { return true }
+        guard let winner = entry.winner else {
+            entries[key] = nil
+            guard let installed = entry.installed else { return true }
+            let isApplied = apply(.remove(index: installed.index, direction: installed.direction))
+            freeNumbers.append((installed.index & ~Self.mark) >> 3)
+            return isApplied
+        }
+        let priority = winner.isFirst ? KernelSelector.lowestPriority / 2 : key.selector.priority(isOutbound: key.direction == .outbound)
+        if let installed = entry.installed {
+            guard installed.content != winner.content || installed.priority != priority else { return true }
+            var changed = installed
+            changed.content = winner.content
+            changed.priority = priority
+            guard apply(.change(changed)) else { return false }
+            entry.installed = changed
+        } else {
+            let number = freeNumbers.popLast() ?? nextNumber()
+            let description = PolicyDescription(
+                selector: key.selector, direction: key.direction, content: winner.content, priority: priority, index: Self.mark | number << 3 | UInt32(key.direction.rawValue))
+            guard apply(.add(description)) else {
+                freeNumbers.append(number)
+                return false
+            }
+            entry.installed = description
+        }
+        entries[key] = entry
+        return true
+    }
+
+    private mutating func nextNumber() -> UInt32 {
+        lastNumber += 1
+        return lastNumber & 0x1f_ffff
+    }
+}

@@ -1,0 +1,100 @@
+// A socket to the kernel's XFRM, on libmnl. One thread at a time.
+
+import CSecret
+import CXFRM
+import Glibc
+import PlaneKit
+import XFRMMessages
+
+final class NetlinkSocket {
+    private let socket: OpaquePointer
+    private let port: UInt32
+    private var sequence: UInt32 = 0
+    private let buffer: UnsafeMutableRawBufferPointer
+
+    /// What the kernel puts into one datagram of a dump.
+    private static let bufferBytes = 32 << 10
+
+    let descriptor: Int32
+
+    /// With `groups`, for events: then nothing is waited for.
+    init(groups: UInt32 = 0) throws(PlaneError) {
+        guard let opened = mnl_socket_open2(NETLINK_XFRM, Int32(SOCK_CLOEXEC.rawValue) | (groups == 0 ? 0 : Int32(SOCK_NONBLOCK.rawValue))) else {
+            throw .system("no netlink socket for XFRM: \(PlaneError.reason(-errno))")
+        }
+        guard mnl_socket_bind(opened, groups, 0) == 0 else {
+            let error = errno
+            mnl_socket_close(opened)
+            throw .system("cannot bind a netlink socket for XFRM: \(PlaneError.reason(-error))")
+        }
+        socket = opened
+        port = mnl_socket_get_portid(opened)
+        descriptor = mnl_socket_get_fd(opened)
+        buffer = .allocate(byteCount: Self.bufferBytes, alignment: 8)
+        if groups == 0 {
+            // The kernel answers at once; a machine that does not must not hold the plane for ever.
+            var patience = timeval(tv_sec: 5, tv_usec: 0)
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        } else {
+            var size: Int32 = 4 << 20
+            if setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &size, 4) != 0 { setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, 4) }
+        }
+    }
+
+    deinit {
+        mnl_socket_close(socket)
+        wipe(buffer.count)
+        buffer.deallocate()
+    }
+
+    private func wipe(_ count: Int) {
+        if let base = buffer.baseAddress { martlet_secret_wipe(base, min(count, buffer.count)) }
+    }
+
+    enum Answer { case acknowledgement, single, dump }
+
+    /// Sends a request and waits for its answer: 0 or a negative errno.
+    func request(_ message: consuming NetlinkMessage) -> Int32 { exchange(message, .acknowledgement) { _ in } }
+
+    /// The same with an answer of one message, or of many. What `each` sees is wiped when it returns: it may hold keys.
+    func exchange(_ message: consuming NetlinkMessage, _ answer: Answer, _ each: (ReceivedMessage) -> Void) -> Int32 {
+        guard !message.isTruncated else { return -EMSGSIZE }
+        sequence &+= 1
+        message.setSequence(sequence)
+        let sent = message.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
+        guard sent >= 0 else { return -errno }
+        while true {
+            var result: Int32?
+            switch receive({ received in
+                guard result == nil, received.header.nlmsg_seq == self.sequence, received.header.nlmsg_pid == self.port else { return }
+                if received.isError {
+                    result = received.error
+                } else if received.isEnd {
+                    result = 0
+                } else {
+                    each(received)
+                    if answer == .single { result = 0 }
+                }
+            }) {
+            case .none: break
+            case .some(EINTR): continue
+            case .some(EAGAIN): return -ETIMEDOUT
+            case .some(let error): return -error
+            }
+            if let result { return result }
+        }
+    }
+
+    /// Reads one datagram and wipes it afterwards. The errno, or nil.
+    func receive(_ each: (ReceivedMessage) -> Void) -> Int32? {
+        let count = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+        guard count >= 0 else {
+            let error = errno
+            wipe(buffer.count)
+            return error
+        }
+        ReceivedMessage.each(in: UnsafeRawBufferPointer(rebasing: buffer[..<min(count, buffer.count)]), each)
+        wipe(count)
+        return nil
+    }
+}

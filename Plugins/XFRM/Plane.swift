@@ -1,0 +1,270 @@
+// The plane's bookkeeping, on the host's plane thread: children, their SAs, and which policies and routes follow from them.
+// RFC 4301 section 4.4.
+
+import CLinux
+import CXFRM
+import ESPCore
+import Glibc
+import IKEWire
+import PlaneKit
+import PluginABI
+import PluginKit
+import XFRMMessages
+
+final class Plane {
+    struct SA {
+        let spi: UInt32
+        /// In the direction of its packets.
+        var path: OuterPath
+        /// How many packets it had when it was last asked, and when there were last more: for a kernel that does not keep the time.
+        var packets: UInt64 = 0
+        var lastUse: UInt64 = 0
+        var id: SAIdentifier { SAIdentifier(destination: path.destination, spi: spi) }
+    }
+
+    /// What a child SA pair is to the plane.
+    struct Child {
+        let policy: UInt64
+        let mode: XFRMMode
+        var local: [TrafficSelector]
+        var remote: [TrafficSelector]
+        /// Of what leaves here.
+        var selectors: [KernelSelector]
+        var inbound: SA?
+        var outbound: SA?
+    }
+
+    struct Policy {
+        let reqid: UInt32
+        var children: [UInt64] = []
+        /// Children that were activated, the last of which carries the traffic.
+        var activated: [UInt64] = []
+        var active: UInt64? { activated.last }
+        var routes = Routing.Wanted()
+        /// Of the last active child, for while there is none.
+        var standing: (selectors: [KernelSelector], path: OuterPath, mode: XFRMMode)?
+    }
+
+    let host: Host
+    let settings: Settings
+    let mark: UInt32
+    let anchor: Anchor
+    let routing: Routing
+    let index = EventIndex()
+    let socket: NetlinkSocket
+    private let capabilities: KernelCapabilities
+    private let listener: Listener
+    private let lock: Int32
+    private let netlink: Int32
+    let drops = Drops()
+
+    var reqids = Reqids()
+    var table = PolicyTable()
+    var children: [UInt64: Child] = [:]
+    var policies: [UInt64: Policy] = [:]
+    var alone: [UInt64: AlonePolicy] = [:]
+    var addresses: Set<IPAddress> = []
+
+    static let maximumSelectors = 255
+
+    init(host: Host, events: UnsafePointer<martlet_plane_events>, mark: UInt32) throws(PlaneError) {
+        self.host = host
+        self.mark = mark
+        do throws(Settings.Defect) { settings = try Settings(host.setting) } catch { throw .invalid(error.description) }
+        capabilities = try KernelCapabilities()
+        if let missing = capabilities.missing(.v4) { throw .unsupported(missing) }
+        if let missing = capabilities.missing(.v6) { host.log(.notice, "\(missing): no tunnels between IPv6 addresses") }
+
+        lock = martlet_namespace_lock("martlet-xfrm")
+        guard lock >= 0 else { throw .system("another daemon of Martlet's has the kernel's ESP in this network namespace") }
+        var opened = [lock]
+        func giveUp(_ error: PlaneError) -> PlaneError {
+            for descriptor in opened { close(descriptor) }
+            return error
+        }
+        netlink = martlet_netlink_open()
+        guard netlink >= 0 else { throw giveUp(.system("no routing netlink: \(PlaneError.reason(netlink))")) }
+        opened.append(netlink)
+        do throws(PlaneError) {
+            socket = try NetlinkSocket()
+            anchor = try Anchor(settings.interface, netlink: netlink)
+            opened.append(anchor.descriptor)
+            listener = try Listener(host: host, index: index, sink: EventSink(events: events))
+            try listener.open()
+        } catch { throw giveUp(error) }
+        routing = Routing(netlink: netlink, link: anchor.link, settings: settings.routing, mark: mark, host: host)
+        let left = Leftovers.remove(socket)
+        if left.policies > 0 || left.sas > 0 { host.log(.notice, "removed \(left.policies) policies and \(left.sas) SAs that an earlier daemon has left in the kernel") }
+        routing.clean()
+        if mark == 0 { host.log(.warning, "no mark on the sockets: a tunnel that covers its own peer's address will not work") }
+        if !exemptNeighbours() { host.log(.warning, "neighbour discovery is not exempt: a tunnel for all of IPv6 would take it") }
+        host.log(.info, "ESP is the kernel's; \(settings.interface) takes the routes, in table \(settings.routing.table)")
+    }
+
+    func stop() {
+        listener.close()
+        for policy in table.installed { _ = socket.request(PolicyMessages.delete(index: policy.index, direction: policy.direction)) }
+        for child in children.values { for sa in [child.inbound, child.outbound] { if let sa { _ = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination)) } } }
+        routing.removeAll()
+        anchor.close()
+        close(netlink)
+        close(lock)
+    }
+
+    // MARK: SAs
+
+    func add(_ sa: UnsafePointer<martlet_sa>) throws(PlaneError) {
+        let description = sa.pointee
+        guard description.struct_size >= UInt32(MemoryLayout<martlet_sa>.size) else { throw .invalid("an SA of \(description.struct_size) bytes") }
+        let name = "SA \(hex(description.spi))"
+        guard let local = SocketAddress(description.local), let remote = SocketAddress(description.remote), local.address.family == remote.address.family, description.encapsulation <= 1,
+            description.direction <= 1, description.spi > 255
+        else { throw .invalid("\(name): addresses, encapsulation, direction or SPI cannot be") }
+        let (localTS, remoteTS) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count, of: name)
+        let kernelSelectors = try outbound(localTS, remoteTS, of: name)
+        if let child = children[description.child], child.policy != description.policy { throw .invalid("\(name): its child belongs to another policy") }
+        guard let mode = XFRMMode(contract: description.mode) else { throw .unsupported("\(name): there is no mode \(description.mode)") }
+        let isInbound = UInt32(description.direction) == MARTLET_INBOUND.rawValue
+        let existing = children[description.child]
+        guard (isInbound ? existing?.inbound : existing?.outbound) == nil else { throw .invalid("\(name): its child has one in this direction") }
+
+        let isNew = policies[description.policy] == nil
+        guard let reqid = policies[description.policy]?.reqid ?? reqids.take() else { throw PlaneError(status: MARTLET_E_LIMIT, message: "\(name): there are too many policies") }
+        let path = Self.path(local, remote, isEncapsulated: description.encapsulation == MARTLET_ESP_IN_UDP.rawValue, isInbound: isInbound)
+        var made = SADescription(spi: description.spi, reqid: reqid, path: path, isInbound: isInbound)
+        let flags = UInt32(description.flags)
+        made.hasExtendedSequence = flags & MARTLET_SA_ESN.rawValue != 0
+        made.replayWindow = description.replay_window
+        if isInbound && made.hasExtendedSequence && made.replayWindow == 0 {
+            // The kernel has no extended sequence numbers without a window.
+            made.replayWindow = SAMessages.largestReplayWindow
+        }
+        made.copiesDF = flags & MARTLET_SA_COPY_DF.rawValue != 0
+        made.carriesECN = flags & MARTLET_SA_NO_ECN.rawValue == 0
+        made.copiesDSCP = flags & MARTLET_SA_COPY_DSCP.rawValue != 0
+        made.mode = mode
+        // A packet in transport mode has no route of its own to find.
+        made.outputMark = mode == .tunnel ? mark : 0
+        made.limits = Self.limits(description)
+        let result = socket.request(SAMessages.add(made, try algorithm(description, name)))
+        guard result == 0 else {
+            if isNew { reqids.give(back: reqid) }
+            throw refusal(result, name, description)
+        }
+
+        var child = existing ?? Child(policy: description.policy, mode: mode, local: localTS, remote: remoteTS, selectors: kernelSelectors)
+        (child.local, child.remote, child.selectors) = (localTS, remoteTS, kernelSelectors)
+        let own = SA(spi: description.spi, path: path)
+        if isInbound { child.inbound = own } else { child.outbound = own }
+        children[description.child] = child
+        var policy = policies[description.policy] ?? Policy(reqid: reqid)
+        if !policy.children.contains(description.child) { policy.children.append(description.child) }
+        policies[description.policy] = policy
+        if isNew { index.add(reqid: reqid, policy: description.policy) }
+        index.add(own.id, EventIndex.KnownSA(child: description.child, direction: description.direction, reqid: reqid, remote: isInbound && path.ports != nil ? remote : nil))
+        guard isInbound, !claim(description.policy) else { return }
+        try? remove(spi: description.spi, direction: description.direction, child: description.child)
+        throw .system("\(name): not all of its policies could be installed")
+    }
+
+    func activate(_ number: UInt64) throws(PlaneError) {
+        guard let child = children[number], child.outbound != nil, var policy = policies[child.policy] else { throw .notFound }
+        policy.activated.removeAll { $0 == number }
+        policy.activated.append(number)
+        policies[child.policy] = policy
+        guard claim(child.policy) else { throw .system("child \(number): not all of its policies could be installed") }
+        route(child.policy, to: child)
+    }
+
+    func remove(spi: UInt32, direction: UInt8, child number: UInt64) throws(PlaneError) {
+        guard var child = children[number] else { throw .notFound }
+        let isInbound = UInt32(direction) == MARTLET_INBOUND.rawValue
+        guard let sa = isInbound ? child.inbound : child.outbound, sa.spi == spi else { throw .notFound }
+        if isInbound { child.inbound = nil } else { child.outbound = nil }
+        children[number] = child
+        index.remove(sa.id)
+        guard var policy = policies[child.policy] else { return }
+        let wasActive = policy.active == number
+        // An older child that is still there takes the traffic over: its peer has not deleted it.
+        if child.outbound == nil { policy.activated.removeAll { $0 == number } }
+        if child.inbound == nil && child.outbound == nil {
+            children[number] = nil
+            policy.children.removeAll { $0 == number }
+        }
+        policies[child.policy] = policy.children.isEmpty ? nil : policy
+        // The policies first: a policy without its SA would ask for another one.
+        _ = claim(child.policy)
+        let result = socket.request(SAMessages.delete(spi: spi, destination: sa.path.destination))
+        if result != 0 && result != -ESRCH { host.log(.error, "SA \(hex(spi)) stays in the kernel: \(PlaneError.reason(result))") }
+        if policy.children.isEmpty {
+            index.remove(reqid: policy.reqid)
+            reqids.give(back: policy.reqid)
+            routing.remove(policy.routes)
+        } else if wasActive, let next = policy.active.flatMap({ children[$0] }) {
+            route(child.policy, to: next)
+        }
+    }
+
+    func update(_ number: UInt64, local: martlet_address, remote: martlet_address, encapsulation: UInt8) throws(PlaneError) {
+        guard var child = children[number] else { throw .notFound }
+        guard let local = SocketAddress(local), let remote = SocketAddress(remote), local.address.family == remote.address.family, encapsulation <= 1 else {
+            throw .invalid("child \(number): addresses or encapsulation cannot be")
+        }
+        let isEncapsulated = encapsulation == MARTLET_ESP_IN_UDP.rawValue
+        var failure: PlaneError?
+        for isInbound in [true, false] {
+            guard var sa = isInbound ? child.inbound : child.outbound else { continue }
+            let path = Self.path(local, remote, isEncapsulated: isEncapsulated, isInbound: isInbound)
+            guard path != sa.path else { continue }
+            let before = sa.id
+            do throws(PlaneError) {
+                try move(sa, to: path)
+                sa.path = path
+                index.move(before, to: sa.id, remote: isInbound && isEncapsulated ? remote : nil)
+                if isInbound { child.inbound = sa } else { child.outbound = sa }
+            } catch { failure = error }
+        }
+        children[number] = child
+        if !claim(child.policy) { failure = failure ?? .system("child \(number): not all of its policies could be changed") }
+        if let failure { throw failure }
+    }
+
+    /// The kernel cannot change an SA's addresses: it is read, removed, and added again with all that it has counted.
+    private func move(_ sa: SA, to path: OuterPath) throws(PlaneError) {
+        var moved: NetlinkMessage?
+        let result = socket.exchange(SAMessages.query(spi: sa.spi, destination: sa.path.destination), .single) { moved = SAMessages.moved($0, to: path) }
+        guard result == 0, let again = moved.take() else { throw .system("SA \(hex(sa.spi)) cannot be read: \(PlaneError.reason(result))") }
+        let removed = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination))
+        guard removed == 0 else { throw .system("SA \(hex(sa.spi)) cannot be moved: \(PlaneError.reason(removed))") }
+        let added = socket.request(again)
+        guard added == 0 else { throw .system("SA \(hex(sa.spi)) is lost, the kernel refuses its new addresses: \(PlaneError.reason(added))") }
+    }
+
+    func counters(spi: UInt32, direction: UInt8, child number: UInt64) throws(PlaneError) -> martlet_sa_counters {
+        let isInbound = UInt32(direction) == MARTLET_INBOUND.rawValue
+        guard var child = children[number], var sa = isInbound ? child.inbound : child.outbound, sa.spi == spi else { throw .notFound }
+        var report: SAReport?
+        let result = socket.exchange(SAMessages.query(spi: spi, destination: sa.path.destination), .single) { report = SAReport($0) }
+        guard result == 0, let report else { throw .notFound }
+        let now = host.now
+        if let seconds = report.lastUsed {
+            // The kernel's clock is the wall's.
+            let age = UInt64(max(0, time(nil) - Int(clamping: seconds)))
+            sa.lastUse = now &- min(now, age &* 1_000_000_000)
+        } else if report.packets != sa.packets {
+            sa.lastUse = now
+        }
+        sa.packets = report.packets
+        if isInbound { child.inbound = sa } else { child.outbound = sa }
+        children[number] = child
+        var counters = martlet_sa_counters()
+        counters.struct_size = UInt32(MemoryLayout<martlet_sa_counters>.size)
+        counters.packets = report.packets
+        counters.bytes = report.bytes
+        counters.last_use_ns = sa.lastUse
+        counters.replayed = UInt64(report.replayed)
+        counters.rejected_icv = UInt64(report.rejectedICV)
+        counters.sequence = isInbound ? report.seen : report.sent
+        return counters
+    }
+}

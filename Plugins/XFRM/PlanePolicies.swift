@@ -1,0 +1,195 @@
+// Which policies and routes follow from children, and those that have no SAs. RFC 4301 section 4.4.1.
+
+import CLinux
+import ESPCore
+import Glibc
+import IKEWire
+import PlaneKit
+import PluginABI
+import XFRMMessages
+
+/// A trap, a bypass or a drop.
+struct AlonePolicy {
+    var reqid: UInt32?
+    var routes = Routing.Wanted()
+}
+
+extension Plane {
+    /// Tells the kernel which policies the children of a policy need now. Whether it took all.
+    func claim(_ number: UInt64) -> Bool {
+        var wanted: [(key: PolicyKey, claim: PolicyClaim)] = []
+        if var policy = policies[number] {
+            if let child = policy.active.flatMap({ children[$0] }), let sa = child.outbound {
+                let template = PolicyTemplate(source: sa.path.source, destination: sa.path.destination, reqid: policy.reqid, spi: sa.spi, mode: child.mode)
+                for selector in child.selectors { wanted.append((PolicyKey(.outbound, selector), PolicyClaim(.active, .protect(template)))) }
+                policy.standing = (child.selectors, sa.path, child.mode)
+                policies[number] = policy
+            } else if let standing = policy.standing {
+                let template = PolicyTemplate(source: standing.path.source, destination: standing.path.destination, reqid: policy.reqid, mode: standing.mode)
+                for selector in standing.selectors { wanted.append((PolicyKey(.outbound, selector), PolicyClaim(.standing, .protect(template)))) }
+            }
+            let inbound = policy.children.compactMap { children[$0] }.filter { $0.inbound != nil }
+            // While SAs of one policy differ in their addresses, the reqid alone says what belongs to it.
+            let paths = Set(inbound.compactMap { $0.inbound?.path }.map { OuterPath(source: $0.source, destination: $0.destination) })
+            for child in inbound {
+                guard let path = child.inbound?.path else { continue }
+                let none = IPAddress(family: path.source.family, value: 0)
+                let isSame = child.mode == .tunnel && paths.count == 1
+                let template = PolicyTemplate(source: isSame ? path.source : none, destination: isSame ? path.destination : none, reqid: policy.reqid, mode: child.mode)
+                for selector in child.selectors {
+                    // Nothing in transport mode is forwarded.
+                    for direction in child.mode == .tunnel ? [PolicyDirection.inbound, .forward] : [.inbound] {
+                        wanted.append((PolicyKey(direction, selector.reversed), PolicyClaim(.active, .protect(template))))
+                    }
+                }
+                for own in inside(child.local, child.remote) {
+                    let selector = KernelSelector(source: own, destination: own)
+                    for direction in PolicyDirection.allCases { wanted.append((PolicyKey(direction, selector), PolicyClaim(.standing, .pass))) }
+                }
+            }
+        }
+        return table.set(number, wanted, apply: apply)
+    }
+
+    /// Networks of ours inside a larger one of the peer: what stays within them is not for the tunnel.
+    private func inside(_ local: [TrafficSelector], _ remote: [TrafficSelector]) -> [Prefix] {
+        local.filter { own in
+            remote.contains { $0.start.family == own.start.family && $0.start.value <= own.start.value && own.end.value <= $0.end.value && ($0.start, $0.end) != (own.start, own.end) }
+        }.flatMap { Prefix.covering(from: $0.start, to: $0.end, limit: 64) ?? [] }
+    }
+
+    func apply(_ operation: PolicyTable.Operation) -> Bool {
+        let result: Int32
+        switch operation {
+        case .add(let policy): result = socket.request(PolicyMessages.set(policy, isNew: true))
+        case .change(let policy): result = socket.request(PolicyMessages.set(policy, isNew: false))
+        case .remove(let index, let direction): result = socket.request(PolicyMessages.delete(index: index, direction: direction))
+        }
+        if result == 0 { return true }
+        switch operation {
+        case .add(let policy) where result == -EEXIST:
+            host.log(.error, "the kernel has a policy of somebody else's from \(text(policy.selector.source)) to \(text(policy.selector.destination)), which is left as it is")
+        case .add(let policy), .change(let policy):
+            host.log(.error, "the kernel refuses a policy from \(text(policy.selector.source)) to \(text(policy.selector.destination)): \(PlaneError.reason(result))")
+        case .remove where result == -ENOENT: return true
+        case .remove(let index, _): host.log(.error, "policy \(index) stays in the kernel: \(PlaneError.reason(result))")
+        }
+        return false
+    }
+
+    private func text(_ prefix: Prefix) -> String { "\(IPAddress(family: prefix.family, value: prefix.value))/\(prefix.length)" }
+
+    // MARK: Routes
+
+    /// Brings the routes of a policy in line with the child that carries it.
+    func route(_ number: UInt64, to child: Child) {
+        guard var policy = policies[number] else { return }
+        let before = policy.routes, routes = child.mode == .tunnel ? wantedRoutes(child.local, child.remote) : Routing.Wanted()
+        guard before != routes else { return }
+        policy.routes = routes
+        policies[number] = policy
+        // The new routes are there before the old ones go, so that a rekey leaves no gap.
+        routing.add(routes)
+        routing.remove(before)
+    }
+
+    /// What such a route takes and no policy does goes nowhere. Where selectors leave some protocols or ports out, those belong to the routes
+    /// that were there before, so that such a selector has a route only where it must choose an address that we were lent.
+    private func wantedRoutes(_ local: [TrafficSelector], _ remote: [TrafficSelector]) -> Routing.Wanted {
+        func isWhole(_ selector: TrafficSelector) -> Bool { selector.ipProtocol == 0 && selector.startPort == 0 && selector.endPort == UInt16.max }
+        let isLent = local.contains { own in addresses.contains { own.start.family == $0.family && own.start.value <= $0.value && $0.value <= own.end.value } }
+        if isLent { return routing.wanted(local: local, remote: remote) }
+        guard local.contains(where: isWhole) else { return Routing.Wanted() }
+        // From an address of this host to one other host: the packets find their way, and choose this address, without us. In transport mode they
+        // need that way themselves, and whether a trap is for that nobody says.
+        if local.allSatisfy({ $0.start == $0.end && routing.isOwn($0.start) }), remote.allSatisfy({ $0.start == $0.end }) { return Routing.Wanted() }
+        return routing.wanted(local: local, remote: remote.filter(isWhole))
+    }
+
+    // MARK: Policies without SAs
+
+    func set(_ policy: UnsafePointer<martlet_policy>) throws(PlaneError) {
+        let description = policy.pointee
+        guard description.struct_size >= UInt32(MemoryLayout<martlet_policy>.size), description.number >> 63 == 1 else {
+            throw .invalid("a policy of \(description.struct_size) bytes with the number \(description.number)")
+        }
+        let name = "policy \(String(cString: description.name))"
+        let (local, remote) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count, of: name)
+        let kernelSelectors = try outbound(local, remote, of: name)
+        let before = alone[description.number]
+        var after = AlonePolicy(reqid: before?.reqid)
+        let content: PolicyContent
+        switch UInt32(description.action) {
+        case MARTLET_POLICY_TRAP.rawValue:
+            guard let reqid = after.reqid ?? reqids.take() else { throw PlaneError(status: MARTLET_E_LIMIT, message: "\(name): there are too many policies") }
+            after.reqid = reqid
+            // Between which addresses an SA will be is not known; no SA ever has these, so that the packet is always reported.
+            let nowhere = IPAddress(v4: 0x7fff_fff1)
+            content = .protect(PolicyTemplate(source: nowhere, destination: nowhere, reqid: reqid))
+            after.routes = wantedRoutes(local, remote)
+        case MARTLET_POLICY_PASS.rawValue:
+            content = .pass
+            after.routes.throwing = routing.wanted(local: local, remote: remote).unicast
+        case MARTLET_POLICY_DROP.rawValue: content = .drop
+        default: throw .unsupported("\(name): there is no action \(description.action)")
+        }
+        if let reqid = after.reqid { index.add(reqid: reqid, policy: description.number) }
+        alone[description.number] = after
+        let wanted = kernelSelectors.flatMap { selector in
+            PolicyDirection.allCases.map { direction in
+                (key: PolicyKey(direction, direction == .outbound ? selector : selector.reversed), claim: PolicyClaim(.alone, content))
+            }
+        }
+        var isComplete = table.set(description.number, wanted, apply: apply)
+        let routesBefore = before?.routes ?? Routing.Wanted()
+        if routesBefore != after.routes {
+            if !routing.add(after.routes) { isComplete = false }
+            routing.remove(routesBefore)
+        }
+        guard !isComplete else { return }
+        if before == nil { try? removePolicy(description.number) }
+        throw .system("\(name): not all of its policies and routes could be installed")
+    }
+
+    func removePolicy(_ number: UInt64) throws(PlaneError) {
+        guard let policy = alone.removeValue(forKey: number) else { throw .notFound }
+        _ = table.set(number, [], apply: apply)
+        if let reqid = policy.reqid {
+            index.remove(reqid: reqid)
+            reqids.give(back: reqid)
+        }
+        routing.remove(policy.routes)
+    }
+
+    /// Neighbour discovery, without which no IPv6 link works, is in clear whatever selectors say. RFC 4861 section 11.
+    func exemptNeighbours() -> Bool {
+        let everywhere = Prefix(family: .v6, value: 0, length: 0)
+        let wanted = ([135, 136] as [UInt16]).flatMap { type in
+            [PolicyDirection.inbound, .outbound].map { direction in
+                (
+                    key: PolicyKey(
+                        direction, KernelSelector(source: everywhere, destination: everywhere, ipProtocol: 58, sourcePort: PortBlock(port: type, mask: 0xffff), destinationPort: .any)),
+                    claim: PolicyClaim(.alone, .pass, isFirst: true)
+                )
+            }
+        }
+        return table.set(UInt64.max, wanted, apply: apply)
+    }
+
+    // MARK: Addresses
+
+    func addAddress(_ address: martlet_address) throws(PlaneError) {
+        guard let ip = SocketAddress(address)?.address else { throw .invalid("an inner address of the family \(address.family)") }
+        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
+        let result = martlet_address_add(anchor.netlink, anchor.link, &prefix)
+        guard result == 0 else { throw .system("cannot give \(settings.interface) the address \(ip): \(PlaneError.reason(result))") }
+        addresses.insert(ip)
+    }
+
+    func removeAddress(_ address: martlet_address) throws(PlaneError) {
+        guard let ip = SocketAddress(address)?.address, addresses.remove(ip) != nil else { throw .notFound }
+        var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
+        let result = martlet_address_remove(anchor.netlink, anchor.link, &prefix)
+        guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(PlaneError.reason(result))") }
+    }
+}
