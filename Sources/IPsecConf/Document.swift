@@ -44,6 +44,7 @@ struct Document {
             for pool in pools {
                 lines.append("    \(pool.name) {  # \(source(pool.origins))")
                 lines.append("        addrs = \(value(pool.addresses))")
+                if !pool.domains.isEmpty { lines.append("        dns_domain = \(value(pool.domains.joined(separator: ", ")))") }
                 if !pool.nameServers.isEmpty { lines.append("        dns = \(value(pool.nameServers.joined(separator: ", ")))") }
                 lines.append("    }")
             }

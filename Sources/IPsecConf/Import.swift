@@ -135,7 +135,7 @@ package enum Import {
         connections.removeAll { connection in
             for pool in connection.pools {
                 guard let place = places[pool.name] else { continue }
-                if pools[place].nameServers == pool.nameServers { continue }
+                if pools[place].nameServers == pool.nameServers, pools[place].domains == pool.domains { continue }
                 findings.add(.leftOut, at: connection.origin, in: connection.name, "its addresses are lent by another connection too, with other name servers")
                 return true
             }

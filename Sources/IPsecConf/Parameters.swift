@@ -71,7 +71,7 @@ enum Parameters {
         "fake-strongswan": .noEffect("it only greets"), "send-vendorid": .noEffect("it only greets"), "ms-dh-downgrade": .noEffect("groups stand in the proposals"),
         "connaddrfamily": .noEffect("addresses tell their family"), "hostaddrfamily": .noEffect("addresses tell their family"), "clientaddrfamily": .noEffect("addresses tell their family"),
         "dns-match-id": .noEffect(certificates), "require-id-on-certificate": .noEffect(certificates), "debug": .noEffect("the log has a level of its own"),
-        "ignore-peer-dns": .noEffect("name servers are not asked for"), "modecfgdomains": .dropped("domains are not handed out"), "modecfgbanner": .noEffect(ikev1),
+        "ignore-peer-dns": .noEffect("gateway.resolver = no keeps name servers of a gateway away from this host"), "modecfgbanner": .noEffect(ikev1),
     ]
 
     /// Of one side, without `left` or `right`. `isLocal` where only ours counts.

@@ -17,6 +17,7 @@ struct OutputPool: Hashable, Sendable {
     /// A network or a range.
     var addresses: String
     var nameServers: [String]
+    var domains: [String] = []
     var origins: [Origin]
     /// Connections that name the same addresses share them.
     var name: String { "pool-" + String(decoding: addresses.utf8.map { isNameByte($0) ? $0 : UInt8(ascii: "-") }, as: UTF8.self) }

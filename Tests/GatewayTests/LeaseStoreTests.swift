@@ -58,11 +58,11 @@ private struct Life {
     let store: LeaseStore
     let log: Log
 
-    init(_ folder: Folder, pools configurations: [PoolConfiguration] = [LeaseStoreTests.pool], creating: Bool = true) throws {
+    init(_ folder: Folder, pools configurations: [PoolConfiguration] = [LeaseStoreTests.pool], retryAfter: Duration = .seconds(5)) throws {
         log = try Log(level: .debug, target: .file(folder.path + "/log"))
         pools = AddressPoolSet(configurations)
-        store = try LeaseStore(path: folder.database, log: log)
-        pools.restore(try store.open(creating: creating), journal: store)
+        store = try LeaseStore(path: folder.database, retryAfter: retryAfter, log: log)
+        pools.restore(try #require(try store.open()), journal: store)
     }
     func lease(_ who: String, asking: IPAddress? = nil) -> Lease? { pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: false) }
     func end() {
@@ -147,7 +147,7 @@ private struct Life {
         for who in ["a", "b", "c"] { first.pools.release(try #require(first.lease(who))) }
         first.end()
         // As where a client loads the pools.
-        let second = try Life(folder, pools: [], creating: false)
+        let second = try Life(folder, pools: [])
         second.pools.configure([PoolConfiguration(name: "rw", start: address(2), end: address(4))])
         #expect(second.lease("c")?.address == address(3) && second.lease("a")?.address == address(4) && second.lease("b")?.address == address(2))
         second.end()
@@ -157,14 +157,42 @@ private struct Life {
         #expect(try reader.number("SELECT count(*) FROM leases WHERE address = '10.3.0.1'") == 0)
     }
 
-    @Test func noFileIsMadeWhereNothingIsLent() throws {
+    /// While somebody else writes, nothing can be written; afterwards all of it is, the latest of each address.
+    @Test func whatCouldNotBeWrittenIsWrittenLater() throws {
         let folder = Folder()
-        let life = try Life(folder, pools: [], creating: false)
-        #expect(!folder.entries.contains("leases.db"))
-        life.pools.configure([Self.pool])
-        _ = life.lease("anna")
+        let life = try Life(folder, retryAfter: .milliseconds(50))
+        let other = try SQLiteConnection(path: folder.database)
+        try other.run("BEGIN IMMEDIATE")
+        let anna = try #require(life.lease("anna"))
+        var tries = 0
+        while !folder.log.contains("leases cannot be written"), tries < 2000 {
+            usleep(10_000)
+            life.log.flush()
+            tries += 1
+        }
+        life.pools.release(anna)
+        _ = life.lease("boris")
+        try other.run("ROLLBACK")
+        while try other.number("SELECT count(*) FROM leases") < 2, tries < 4000 {
+            usleep(10_000)
+            tries += 1
+        }
+        #expect(try other.text("SELECT group_concat(address || ' ' || online) FROM (SELECT * FROM leases ORDER BY address)") == "10.3.0.1 0,10.3.0.2 1")
+        other.close()
         life.end()
-        #expect(folder.entries.contains("leases.db"))
+        #expect(folder.log.split(separator: "\n").count { $0.contains("leases cannot be written") } == 1 && folder.log.contains("leases are written to \(folder.database) again"))
+    }
+
+    @Test func itIsOpenedOnceAndEndsWithoutHavingBegun() throws {
+        let folder = Folder()
+        let log = try Log(level: .debug, target: .file(folder.path + "/log"))
+        let store = try LeaseStore(path: folder.database, log: log)
+        store.stop()
+        #expect(folder.entries == ["log"] || folder.entries.isEmpty)
+        let life = try Life(folder)
+        #expect(try life.store.open() == nil)
+        life.end()
+        life.store.stop()
     }
 
     // MARK: Files that are not what they should be
@@ -217,7 +245,7 @@ private struct Life {
         let log = try Log(level: .debug, target: .file(folder.path + "/log"))
         let store = try LeaseStore(path: folder.path + "/a/b/leases.db", log: log)
         let pools = AddressPoolSet([Self.pool])
-        pools.restore(try store.open(creating: true), journal: store)
+        pools.restore(try #require(try store.open()), journal: store)
         for who in ["a", "b"] { #expect(pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: nil, takingOver: false) != nil) }
         store.stop()
         log.flush()

@@ -9,6 +9,8 @@ import Testing
 
 /// Programs that write down how they were called, in a folder that goes with the test.
 private final class FakeHost {
+    /// A number that no process has.
+    static let gone = 1 << 30
     let folder: String
     let log: Log
     init() throws {
@@ -18,7 +20,7 @@ private final class FakeHost {
         log = try Log(level: .debug, target: .file(folder + "/log"))
     }
     deinit {
-        for name in ["bin/resolvectl", "bin/resolvconf", "calls", "log", "resolver", "bin", ""] { remove(folder + "/" + name) }
+        for name in ["bin/resolvectl", "bin/resolvconf", "calls", "log", "resolver.\(getpid())", "resolver.\(Self.gone)", "resolver.1", "bin", ""] { remove(folder + "/" + name) }
     }
     /// `then`: what it does after it has written its words, and what it reads.
     func add(_ name: String, then: String = "exit 0") {
@@ -37,6 +39,7 @@ private final class FakeHost {
         let count = Glibc.read(descriptor, &bytes, bytes.count)
         return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
     }
+    var record: String { read("resolver.\(getpid())") }
     var calls: [String] { read("calls").split(separator: "\n").map(String.init) }
     var said: String {
         log.flush()
@@ -44,7 +47,7 @@ private final class FakeHost {
     }
     func setup(_ choice: ResolverChoice = .auto, limit: Duration = .seconds(60)) throws -> NameServerSetup {
         let setup = try NameServerSetup(choice, state: folder, path: folder + "/bin", limit: limit, log: log)
-        try setup.start()
+        setup.start()
         return setup
     }
 }
@@ -63,7 +66,7 @@ private final class FakeHost {
         setup.use(servers(53, ["corp.example", "lab.example"]))
         setup.settle()
         #expect(host.calls == ["resolvectl dns lo 10.2.0.53", "resolvectl domain lo corp.example lab.example", "resolvectl default-route lo no"])
-        #expect(host.read("resolver") == "resolved lo\n")
+        #expect(host.record == "resolved lo\n")
         // As often as it is used.
         setup.use(servers(53, ["corp.example", "lab.example"]))
         setup.forget(servers(53, ["corp.example", "lab.example"]))
@@ -71,7 +74,7 @@ private final class FakeHost {
         #expect(host.calls.count == 3)
         setup.forget(servers(53, ["corp.example", "lab.example"]))
         setup.settle()
-        #expect(host.calls.last == "resolvectl revert lo" && host.calls.count == 4 && host.read("resolver") == "")
+        #expect(host.calls.last == "resolvectl revert lo" && host.calls.count == 4 && host.record == "")
         setup.stop()
         #expect(host.calls.count == 4)
     }
@@ -85,7 +88,7 @@ private final class FakeHost {
         #expect(host.calls == ["resolvectl dns lo 10.2.0.53", "resolvectl domain lo ~.", "resolvectl default-route lo yes"])
         // The end of the daemon takes it back.
         setup.stop()
-        #expect(host.calls.last == "resolvectl revert lo" && host.read("resolver") == "")
+        #expect(host.calls.last == "resolvectl revert lo" && host.record == "")
     }
 
     @Test func twoGatewaysShareAnInterface() throws {
@@ -114,7 +117,7 @@ private final class FakeHost {
         setup.settle()
         #expect(
             host.calls == ["resolvectl dns lo 10.2.0.53", "resolvectl revert lo", "resolvconf -a lo.martlet", "nameserver 10.2.0.53", "search corp.example"])
-        #expect(host.read("resolver") == "resolvconf lo\n")
+        #expect(host.record == "resolvconf lo\n")
         setup.stop()
         #expect(host.calls.last == "resolvconf -d lo.martlet")
     }
@@ -145,12 +148,23 @@ private final class FakeHost {
         let host = try FakeHost()
         host.add("resolvectl")
         host.add("resolvconf")
-        host.write("resolver", "resolvconf martlet0\nresolved wan1\nresolved -x\nnonsense\nresolvconf ../../etc\nresolved a b\n")
+        host.write("resolver.\(FakeHost.gone)", "resolvconf martlet0\nresolved wan1\nresolved -x\nnonsense\nresolvconf ../../etc\nresolved a b\n")
         let setup = try host.setup()
         setup.settle()
         #expect(host.calls == ["resolvconf -d martlet0.martlet", "resolvectl revert wan1"])
         setup.stop()
-        #expect(host.read("resolver") == "")
+        #expect(host.read("resolver.\(FakeHost.gone)") == "")
+    }
+
+    /// The number of a daemon that is gone may be another program's by now.
+    @Test func aNumberThatSomethingElseHas() throws {
+        let host = try FakeHost()
+        host.add("resolvconf")
+        host.write("resolver.1", "resolvconf martlet0\n")
+        let setup = try host.setup()
+        setup.settle()
+        setup.stop()
+        #expect(host.calls == ["resolvconf -d martlet0.martlet"] && host.read("resolver.1") == "")
     }
 
     @Test func anAddressThatNoInterfaceHas() throws {

@@ -120,8 +120,11 @@ import Testing
         #expect(gateway.leftOut.count == 1 && gateway.leftOut.first?.contains("conn c: its addresses are lent by another connection too") == true)
         // From an address of the network on, as there.
         #expect(importing(conn("rightsubnet=\nrightsourceip=10.3.0.100/24")).has("addrs = 10.3.0.100-10.3.0.254"))
-        let pool = importing(conn("right=%any\nrightid=%any\nrightsubnet=\nrightaddresspool=10.3.0.10-10.3.0.99\nleftmodecfgserver=yes\nrightmodecfgclient=yes\nmodecfgdns=10.1.0.53"), as: .libreswan)
-        #expect(pool.has("addrs = 10.3.0.10-10.3.0.99") && pool.has("dns = 10.1.0.53") && pool.leftOut == [])
+        let pool = importing(
+            conn(
+                "right=%any\nrightid=%any\nrightsubnet=\nrightaddresspool=10.3.0.10-10.3.0.99\nleftmodecfgserver=yes\nrightmodecfgclient=yes\nmodecfgdns=10.1.0.53\nmodecfgdomains=\"corp.example, lab.example\""
+            ), as: .libreswan)
+        #expect(pool.has("addrs = 10.3.0.10-10.3.0.99") && pool.has("dns = 10.1.0.53") && pool.has("dns_domain = corp.example, lab.example") && pool.leftOut == [])
         for result in [client, gateway, pool] { #expect(errors(of: result.text ?? "") == []) }
     }
 

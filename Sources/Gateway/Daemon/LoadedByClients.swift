@@ -100,7 +100,7 @@ extension RunningGateway: ConfigurationBackend {
         let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), Capabilities(serves: { _ in false }, providers: [], methods: []), joining: sources.surroundings)
         guard let pool = result.configuration?.pools.first else { return completion(Self.refusal(result.errors)) }
         do throws(SourceConflict) { try sources.load(pool) } catch { return completion(Self.refusal(error.reason)) }
-        pools.configure(configuration.pools)
+        poolsChanged()
         completion(.success(result.warnings.map(\.text)))
     }
 
@@ -108,7 +108,7 @@ extension RunningGateway: ConfigurationBackend {
         let lent = pools.snapshots(withLeases: false).first { $0.name == name }?.online ?? 0
         guard lent == 0 || !sources.isLoaded(pool: name) else { return Self.refusal("\(lent) addresses of the pool \(quoted(name)) are lent") }
         do throws(SourceConflict) { try sources.unload(pool: name) } catch { return Self.refusal(error.reason) }
-        pools.configure(configuration.pools)
+        poolsChanged()
         return .success([])
     }
 

@@ -34,7 +34,7 @@ extension RunningGateway {
         sources.replaceFiles(applied)
         log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
         secretsChanged()
-        pools.configure(configuration.pools)
+        poolsChanged()
         connectionsChanged()
         log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
         updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))
@@ -44,6 +44,17 @@ extension RunningGateway {
     func connectionsChanged() {
         let connections = configuration.connections
         for shard in shards { shard.post(.configurationReplaced(connections)) }
+    }
+
+    /// With the first pool, what earlier lives of the daemon have lent: read here once, and not on a shard.
+    func poolsChanged() {
+        let wanted = configuration.pools
+        if !wanted.isEmpty, let leases {
+            do throws(SystemError) {
+                if let records = try leases.open() { pools.restore(records, journal: leases) }
+            } catch { log.write(.error, "DMN", "leases are in memory alone: \(error)") }
+        }
+        pools.configure(wanted)
     }
 
     func secretsChanged() { runner.replaceSecrets(configuration.secrets) }

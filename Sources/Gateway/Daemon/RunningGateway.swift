@@ -60,7 +60,7 @@ package final class RunningGateway: @unchecked Sendable {
         self.loop = loop
         self.log = log
         router = ShardRouter(count: shardCount, seed: UInt64.random(in: .min ... .max))
-        pools = AddressPoolSet(configuration.pools)
+        pools = AddressPoolSet()
         leases = try configuration.gateway.leases.map { path throws(SystemError) in try LeaseStore(path: path, log: log) }
         nameServers = try NameServerSetup(configuration.gateway.resolver, state: configuration.gateway.state, log: log)
         // Two at least: one may be waiting in a look-up.
@@ -92,8 +92,8 @@ package final class RunningGateway: @unchecked Sendable {
     func start() throws(SystemError) {
         guard let driver else { return }
         // Before anybody can be lent an address.
-        if let leases { pools.restore(try leases.open(creating: !configuration.pools.isEmpty), journal: leases) }
-        try nameServers.start()
+        poolsChanged()
+        nameServers.start()
         for shard in shards { try shard.start(driver: driver) }
         let shards = shards
         try transport.start(router: router, undelivered: { remote, report in for shard in shards { shard.post(.unreachable(remote: remote, report)) } }) { index, datagrams in

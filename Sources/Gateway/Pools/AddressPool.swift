@@ -131,6 +131,16 @@ struct AddressPool {
     /// The addresses that the identity has now, the oldest lease first.
     func current(of identity: Identification) -> [IPAddress] { onlineOf[identity] ?? [] }
 
+    /// Some who have an address, from the first one on: not all are looked at.
+    func firstHolders(_ count: Int) -> [PoolOccupancy.Holder] {
+        var holders: [PoolOccupancy.Holder] = []
+        for offset in 0..<UInt128(min(configuration.size, 256)) where holders.count < count {
+            let address = IPAddress(family: configuration.start.family, value: configuration.start.value + offset)
+            if let identity = online[address] { holders.append(PoolOccupancy.Holder(address: address, identity: identity)) }
+        }
+        return holders
+    }
+
     mutating func release(_ address: IPAddress, of identity: Identification) {
         guard online[address] == identity else { return }
         online[address] = nil

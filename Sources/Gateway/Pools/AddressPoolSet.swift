@@ -113,11 +113,11 @@ package final class AddressPoolSet: AddressPools {
             names.compactMap { name in
                 guard let pool = state.pools[name], pool.configuration.start.family == family else { return nil }
                 let configuration = pool.configuration
-                let lent = pool.online.keys.filter(configuration.contains)
-                let others = state.lent.values.count { $0.pool != name && configuration.contains($0.address) }
-                let holders = lent.sorted { $0.value < $1.value }.prefix(3).compactMap { address in pool.online[address].map { PoolOccupancy.Holder(address: address, identity: $0) } }
+                let lent = pool.online.count
+                // Counted only where they matter: every shard waits meanwhile.
+                let others = UInt64(lent) >= configuration.size ? 0 : state.lent.values.count { $0.pool != name && configuration.contains($0.address) }
                 return PoolOccupancy(
-                    name: name, first: configuration.start, last: configuration.end, size: configuration.size, lent: lent.count, lentByOthers: others, holders: Array(holders))
+                    name: name, first: configuration.start, last: configuration.end, size: configuration.size, lent: lent, lentByOthers: others, holders: pool.firstHolders(3))
             }
         }
     }

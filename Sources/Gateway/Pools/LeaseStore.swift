@@ -8,8 +8,6 @@ import Synchronization
 package final class LeaseStore: LeaseJournal, @unchecked Sendable {
     /// Addresses whose changes wait to be written: what comes on top while the disk does not take them is left out, and said.
     static let pendingLimit = 262_144
-    private static let retryAfter: Duration = .seconds(5)
-
     package let path: String
     private let log: Log
     private let loop: EventLoop
@@ -20,6 +18,8 @@ package final class LeaseStore: LeaseJournal, @unchecked Sendable {
         var isScheduled = false
         var lost = 0
         var isEnded = false
+        /// The thread is there.
+        var isRunning = false
     }
     private let pending = Mutex(Pending())
 
@@ -27,18 +27,21 @@ package final class LeaseStore: LeaseJournal, @unchecked Sendable {
     private var database: LeaseDatabase?
     private var isUseless = false
     private var hasFailed = false
+    private let retryAfter: Duration
 
-    package init(path: String, log: Log) throws(SystemError) {
+    package init(path: String, retryAfter: Duration = .seconds(5), log: Log) throws(SystemError) {
         self.path = path
+        self.retryAfter = retryAfter
         self.log = log
         loop = try EventLoop("leases")
     }
 
-    /// Reads what is remembered, and starts the thread. `creating`: also where there is no file yet; else the first lease makes it.
-    package func open(creating: Bool) throws(SystemError) -> [LeaseRecord] {
-        var records: [LeaseRecord] = []
-        if creating || access(path, F_OK) == 0 { records = openDatabase() }
+    /// Reads what is remembered, and starts the thread; nil where that was done before. A gateway without pools leaves the file to others.
+    package func open() throws(SystemError) -> [LeaseRecord]? {
+        guard !pending.withLock({ $0.isRunning }) else { return nil }
+        let records = openDatabase()
         try loop.start()
+        pending.withLock { $0.isRunning = true }
         return records
     }
 
@@ -59,7 +62,11 @@ package final class LeaseStore: LeaseJournal, @unchecked Sendable {
 
     /// Writes what waits, and closes the file. Waits for no disk longer than `limit`.
     package func stop(within limit: Duration = .seconds(3)) {
-        pending.withLock { $0.isEnded = true }
+        let isRunning = pending.withLock { pending in
+            defer { (pending.isEnded, pending.isRunning) = (true, false) }
+            return pending.isRunning
+        }
+        guard isRunning else { return }
         let done = Gate()
         loop.post { [self] in
             write()
@@ -76,7 +83,6 @@ package final class LeaseStore: LeaseJournal, @unchecked Sendable {
     // MARK: On the loop's thread
 
     private func write() {
-        if database == nil, !isUseless { _ = openDatabase() }
         let (changes, lost) = pending.withLock { pending in
             defer {
                 pending.changes = [:]
@@ -104,14 +110,14 @@ package final class LeaseStore: LeaseJournal, @unchecked Sendable {
             database = nil
             return isUseless = true
         }
-        if !hasFailed { log.write(.error, "DMN", "leases cannot be written to \(path): \(error.text); this is tried again every \(Self.retryAfter.components.seconds) s") }
+        if !hasFailed { log.write(.error, "DMN", "leases cannot be written to \(path): \(error.text); this is tried again every few seconds") }
         hasFailed = true
         let mayRetry = pending.withLock { pending in
             pending.changes.merge(changes) { newer, _ in newer }
             pending.isScheduled = true
             return !pending.isEnded
         }
-        if mayRetry { loop.arm(after: Self.retryAfter) { [self] in write() } }
+        if mayRetry { loop.arm(after: retryAfter) { [self] in write() } }
     }
 
     /// Opens the file, and puts one aside that is ours and damaged. Where nothing helps leases are in memory alone: that is said once.

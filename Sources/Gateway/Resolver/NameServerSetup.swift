@@ -24,6 +24,8 @@ package final class NameServerSetup: @unchecked Sendable {
     private let loop: EventLoop
     /// Nothing is set up any more, and programs have less time: somebody waits for the daemon's end.
     private let isEnding = Atomic<Bool>(false)
+    /// The thread is there: most gateways never need it.
+    private let isRunning = Mutex(false)
 
     /// What an interface's names are given to.
     enum Keeper: String { case resolved, resolvconf }
@@ -44,21 +46,40 @@ package final class NameServerSetup: @unchecked Sendable {
         loop = try EventLoop("name servers")
     }
 
-    /// Starts the thread; the first that it does is to take back what an earlier life of the daemon has left.
-    package func start() throws(SystemError) {
-        try loop.start()
-        loop.post { [self] in takeBack() }
+    /// Takes back what a daemon that was killed has left.
+    package func start() {
+        let left = record.takeLeft()
+        guard !left.isEmpty else { return }
+        onLoop { [self] in
+            for (interface, keeper) in left {
+                log.write(.info, "DMN", "the name servers of \(interface) that an earlier run has left with \(keeper.rawValue) are taken back")
+                _ = takeBack(interface, keeper)
+            }
+        }
+    }
+
+    private func onLoop(_ work: @escaping @Sendable () -> Void) {
+        let isThere = isRunning.withLock { isRunning in
+            guard !isRunning, !isEnding.load(ordering: .relaxed) else { return isRunning }
+            do throws(SystemError) { try loop.start() } catch {
+                log.write(.error, "DMN", "name servers are not set up: \(error)")
+                return false
+            }
+            isRunning = true
+            return true
+        }
+        if isThere { loop.post(work) }
     }
 
     package func use(_ servers: NameServers) {
-        loop.post { [self] in
+        onLoop { [self] in
             uses[servers, default: 0] += 1
             if uses[servers] == 1 { begin(servers) }
         }
     }
 
     package func forget(_ servers: NameServers) {
-        loop.post { [self] in
+        onLoop { [self] in
             guard let count = uses[servers] else { return }
             uses[servers] = count > 1 ? count - 1 : nil
             if count == 1 { end(servers) }
@@ -68,6 +89,7 @@ package final class NameServerSetup: @unchecked Sendable {
     /// Takes back what is set up, while the interface is still there.
     package func stop() {
         isEnding.store(true, ordering: .relaxed)
+        guard isRunning.withLock({ $0 }) else { return }
         loop.post { [self] in
             for interface in Set(active.map(\.interface)) { remove(interface) }
             active = []
@@ -77,7 +99,7 @@ package final class NameServerSetup: @unchecked Sendable {
     }
 
     /// After what was asked for so far, for tests.
-    func settle() { _ = loop.sync { true } }
+    func settle() { if isRunning.withLock({ $0 }) { _ = loop.sync { true } } }
 
     // MARK: On the loop's thread
 
@@ -166,17 +188,6 @@ package final class NameServerSetup: @unchecked Sendable {
 
     private func takeBack(_ interface: String, _ keeper: Keeper) -> HostProgram.Result? {
         HostProgram.find(keeper.program, path: path).map { run($0, keeper == .resolved ? ["revert", interface] : ["-d", Self.recordName(interface)]) }
-    }
-
-    /// What a daemon that was killed has left.
-    private func takeBack() {
-        let left = record.read()
-        guard !left.isEmpty else { return }
-        for (interface, keeper) in left.sorted(by: { $0.key < $1.key }) {
-            log.write(.info, "DMN", "the name servers of \(interface) that an earlier run has left with \(keeper.rawValue) are taken back")
-            _ = takeBack(interface, keeper)
-        }
-        record.write([:])
     }
 
     private func run(_ program: String, _ arguments: [String], input: String = "") -> HostProgram.Result {

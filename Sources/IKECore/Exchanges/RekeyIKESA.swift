@@ -23,6 +23,8 @@ struct IKERekeyAnswer {
     let chosen: Proposal
     let peerSPI: IKESPI
     let initiatorNonce: [UInt8]
+    /// The Configuration payload that stands before the SA payload.
+    let configuration: [Payload]
 }
 
 extension Established {
@@ -163,7 +165,8 @@ extension Established {
             return refuse(Notify(.noProposalChosen))
         }
         guard method.id == value.method else { return refuse(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)])) }
-        let answer = IKERekeyAnswer(messageID: messageID, suite: suite, chosen: chosen, peerSPI: peerSPI, initiatorNonce: nonce)
+        let answer = IKERekeyAnswer(
+            messageID: messageID, suite: suite, chosen: chosen, peerSPI: peerSPI, initiatorNonce: nonce, configuration: configurationAnswer(payloads).filter { $0.type == .configuration })
         incoming = .agreeingIKE(context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI), answer)
     }
 
@@ -182,7 +185,7 @@ extension Established {
         let chosen = Proposal(number: answer.chosen.number, protocolID: .ike, spi: spi.bytes, transforms: answer.chosen.transforms)
         respond(
             .createChildSA, answer.messageID,
-            [
+            answer.configuration + [
                 .securityAssociation(SecurityAssociation(proposals: [chosen])), .nonce(nonce), .keyExchange(KeyExchange(method: method.id, data: publicValue)),
             ])
         switch outgoing {
