@@ -5,7 +5,7 @@ import Synchronization
 /// Why a packet went no further. The raw value is the place in the counters; the name is stable.
 enum DropReason: Int, CaseIterable {
     case unknownSPI, replay, icv, malformed, dummy, selector, fragment, ecn, expired, noPolicy, noSA, tooBig, sequenceExhausted
-    case crypto, sendFailed, tunWrite, truncated
+    case crypto, sendFailed, tunWrite, truncated, policy
 
     var name: StaticString {
         switch self {
@@ -26,6 +26,7 @@ enum DropReason: Int, CaseIterable {
         case .sendFailed: "send_failed"
         case .tunWrite: "tun_write"
         case .truncated: "truncated"
+        case .policy: "policy"
         }
     }
 
@@ -34,7 +35,7 @@ enum DropReason: Int, CaseIterable {
 }
 
 final class DropCounters: Sendable {
-    private let counts: InlineArray<17, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
+    private let counts: InlineArray<18, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
 
     @inline(__always)
     func add(_ reason: DropReason, _ packets: UInt64 = 1) { counts[reason.rawValue].wrappingAdd(packets, ordering: .relaxed) }

@@ -69,6 +69,7 @@ extension Worker {
             sa.counters.rejectedSelector.wrappingAdd(1, ordering: .relaxed)
             return drops.add(.fragment)
         }
+        if outbound.drops, outbound.drops(inner) { return drops.add(.policy) }
         if sa.flags & MARTLET_SA_NO_ECN.rawValue == 0 {
             switch CongestionNotification.decapsulate(inner: inner.trafficClass, outer: outerTOS(slot, kind)) {
             case .keep: break

@@ -40,6 +40,7 @@ extension Worker {
         }
         let entry = policies.entries[place]
         guard let sa = entry.sa, let path = entry.path else {
+            guard entry.action == .trap else { return drops.add(entry.action == .drop ? .policy : .noPolicy) }
             drops.add(.noSA)
             return acquire(entry.policy, for: inner)
         }

@@ -59,8 +59,10 @@ final class Plane {
     private var children: [UInt64: Child] = [:]
     private var policies: [UInt64: Policy] = [:]
     /// Policies without SAs of their own, and their order.
-    var traps: [UInt64: (selectors: Selectors, routes: Routing.Wanted)] = [:]
-    var trapOrder: [UInt64] = []
+    var standing: [UInt64: StandingPolicy] = [:]
+    var standingOrder: [UInt64] = []
+    /// Whether workers that only receive were told of policies: they drop by them.
+    private var receiversDrop = false
     /// Inner addresses of the interface. They go with it.
     var addresses: Set<IPAddress> = []
     /// In the order of their first activation: of two that match alike, the later one wins.
@@ -313,22 +315,29 @@ final class Plane {
     func publish() {
         var entries: [OutboundPolicies.Entry] = []
         var selectors: [Selectors] = []
-        func add(_ policy: UInt64, _ own: Selectors, _ active: Outbound?) {
-            entries.append(.init(policy: policy, sa: active?.sa, path: active?.path))
+        func add(_ policy: UInt64, _ own: Selectors, _ active: Outbound?, _ action: StandingPolicy.Action = .trap) {
+            entries.append(.init(policy: policy, action: action, sa: active?.sa, path: active?.path))
             selectors.append(own)
         }
-        // Of what matches alike the last wins: an SA before a trap, a trap before a policy whose SA is gone.
-        let standing = order.compactMap { number in
+        func add(_ action: StandingPolicy.Action) {
+            for number in standingOrder { if let policy = standing[number], policy.action == action { add(number, policy.selectors, nil, action) } }
+        }
+        // Of what matches alike the last wins: what passes, an SA, a trap, a policy whose SA is gone, what is dropped.
+        add(.drop)
+        let negotiated = order.compactMap { number in
             policies[number].flatMap { policy in
                 policy.selectors.map { own in
                     (number, own, policy.active.flatMap { child in children[child]?.outboundSPI.flatMap { outbound[OutboundKey(child: child, spi: $0)] } })
                 }
             }
         }
-        for (number, own, active) in standing where active == nil { add(number, own, nil) }
-        for number in trapOrder { if let trap = traps[number] { add(number, trap.selectors, nil) } }
-        for (number, own, active) in standing where active != nil { add(number, own, active) }
-        change(workers.filter(\.sends), .setOutbound(OutboundPolicies(table: SelectorTable(selectors), entries: entries)))
+        for (number, own, active) in negotiated where active == nil { add(number, own, nil) }
+        add(.trap)
+        for (number, own, active) in negotiated where active != nil { add(number, own, active) }
+        add(.pass)
+        let drops = standing.values.contains { $0.action == .drop }
+        change(drops || receiversDrop ? workers : workers.filter(\.sends), .setOutbound(OutboundPolicies(table: SelectorTable(selectors), entries: entries, drops: drops)))
+        receiversDrop = drops
     }
 
     // MARK: Parts of an SA

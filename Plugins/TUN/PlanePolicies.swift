@@ -1,4 +1,4 @@
-// What the plane holds beside SAs: policies that wait for traffic, and inner addresses.
+// What the plane holds beside SAs: policies that wait for traffic, pass it or drop it, and inner addresses.
 // RFC 4301 section 4.4.1.
 
 import CLinux
@@ -16,16 +16,19 @@ extension Plane {
         guard description.struct_size >= UInt32(MemoryLayout<martlet_policy>.size), description.number >> 63 == 1 else {
             throw .invalid("a policy of \(description.struct_size) bytes with the number \(description.number)")
         }
-        guard UInt32(description.action) == MARTLET_POLICY_TRAP.rawValue else {
-            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): only traps are there")
+        guard let action = StandingPolicy.Action(rawValue: UInt32(description.action)) else {
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): there is no action \(description.action)")
         }
         let (local, remote) = try selectors(description.local_ts, description.local_ts_count, description.remote_ts, description.remote_ts_count) {
             "policy \(String(cString: description.name))"
         }
-        let before = traps[description.number]?.routes
-        let routes = routing.wanted(local: local, remote: remote)
-        if before == nil { trapOrder.append(description.number) }
-        traps[description.number] = (Selectors(local: local, remote: remote), routes)
+        if action == .pass, let reason = Self.unpassable(local: local, remote: remote) {
+            throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): \(reason)")
+        }
+        let before = standing[description.number]?.routes
+        let routes = action == .pass ? routing.wanted(past: remote) : routing.wanted(local: local, remote: remote)
+        if before == nil { standingOrder.append(description.number) }
+        standing[description.number] = StandingPolicy(action: action, selectors: Selectors(local: local, remote: remote), routes: routes)
         publish()
         guard before != routes else { return }
         let isRouted = routing.add(routes)
@@ -38,10 +41,22 @@ extension Plane {
     }
 
     func removePolicy(_ number: UInt64) throws(PlaneError) {
-        guard let trap = traps.removeValue(forKey: number) else { throw .notFound }
-        trapOrder.removeAll { $0 == number }
+        guard let policy = standing.removeValue(forKey: number) else { throw .notFound }
+        standingOrder.removeAll { $0 == number }
         publish()
-        routing.remove(trap.routes)
+        routing.remove(policy.routes)
+    }
+
+    /// Packets pass the interface by, which routes see to: these know a destination and no more. What would let other packets out in clear
+    /// as well is refused.
+    private static func unpassable(local: [TrafficSelector], remote: [TrafficSelector]) -> String? {
+        guard (local + remote).allSatisfy({ $0.ipProtocol == 0 && $0.startPort == 0 && $0.endPort == 65535 }) else {
+            return "routes cannot tell protocols and ports apart, so that all packets to these networks would pass"
+        }
+        for there in remote where !local.contains(where: { $0.start.family == there.start.family && $0.start.value <= there.start.value && there.end.value <= $0.end.value }) {
+            return "routes cannot tell senders apart, so that packets of others to these networks would pass as well: the local selectors must hold every address, or the remote networks themselves"
+        }
+        return nil
     }
 
     // MARK: Addresses

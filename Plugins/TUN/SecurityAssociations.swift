@@ -4,6 +4,7 @@ import CLinux
 import ESPCore
 import Glibc
 import IKEWire
+import PlaneKit
 import PluginABI
 import Synchronization
 
@@ -110,19 +111,53 @@ extension martlet_outer_address {
     }
 }
 
+/// A policy without SAs of its own. RFC 4301 section 4.4.1.
+struct StandingPolicy {
+    enum Action: Sendable {
+        /// Held back, and an SA asked for.
+        case trap
+        /// Not for this interface: routes lead past it.
+        case pass
+        case drop
+
+        init?(rawValue: UInt32) {
+            switch rawValue {
+            case MARTLET_POLICY_TRAP.rawValue: self = .trap
+            case MARTLET_POLICY_PASS.rawValue: self = .pass
+            case MARTLET_POLICY_DROP.rawValue: self = .drop
+            default: return nil
+            }
+        }
+    }
+    let action: Action
+    let selectors: Selectors
+    let routes: Routing.Wanted
+}
+
 /// Everything that sending needs, unchangeable; swapped whole between two batches.
 final class OutboundPolicies: Sendable {
     struct Entry: Sendable {
         let policy: UInt64
+        /// What becomes of a packet where there is no SA.
+        let action: StandingPolicy.Action
         let sa: OutboundSA?
         let path: OutboundPath?
     }
     let table: SelectorTable
     let entries: [Entry]
+    /// Whether some entry drops: then packets that come out of SAs are looked up too.
+    let drops: Bool
 
-    init(table: SelectorTable, entries: [Entry]) {
+    init(table: SelectorTable, entries: [Entry], drops: Bool = false) {
         self.table = table
         self.entries = entries
+        self.drops = drops
+    }
+
+    /// Whether a packet that came out of an SA is one that a policy narrower than the SA drops. RFC 4301 section 5.2.
+    func drops(_ inbound: InnerPacket) -> Bool {
+        guard drops, case .policy(let place) = table.match(inbound.reversed) else { return false }
+        return entries[place].action == .drop
     }
 
     static let none = OutboundPolicies(table: SelectorTable([]), entries: [])

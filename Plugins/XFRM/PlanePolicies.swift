@@ -129,7 +129,7 @@ extension Plane {
             after.routes = wantedRoutes(local, remote)
         case MARTLET_POLICY_PASS.rawValue:
             content = .pass
-            after.routes.throwing = routing.wanted(local: local, remote: remote).unicast
+            after.routes = routing.wanted(past: remote)
         case MARTLET_POLICY_DROP.rawValue: content = .drop
         default: throw .unsupported("\(name): there is no action \(description.action)")
         }

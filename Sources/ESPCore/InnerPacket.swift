@@ -36,6 +36,22 @@ package struct InnerPacket: Hashable, Sendable {
     /// IPv6 extension headers walked before giving up.
     static let maximumExtensionHeaders = 8
 
+    /// The same the other way round: what its answer would be to policy.
+    package var reversed: InnerPacket { InnerPacket(reversing: self) }
+
+    private init(reversing other: InnerPacket) {
+        isIPv6 = other.isIPv6
+        (source, destination) = (other.destination, other.source)
+        (sourcePort, destinationPort) = (other.destinationPort, other.sourcePort)
+        ipProtocol = other.ipProtocol
+        length = other.length
+        transportOffset = other.transportOffset
+        isLaterFragment = other.isLaterFragment
+        isFragment = other.isFragment
+        dontFragment = other.dontFragment
+        trafficClass = other.trafficClass
+    }
+
     /// Reads the headers of the packet at the start of `bytes`.
     package init(_ bytes: Span<UInt8>) throws(InnerPacketError) {
         guard bytes.count >= 20 else { throw .malformed }

@@ -140,7 +140,9 @@ package struct ChildPolicy: Hashable, Sendable {
     package var dpdAction: ChildAction = []
     package var lifetime = Lifetime(rekeyTime: .seconds(3600), lifeTime: .seconds(3960), randTime: .seconds(360))
     /// Whether traffic brings it up, at whatever time: a trap that was only set when a tunnel ends would let packets out in clear meanwhile.
-    package var hasTrap: Bool { [startAction, closeAction, dpdAction].contains { $0.contains(.trap) } }
+    package var hasTrap: Bool { mode.isNegotiated && [startAction, closeAction, dpdAction].contains { $0.contains(.trap) } }
+    /// Whether the plane holds a policy of it from the start: a trap, or one that passes or drops.
+    package var isInstalledAtStart: Bool { mode.isNegotiated ? hasTrap : startAction.contains(.trap) }
     /// Packets; 0 switches the check off.
     package var replayWindow: Int = 64
     /// The packet that asks for the child, offered before the selectors (RFC 7296 section 2.9). Nil in a configuration.

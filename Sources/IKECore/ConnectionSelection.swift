@@ -1,9 +1,51 @@
-// Which configured connection a peer means: first by addresses, then by identities.
+// Which configured connection a peer means: by addresses, by the algorithms that were chosen, by identities, and by the way it proves its
+// own; and why each of the others was not meant.
 // RFC 7296 section 2.15, RFC 4301 section 4.4.3.
 
 import IKEWire
 
 package enum ConnectionSelection {
+    /// Why a connection is not the one.
+    package enum Loss: Hashable, Sendable {
+        case remoteAddress(IPAddress), localAddress(IPAddress)
+        /// It would have chosen other algorithms than those that are in use.
+        case proposals
+        case remoteIdentity(Identification)
+        /// The peer has asked for another identity of ours.
+        case localIdentity(Identification)
+        /// Nil for EAP.
+        case method(Authentication.Method?)
+        /// It fits, and another fits better.
+        case outranked(by: String)
+    }
+
+    package struct Loser: Hashable, Sendable {
+        package let connection: Connection
+        package let loss: Loss
+    }
+
+    /// What is known of a peer when it asks to be let in.
+    package struct Claim: Sendable {
+        package var local: IPAddress
+        package var remote: IPAddress
+        /// Those of the IKE SA.
+        package var transforms: [Transform]
+        package var identity: Identification
+        /// The identity of ours that it asks for.
+        package var wanted: Identification?
+        /// Of its AUTH payload; nil where it has none.
+        package var method: Authentication.Method?
+
+        package init(local: IPAddress, remote: IPAddress, transforms: [Transform], identity: Identification, wanted: Identification? = nil, method: Authentication.Method?) {
+            self.local = local
+            self.remote = remote
+            self.transforms = transforms
+            self.identity = identity
+            self.wanted = wanted
+            self.method = method
+        }
+    }
+
     /// The connections that may be meant by a request from `remote` to `local`, the closest match first, in the order of the file
     /// where they match alike.
     package static func candidates(_ connections: [Connection], local: IPAddress, remote: IPAddress) -> [Connection] {
@@ -26,18 +68,76 @@ package enum ConnectionSelection {
         }.max()
     }
 
-    /// Of `candidates`, the first whose identities fit: the peer's, and ours if the peer named it.
-    package static func byIdentity(_ candidates: [Connection], remote: Identification, local: Identification?) -> Connection? {
-        let fitting = candidates.filter { connection in
-            guard connection.remote.identity.matches(remote) else { return false }
-            guard let local, case .exactly(let own) = connection.local.identity else { return true }
-            return own.matches(local)
-        }
+    /// The connection that the peer means, if there is one: of those that fit in everything, one that names its identity comes before one
+    /// that takes many.
+    package static func choose(_ connections: [Connection], _ claim: Claim) -> Connection? {
+        let fitting = candidates(connections, local: claim.local, remote: claim.remote).filter { loss($0, claim) == nil }
         return fitting.first { if case .exactly = $0.remote.identity { true } else { false } } ?? fitting.first
+    }
+
+    /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.
+    package static func losers(_ connections: [Connection], _ claim: Claim, chosen: String?, limit: Int) -> [Loser] {
+        let near = candidates(connections, local: claim.local, remote: claim.remote)
+        var losers: [Loser] = []
+        for connection in near where connection.name != chosen {
+            guard let loss = loss(connection, claim) ?? chosen.map(Loss.outranked) else { continue }
+            losers.append(Loser(connection: connection, loss: loss))
+        }
+        let names = Set(near.map(\.name))
+        for connection in connections where connection.isNegotiated && losers.count < limit && !names.contains(connection.name) {
+            losers.append(Loser(connection: connection, loss: score(connection.remoteAddresses, claim.remote) == nil ? .remoteAddress(claim.remote) : .localAddress(claim.local)))
+        }
+        return Array(losers.enumerated().sorted { ($1.element.loss.progress, $0.offset) < ($0.element.loss.progress, $1.offset) }.map(\.element).prefix(limit))
+    }
+
+    /// What keeps a connection whose addresses fit from being the one.
+    private static func loss(_ connection: Connection, _ claim: Claim) -> Loss? {
+        // Only connections that would have chosen the same algorithms: the peer must not get weaker ones by its address.
+        let chosen = Proposal(number: 1, protocolID: .ike, transforms: claim.transforms)
+        guard Negotiation.choose(configured: connection.proposals, offered: [chosen], protocolID: .ike) != nil else { return .proposals }
+        guard connection.remote.identity.matches(claim.identity) else { return .remoteIdentity(claim.identity) }
+        if let wanted = claim.wanted, case .exactly(let own) = connection.local.identity, !own.matches(wanted) { return .localIdentity(wanted) }
+        return connection.remote.takes(claim.method) ? nil : .method(claim.method)
+    }
+}
+
+extension ConnectionSelection.Loss {
+    /// How far a connection came.
+    fileprivate var progress: Int {
+        switch self {
+        case .remoteAddress, .localAddress: 0
+        case .proposals: 1
+        case .remoteIdentity: 2
+        case .localIdentity: 3
+        case .method: 4
+        case .outranked: 5
+        }
+    }
+}
+
+extension AuthenticationPolicy {
+    /// Whether a proof of that kind may be one of this policy's. `nil`: no AUTH payload came, so that EAP is asked for. RFC 7296 sections 2.15 and 2.16.
+    func takes(_ proof: Authentication.Method?) -> Bool {
+        switch method {
+        case "psk": proof == .sharedKey
+        case let name where name.hasPrefix("eap"): proof == nil
+        case let name where name.hasPrefix("pubkey"): proof != nil && proof != .sharedKey && proof != .null
+        default: true
+        }
     }
 }
 
 extension Connection {
+    /// Whether an SA of this connection may be one between the same identities as an SA of the other.
+    func mayReachPeer(of other: Connection) -> Bool {
+        guard name != other.name else { return true }
+        guard local.identity == other.local.identity else { return false }
+        return switch (remote.identity, other.remote.identity) {
+        case (.exactly(let one), let pattern), (let pattern, .exactly(let one)): pattern.matches(one)
+        default: true
+        }
+    }
+
     /// The identity that we show: the configured one, or our address.
     func ownIdentity(_ address: IPAddress) -> Identification {
         if case .exactly(let identity) = local.identity { return identity }

@@ -167,7 +167,7 @@ final class Context {
         newSAs = []
         return taken
     }
-    /// Whether an established SA of the same connection is in this shard beside the one given.
+    /// Whether an established SA of the same connection, or between the same identities, is in this shard beside the one given.
     var hasOtherSA: (IKESA) -> Bool = { _ in false }
     /// Connections with an established SA in another shard.
     var establishedElsewhere: Set<String> = []

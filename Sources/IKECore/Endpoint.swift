@@ -41,7 +41,12 @@ package final class Endpoint {
         self.limits = limits
         context.connections = connections
         context.hasOtherSA = { [unowned self] sa in
-            sas.values.contains { $0 !== sa && $0.established != nil && $0.connection.name == sa.connection.name }
+            sas.values.contains { other in
+                guard other !== sa, other.established != nil else { return false }
+                return other.connection.name == sa.connection.name
+                    || (other.localIdentity == sa.localIdentity && other.remoteIdentity.map { sa.connection.remote.identity.matches($0) } == true
+                        && other.remote.address.family == sa.remote.address.family)
+            }
         }
     }
 
@@ -281,14 +286,7 @@ package final class Endpoint {
         guard var child = childName.map({ connection.child(named: $0) }) ?? connection.children.first(where: \.mode.isNegotiated) else {
             return answer(request, .failure(Failure(.notConfigured, childName.map { "The connection \(name) has no child \($0)" } ?? "The connection \(name) has no children")))
         }
-        guard child.mode.isNegotiated else {
-            return answer(
-                request,
-                .failure(
-                    Failure(
-                        .notConfigured, "The child \(child.name) has mode = \(child.mode.rawValue): it is a policy, and no peer is asked",
-                        advice: ["`start_action = trap` installs it at the start, `swanctl --install --child \(child.name)` at once."])))
-        }
+        guard child.mode.isNegotiated else { return answer(request, .failure(.noTunnel(child))) }
         child.trigger = packet
         let existing = sas.values.filter { sa in
             guard sa.connection.name == name, sa.established?.predecessor?.peerSuccessor == nil else { return false }

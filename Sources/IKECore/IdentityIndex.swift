@@ -25,13 +25,15 @@ package struct IdentityIndex {
 
     /// Names and mail addresses in lower case: a peer that spells its own anew is the same peer.
     private struct Key: Hashable {
-        let connection: String
         let local: Identification
         let remote: Identification
+        /// A peer may be here over IPv4 and over IPv6 at once, and say of either that it is the only one.
+        let family: IPAddress.Family
     }
     private var members: [Key: [Member]] = [:]
     private struct Place {
         var key: Key
+        var connection: String
         var shard: Int
         var established: Instant?
     }
@@ -40,7 +42,7 @@ package struct IdentityIndex {
 
     /// The shard of some established SA of a connection.
     package func shard(ofConnection name: String) -> Int? {
-        members.first { $0.key.connection == name && !$0.value.isEmpty }?.value.first?.shard
+        population[name]?.keys.min()
     }
 
     /// The shards that have an established SA of a connection.
@@ -48,7 +50,7 @@ package struct IdentityIndex {
 
     package mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
-        let key = Key(connection: status.connection, local: local.lowercased, remote: remote.lowercased)
+        let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
         let older = (members[key] ?? []).filter { $0.sa != status.id }
         var verdicts: [Verdict] = []
@@ -57,6 +59,8 @@ package struct IdentityIndex {
             // What was established since is no leftover of an earlier life: the two ends began at the same time.
             verdicts = older.filter { member in places[member.sa]?.established.map { $0 < begun } ?? true }.map(Verdict.forget)
         } else {
+            // `unique` is a word about one connection.
+            let older = older.filter { places[$0.sa]?.connection == status.connection }
             switch status.unique {
             case .replace: verdicts = older.map(Verdict.terminate)
             case .keep: verdicts = older.isEmpty ? [] : [.terminate(new)]
@@ -64,24 +68,24 @@ package struct IdentityIndex {
             }
         }
         members[key] = older + [new]
-        places[status.id] = Place(key: key, shard: shard, established: status.established)
-        population[key.connection, default: [:]][shard, default: 0] += 1
+        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established)
+        population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
 
     package mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
         guard let place = places.removeValue(forKey: previous) else { return }
         members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
-        places[current.id] = Place(key: place.key, shard: place.shard, established: current.established)
+        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established)
     }
 
     package mutating func closed(_ id: IKESAID) {
         guard let place = places.removeValue(forKey: id) else { return }
         let rest = (members[place.key] ?? []).filter { $0.sa != id }
         members[place.key] = rest.isEmpty ? nil : rest
-        var counts = population[place.key.connection, default: [:]]
+        var counts = population[place.connection, default: [:]]
         let left = counts[place.shard, default: 1] - 1
         counts[place.shard] = left > 0 ? left : nil
-        population[place.key.connection] = counts.isEmpty ? nil : counts
+        population[place.connection] = counts.isEmpty ? nil : counts
     }
 }

@@ -110,8 +110,8 @@ struct ConnTranslator {
             switch type.value.lowercased() {
             case "tunnel": break
             case "transport", "transport_proxy", "beet": leaveOut(type, "Martlet only has tunnel mode: set the peer to type=tunnel too")
-            case "passthrough", "pass": leaveOut(type, "shunts are not there yet: what a tunnel selects goes through the tunnel")
-            case "drop", "reject": leaveOut(type, "shunts are not there yet: drop this traffic in the firewall, for nothing here does it now")
+            case "passthrough", "pass": leaveOut(type, "the import writes no shunts: without one, what a tunnel selects goes through the tunnel; add a child with mode = pass and start_action = trap")
+            case "drop", "reject": leaveOut(type, "the import writes no shunts: add a child with mode = drop and start_action = trap, or drop this traffic in the firewall, for nothing does it now")
             default: leaveOut(type, "there is no such type")
             }
         }

@@ -5,7 +5,7 @@
 //   P + 1  the main table, its default routes aside
 //   P + 2  packets without our mark: the tunnel's table
 // So a tunnel to a network wins over the main table, a tunnel to everywhere does not take the local networks, and the host's own
-// marked packets, IKE and ESP, never enter a tunnel.
+// marked packets, IKE and ESP, never enter a tunnel. What passes all tunnels has a `throw` route in the tunnel's table.
 
 import CLinux
 import ESPCore
@@ -32,9 +32,19 @@ package final class Routing {
     private var installed: [Prefix: Installed] = [:]
     private var hasRules = false
 
+    /// A route, with those who want it. What passes wins over what is carried, which wins over what merely stays out.
     private struct Installed {
-        var users: Int
-        var kind: martlet_route_kind
+        var carrying = 0
+        var throwing = 0
+        var passing = 0
+        var source: IPAddress?
+        /// As it is in the table; nil where it is not.
+        var kind: martlet_route_kind?
+
+        var wanted: martlet_route_kind? {
+            if passing > 0 { return MARTLET_ROUTE_THROW }
+            return carrying > 0 ? MARTLET_ROUTE_UNICAST : throwing > 0 ? MARTLET_ROUTE_THROW : nil
+        }
     }
 
     /// Prefixes that one selector may become; a range with ugly ends needs at most 62 for IPv4.
@@ -53,9 +63,12 @@ package final class Routing {
         package var unicast: Set<Prefix> = []
         /// Networks of ours inside a larger one of the peer: these stay out.
         package var throwing: Set<Prefix> = []
+        /// Networks that are no tunnel's.
+        package var passing: Set<Prefix> = []
         package var source: [IPAddress.Family: IPAddress] = [:]
         package init() {}
-        package var isEmpty: Bool { unicast.isEmpty && throwing.isEmpty }
+        var all: Set<Prefix> { unicast.union(throwing).union(passing) }
+        package var isEmpty: Bool { unicast.isEmpty && throwing.isEmpty && passing.isEmpty }
     }
 
     /// The routes of a policy. A selector's ports and protocol play no part here: what the route takes and the policy does not is
@@ -85,30 +98,57 @@ package final class Routing {
         return wanted
     }
 
+    /// The routes of a policy that lets packets past all tunnels.
+    package func wanted(past remote: [TrafficSelector]) -> Wanted {
+        var wanted = Wanted()
+        guard settings.installRoutes else { return wanted }
+        for selector in remote {
+            guard let prefixes = Prefix.covering(from: selector.start, to: selector.end, limit: Self.maximumPrefixes) else {
+                host.log(.warning, "\(selector.start)-\(selector.end) is too ragged a range to route; no route made")
+                continue
+            }
+            wanted.passing.formUnion(prefixes)
+        }
+        return wanted
+    }
+
     /// Routes for one more user of each prefix.
     /// Whether all of them are there.
     @discardableResult
     package func add(_ wanted: Wanted) -> Bool {
-        if !hasRules && !(wanted.unicast.isEmpty && wanted.throwing.isEmpty) { addRules() }
-        for prefix in wanted.throwing { add(prefix, MARTLET_ROUTE_THROW, nil) }
-        for prefix in wanted.unicast { add(prefix, MARTLET_ROUTE_UNICAST, wanted.source[prefix.family]) }
-        return wanted.unicast.union(wanted.throwing).allSatisfy { installed[$0] != nil }
+        if !hasRules && !wanted.isEmpty { addRules() }
+        change(wanted, by: 1)
+        return wanted.all.allSatisfy { installed[$0]?.kind != nil }
     }
 
     package func remove(_ wanted: Wanted) {
-        for prefix in wanted.unicast.union(wanted.throwing) {
-            guard var route = installed[prefix] else { continue }
-            route.users -= 1
-            if route.users > 0 {
-                installed[prefix] = route
-                continue
-            }
-            installed[prefix] = nil
-            var contract = prefix.contract
-            let result = martlet_route_remove(netlink, settings.table, &contract, route.kind)
-            if result != 0 { host.log(.warning, "cannot remove the route to \(Self.text(prefix)): error \(-result)") }
-        }
+        change(wanted, by: -1)
         if installed.isEmpty && hasRules { removeRules() }
+    }
+
+    private func change(_ wanted: Wanted, by count: Int) {
+        for prefix in wanted.passing { change(prefix) { $0.passing += count } }
+        for prefix in wanted.throwing { change(prefix) { $0.throwing += count } }
+        for prefix in wanted.unicast {
+            change(prefix) { route in
+                if route.carrying == 0 { route.source = wanted.source[prefix.family] }
+                route.carrying += count
+            }
+        }
+    }
+
+    /// Counts, and brings the table in line.
+    private func change(_ prefix: Prefix, _ body: (inout Installed) -> Void) {
+        var route = installed[prefix] ?? Installed()
+        body(&route)
+        if let old = route.kind, route.wanted != old {
+            var contract = prefix.contract
+            let result = martlet_route_remove(netlink, settings.table, &contract, old)
+            if result != 0 { host.log(.warning, "cannot remove the route to \(Self.text(prefix)): error \(-result)") }
+            route.kind = nil
+        }
+        if let kind = route.wanted, route.kind == nil, make(prefix, kind, kind == MARTLET_ROUTE_UNICAST ? route.source : nil) { route.kind = kind }
+        installed[prefix] = route.kind == nil ? nil : route
     }
 
     /// Everything in the table and the rules, ours or a dead predecessor's.
@@ -126,12 +166,8 @@ package final class Routing {
         installed.removeAll()
     }
 
-    private func add(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?) {
-        if var route = installed[prefix] {
-            route.users += 1
-            installed[prefix] = route
-            return
-        }
+    /// Whether the route is there.
+    private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?) -> Bool {
         var contract = prefix.contract
         var result: Int32
         if let source {
@@ -142,11 +178,8 @@ package final class Routing {
         } else {
             result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, 0)
         }
-        if result == 0 {
-            installed[prefix] = Installed(users: 1, kind: kind)
-        } else {
-            host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)")
-        }
+        if result != 0 { host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)") }
+        return result == 0
     }
 
     private func addRules() {

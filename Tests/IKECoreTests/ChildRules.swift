@@ -367,4 +367,30 @@ import Testing
         // The other child is asked for on it.
         #expect(try last(target, peer).contains(.trafficSelectorInitiator([Fixtures.network(3)])))
     }
+
+    /// Section 1.3.1: nor does the last one that is refused take it down; the next try is an exchange on it.
+    @Test func aRefusedOnlyChildLeavesTheIKESA() throws {
+        let target = Target(east: true), peer = try HostilePeer(isInitiator: false)
+        func initiate(_ request: UInt64) {
+            target.handle(.initiate(connection: "site", child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: request)))
+        }
+        initiate(1)
+        target.receive(try peer.initResponse(to: try #require(target.sent.last).bytes))
+        let before = target.sent.count
+        target.receive(try peer.seal(.ikeAuth, [peer.identity, try peer.authentication(), .notify(Notify(.tsUnacceptable))], id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established] && target.sent.count == before && target.held.inboundSPIs == 0)
+        initiate(2)
+        var answer = peer.createChildPayloads()
+        target.receive(try peer.seal(.createChildSA, answer, id: 2, response: true))
+        #expect(children(target).count == 1 && target.answers[RequestID(rawValue: 2)]?.count == 1)
+        // One that was made and cannot be used is deleted alone.
+        let other = Target(east: true), second = try HostilePeer(isInitiator: false)
+        other.handle(.initiate(connection: "site", child: "net", packet: nil, local: other.node.local, remote: HostilePeer.address, request: nil))
+        other.receive(try second.initResponse(to: try #require(other.sent.last).bytes))
+        answer = second.child()
+        answer[1] = .trafficSelectorInitiator([Fixtures.network(7)])
+        other.receive(try second.seal(.ikeAuth, [second.identity, try second.authentication()] + answer, id: 1, response: true))
+        let deleted = try second.open(try #require(other.sent.last).bytes)
+        #expect(deleted.map(\.type) == [.delete] && deleted != Self.gone && other.endpoint.status().map(\.state) == [.established])
+    }
 }

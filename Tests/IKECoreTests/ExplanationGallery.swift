@@ -48,6 +48,27 @@ import TestSupport
         let other = Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(256), .prfHMACSHA256, .ecp256])
         let pfs = Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(256), .ecp256, .noExtendedSequenceNumbers])
         let cbc = Proposal(number: 1, protocolID: .esp, transforms: [.aesCBC(128), .hmacSHA256_128, .noExtendedSequenceNumbers])
+        func loser(_ loss: ConnectionSelection.Loss, _ name: String = "site") -> ConnectionSelection.Loser {
+            var connection = connection()
+            connection.name = name
+            return ConnectionSelection.Loser(connection: connection, loss: loss)
+        }
+        func claim(_ method: Authentication.Method?) -> ConnectionSelection.Claim {
+            ConnectionSelection.Claim(local: Fixtures.eastAddress, remote: Fixtures.westAddress, transforms: met.transforms, identity: Fixtures.identity("west.example"), method: method)
+        }
+        let losing = [
+            loser(.method(.digitalSignature)), loser(.remoteIdentity(Fixtures.identity("west.example")), "south"), loser(.localIdentity(Fixtures.identity("north.example")), "north"),
+            loser(.proposals, "old"), loser(.remoteAddress(Fixtures.westAddress), "far"), loser(.localAddress(Fixtures.eastAddress), "inner"),
+        ]
+        let crowded = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits(), pools: NoPools())
+        crowded.connections = [connection(), loser(.proposals, "same").connection, loser(.proposals, "other").connection]
+        crowded.connections[2].remote.identity = .exactly(Fixtures.identity("south.example"))
+        let several = sa(crowded)
+        several.transforms = Fixtures.ikeProposal().transforms
+        let shown: [Payload] = [.identificationInitiator(Fixtures.identity("west.example")), .authentication(Authentication(method: .sharedKey, data: []))]
+        let carried = ChildSA(
+            id: ChildSAID(rawValue: 1), policy: policy, reqid: 1, inboundSPI: 1, outboundSPI: 2, transforms: [], localTS: [Fixtures.network(1)], remoteTS: [Fixtures.network(2)], originals: nil,
+            encapsulated: false, installed: Instant(nanoseconds: 0))
         return [
             ("Nobody answers IKE_SA_INIT", .noAnswer(exchange: "IKE_SA_INIT", sent: 6, fresh)),
             ("The peer's host is up, its daemon is not", .noAnswer(exchange: "IKE_SA_INIT", sent: 6, reported(.port, Fixtures.westAddress))),
@@ -71,11 +92,24 @@ import TestSupport
             ("We: algorithms that no plugin has", .noCommonIKEProposal(offered: [weak], connections: [met.connection], met)),
             ("We: other ESP algorithms", .noCommonESPProposal(offered: [cbc], policies: [policy], met)),
             ("We: other PFS", .noCommonESPProposal(offered: [pfs], policies: [Fixtures.child(local: 1, remote: 2, pfs: [.curve25519])], met)),
-            ("We: the peer's identity", .unknownIdentity(Fixtures.identity("south.example"), wanted: Fixtures.identity("east.example"), candidates: [met.connection], met)),
-            ("We: our identity", .unknownIdentity(Fixtures.identity("west.example"), wanted: Fixtures.identity("north.example"), candidates: [met.connection], met)),
+            (
+                "We: the peer's identity",
+                .unknownIdentity(Fixtures.identity("south.example"), wanted: Fixtures.identity("east.example"), losers: [loser(.remoteIdentity(Fixtures.identity("south.example")))], met)
+            ),
+            (
+                "We: our identity",
+                .unknownIdentity(Fixtures.identity("west.example"), wanted: Fixtures.identity("north.example"), losers: [loser(.localIdentity(Fixtures.identity("north.example")))], met)
+            ),
             ("We: the secret", .job(.failed(.rejected), "checking", met)),
             ("We: no secret", .job(.failed(.noSecret), "signing", met)),
-            ("We: EAP", .noAuthPayload(met)),
+            ("We: EAP", .noConnectionFits(claim(nil), [loser(.method(nil))], met)),
+            ("We: a signature, of a peer that another connection would take", .noConnectionFits(claim(.digitalSignature), losing, met)),
+            ("We: the identity, where several connections come near", .unknownIdentity(Fixtures.identity("south.example"), wanted: nil, losers: Array(losing.dropFirst()), met)),
+            ("We: the secret, of one of several connections", .job(.failed(.rejected), "checking", several).passingOver(shown, several)),
+            ("We: a tunnel where transport mode is wanted", .tunnelRefused(policy, met)),
+            ("We: a rekey for less", .narrowedRekey(local: [Fixtures.network(1)], remote: [TrafficSelector(host: Fixtures.westAddress)], carried, met)),
+            ("The peer makes a tunnel of transport mode", .transportDeclined(policy, met)),
+            ("The peer takes pairs of hosts alone", .refusedChild(Notify(.singlePairRequired), child, met)),
             ("We: other networks", .selectorsUnacceptable(theirs: [Fixtures.network(7)], ours: [Fixtures.network(1)], policies: [policy], transport: false, met)),
             ("We: transport mode", .selectorsUnacceptable(theirs: [], ours: [], policies: [policy], transport: true, met)),
             ("The peer breaks the protocol", .badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", met)),

@@ -6,8 +6,8 @@ import Testing
 import TestSupport
 
 @Suite struct Failures {
-    /// The initiator's failure and the responder's, after a try that must fail.
-    private func attempt(_ seed: UInt64, prepare: (World, Node, Node) -> Void = { _, _, _ in }, change: (inout Connection, Bool) -> Void = { _, _ in }) throws -> (
+    /// The initiator's failure and the responder's, after a try that must fail. `keepsIKE`: the child alone is refused, and the IKE SA stays.
+    private func attempt(_ seed: UInt64, keepsIKE: Bool = false, prepare: (World, Node, Node) -> Void = { _, _, _ in }, change: (inout Connection, Bool) -> Void = { _, _ in }) throws -> (
         Failure, [Failure], World, Node, Node
     ) {
         let (world, east, west) = Fixtures.pair(seed: seed, change)
@@ -16,8 +16,8 @@ import TestSupport
         world.run(.seconds(120)) { !east.answers.isEmpty }
         let answer = try #require(east.answers[RequestID(rawValue: 1)]?.first)
         world.run(.seconds(120))
-        #expect(east.endpoint.status().isEmpty)
-        #expect(west.endpoint.status().isEmpty)
+        for node in [east, west] { #expect(node.endpoint.status().map(\.state) == (keepsIKE ? [.established] : [])) }
+        #expect(Agreement.differences(east, west) == [])
         #expect(east.plane.count == 0 && west.plane.count == 0)
         guard case .failure(let failure) = answer else { throw Unexpected() }
         return (failure, west.failures, world, east, west)
@@ -68,7 +68,7 @@ import TestSupport
 
     @Test func selectorsUnacceptable() throws {
         let (failure, theirs, _, _, _) = try attempt(
-            14,
+            14, keepsIKE: true,
             change: { connection, east in
                 if !east { connection.children[0].localTS = [.fixed(Fixtures.network(9))] }
             })
@@ -78,7 +78,7 @@ import TestSupport
 
     @Test func noCommonESPProposal() throws {
         let (failure, theirs, _, _, _) = try attempt(
-            15,
+            15, keepsIKE: true,
             change: { connection, east in
                 if !east { connection.children[0].proposals = [Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(128), .noExtendedSequenceNumbers])] }
             })
@@ -104,7 +104,7 @@ import TestSupport
     }
 
     @Test func theDataPlaneRefuses() throws {
-        let (_, theirs, _, _, _) = try attempt(18, prepare: { _, _, west in west.plane.refusal = "no such device" })
+        let (_, theirs, _, _, _) = try attempt(18, keepsIKE: true, prepare: { _, _, west in west.plane.refusal = "no such device" })
         #expect(theirs.map(\.code).contains(.dataPlane))
     }
 

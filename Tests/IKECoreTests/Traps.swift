@@ -65,6 +65,26 @@ import Testing
         #expect(Agreement.differences(east, west) == [])
     }
 
+    /// Nobody answers the first try: the packet is the first selector of the second one as well.
+    @Test func aPacketIsKeptInARetry() {
+        let (world, east, west) = Fixtures.pair(seed: 5) { connection, east in
+            connection.keyingTries = 3
+            if east {
+                connection.children[0].remoteTS = [.fixed(Fixtures.network(2)), .fixed(Fixtures.network(3))]
+            } else {
+                connection.children.append(Fixtures.child("other", local: 3, remote: 1))
+            }
+        }
+        world.filter = { _ in false }
+        ask(world, east, west, packet(0x0a01_0001, 0x0a03_0001), 1)
+        world.run(.seconds(100))
+        #expect(east.failures.map(\.code) == [.noAnswer])
+        world.filter = { _ in true }
+        world.run(.seconds(60))
+        #expect(east.children.map(\.remoteTS) == [[Fixtures.network(3)]], "\(world.log.suffix(10))")
+        #expect(east.answers[RequestID(rawValue: 1)]?.count == 1)
+    }
+
     /// A packet outside the policy (its address has changed since the trap was set) does not widen the offer.
     @Test func aPacketOutsideThePolicyIsNotOffered() {
         let (world, east, west) = Fixtures.pair(seed: 4) { connection, east in

@@ -7,8 +7,8 @@ import subprocess
 from lab import BUILD, Failed, Gateway, Lab, configuration, expect, pair, run, wait
 
 
-def attempt(code, words, far=None, east=None, west=None, both=None, prepare=None):
-    """`up` must fail with exit 1, `code` and `words`; the far end must log `far`. No SA is left, and no secret shown."""
+def attempt(code, words, far=None, east=None, west=None, both=None, prepare=None, keeps_ike=False):
+    """`up` must fail with exit 1, `code` and `words`; the far end must log `far`. No SA is left, or, with `keeps_ike`, an IKE SA without a child; and no secret shown."""
     quick = dict(gateway="retransmit_tries = 2")
     with pair(both={**quick, **(both or {})}, east=east, west=west) as (lab, a, b):
         if prepare:
@@ -27,7 +27,10 @@ def attempt(code, words, far=None, east=None, west=None, both=None, prepare=None
         for secret in ("correct horse", "another secret"):
             for place, content in (("up", text), ("east's log", a.log()), ("west's log", b.log()), ("status", shown)):
                 expect(secret not in content, f"{place} shows a secret")
-        wait(lambda: not a.status()["ike_sas"] and not b.sas(), "no SA is left", 10)
+        if keeps_ike:
+            expect(len(a.sas()) == len(b.sas()) == 1 and not a.children() and not b.children(), "a refused child takes its IKE SA down, or is there")
+        else:
+            wait(lambda: not a.status()["ike_sas"] and not b.sas(), "no SA is left", 10)
 
 
 def test_no_common_proposal():
@@ -35,7 +38,7 @@ def test_no_common_proposal():
 
 
 def test_no_common_esp_proposal():
-    attempt("no-common-proposal", ["esp_proposals", "NO_PROPOSAL_CHOSEN"], ["no-common-proposal", "chacha20poly1305"], west=dict(esp="chacha20poly1305"))
+    attempt("no-common-proposal", ["esp_proposals", "NO_PROPOSAL_CHOSEN"], ["no-common-proposal", "chacha20poly1305"], west=dict(esp="chacha20poly1305"), keeps_ike=True)
 
 
 def test_wrong_secret():
@@ -47,7 +50,7 @@ def test_unknown_identity():
 
 
 def test_unacceptable_selectors():
-    attempt("traffic-selectors-unacceptable", ["TS_UNACCEPTABLE", "10.2.0.0/16"], ["traffic-selectors-unacceptable", "10.7.0.0/16"], west=dict(local_ts="10.7.0.0/16"))
+    attempt("traffic-selectors-unacceptable", ["TS_UNACCEPTABLE", "10.2.0.0/16"], ["traffic-selectors-unacceptable", "10.7.0.0/16"], west=dict(local_ts="10.7.0.0/16"), keeps_ike=True)
 
 
 def test_no_connection():
@@ -90,9 +93,9 @@ def test_check():
         done = a.cli("check", bad, check=False)
         text = done.stdout + done.stderr
         expect(done.returncode == 1 and "bad.conf:" in text and "remote_ts" in text, lambda: f"exit {done.returncode}:\n{text}")
-        bad.write_text(a.file.read_text().replace("remote_ts", "mode = drop\n remote_ts"))
+        bad.write_text(a.file.read_text().replace("remote_ts", "mode = transport\n remote_ts"))
         done = a.cli("check", bad, check=False)
-        expect(done.returncode == 1 and "mode" in done.stdout + done.stderr, lambda: f"mode = drop is accepted: {done.stdout}{done.stderr}")
+        expect(done.returncode == 1 and "the data plane tun carries tunnels alone" in done.stdout + done.stderr, lambda: f"mode = transport is accepted: {done.stdout}{done.stderr}")
         first = Gateway(lab, "east", bad.read_text())
         first.start(ready=False)
         expect(first.process.wait(timeout=10) == 1, "the daemon starts with a configuration that fails closed")

@@ -257,6 +257,41 @@ import Testing
         #expect(hosts.a.counters(0xc000_0001, inbound: true, child: 1)["packets"] == 1)
     }
 
+    /// What is dropped, what passes by, and in which order of two that match.
+    @Test func policiesDropAndPass() throws {
+        let hosts = try TwoHosts()
+        func table() -> String { hosts.a.run("ip route show table 52100").output }
+        hosts.add(TwoHosts.Tunnel(localTS: "10.1.0.0/24", remoteTS: "10.2.0.0/16"))
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        // The narrower of two decides.
+        #expect(hosts.a.command("policy 1 3 0.0.0.0/0 10.2.0.0/24") == "ok")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 1 10.2.0.1").status != 0)
+        #expect(hosts.a.drops == ["policy": 2])
+        // From the peer as well; it hears nothing.
+        #expect(hosts.b.run("ping -c 2 -i 0.1 -W 1 10.1.0.1").status != 0)
+        #expect(hosts.a.drops == ["policy": 4])
+        #expect(hosts.a.command("unpolicy 1") == "ok")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.b.run("ping -c 2 -i 0.1 -W 2 10.1.0.1").status == 0)
+        // Of two alike, an SA comes before what is dropped, and what passes before an SA.
+        #expect(hosts.a.command("policy 2 3 10.1.0.0/24 10.2.0.0/16") == "ok")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.a.command("policy 3 2 0.0.0.0/0 10.2.0.0/16") == "ok")
+        #expect(table().contains("throw 10.2.0.0/16") && !table().contains("10.2.0.0/16 dev"))
+        #expect(hosts.a.command("policy 4 2 0.0.0.0/0 10.2.7.0/24") == "ok")
+        #expect(table().contains("throw 10.2.7.0/24"))
+        // The tunnel has its route again when nothing passes any more.
+        #expect(hosts.a.command("unpolicy 3") == "ok" && hosts.a.command("unpolicy 4") == "ok")
+        #expect(table().contains("10.2.0.0/16 dev martlet0") && !table().contains("throw"))
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        #expect(hosts.a.command("unpolicy 2") == "ok")
+        #expect(table().contains("10.2.0.0/16 dev martlet0"))
+        // Routes know no ports and no senders: what would let more pass than is written is refused.
+        for selectors in ["10.1.0.0/24 198.51.100.0/24", "0.0.0.0/0 fd00:9::/64"] { #expect(hosts.a.command("policy 5 2 \(selectors)") == "error -2", "\(selectors)") }
+        #expect(hosts.a.command("policy 5 2 198.51.0.0/16 198.51.100.0/24") == "ok")
+        #expect(hosts.a.command("policy 6 4 0.0.0.0/0 198.51.100.0/24") != "ok")
+    }
+
     /// Two children of one policy, as after both ends connected at once: when the newer one goes, the older one carries on.
     @Test func anOlderChildTakesOver() throws {
         let hosts = try TwoHosts()

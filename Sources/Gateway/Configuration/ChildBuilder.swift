@@ -19,6 +19,7 @@ struct ChildBuilder {
         child.startAction = action("start_action", reader, &diagnostics)
         child.closeAction = action("close_action", reader, &diagnostics)
         child.dpdAction = action("dpd_action", reader, &diagnostics)
+        if !child.mode.isNegotiated { checkPolicy(child, reader, &diagnostics) }
         if child.hasTrap, !child.startAction.contains(.trap) {
             let key = child.closeAction.contains(.trap) ? "close_action" : "dpd_action"
             diagnostics.warning(
@@ -35,7 +36,7 @@ struct ChildBuilder {
 
     private func mode(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> ChildMode {
         guard let word = reader.text("mode")?.lowercased(), SchemaTable.modes.contains(word) else { return .tunnel }
-        guard let mode = ChildMode(rawValue: word), mode.isNegotiated else {
+        guard let mode = ChildMode(rawValue: word) else {
             diagnostics.error(at: reader.position("mode"), "'mode = \(word)' is not there yet, so it is refused: write mode = tunnel")
             return .tunnel
         }
@@ -44,6 +45,20 @@ struct ChildBuilder {
             diagnostics.error(at: reader.position("mode"), "'mode = transport' cannot be: \(plane); write mode = tunnel")
         }
         return mode
+    }
+
+    /// A policy without SAs is there or it is not: nothing begins it, and nothing ends it.
+    private func checkPolicy(_ child: ChildPolicy, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
+        if child.startAction.contains(.start) {
+            diagnostics.error(at: reader.position("start_action"), "'mode = \(child.mode.rawValue)' has no tunnel to start: write start_action = trap, which installs the policy")
+        }
+        if child.startAction.isEmpty {
+            diagnostics.warning(
+                at: reader.position("mode"), "'mode = \(child.mode.rawValue)' does nothing until 'swanctl --install' asks for it: write start_action = trap to have it from the start")
+        }
+        for key in ["close_action", "dpd_action"] where reader.text(key) != nil {
+            diagnostics.warning(at: reader.position(key), "\(quoted(key)) has no effect on a child with 'mode = \(child.mode.rawValue)', which has no tunnel that ends")
+        }
     }
 
     private func selectors(_ key: String, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> [SelectorPattern] {

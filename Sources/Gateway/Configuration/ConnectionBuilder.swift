@@ -46,20 +46,23 @@ struct ConnectionBuilder {
         connection.lifetime = lifetime(reader, &diagnostics)
         connection.pools = section.value("pools")?.elements.map(\.text) ?? []
         connection.vips = virtualAddresses(section, &diagnostics)
-        connection.local = authentication("local", section, &diagnostics)
-        connection.remote = authentication("remote", section, &diagnostics)
+        let children = section.section("children")?.sections ?? []
+        let builder = ChildBuilder(capabilities: capabilities, provider: provider)
+        connection.children = children.map { builder.build($0, &diagnostics) }
+        // What only passes or drops packets has no peer that could prove anything.
+        if connection.isNegotiated || !section.sections.allSatisfy({ $0.name == "children" }) {
+            connection.local = authentication("local", section, &diagnostics)
+            connection.remote = authentication("remote", section, &diagnostics)
+        }
         if case .suffix = connection.local.identity {
             diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
         }
-        let children = section.section("children")?.sections ?? []
         if children.isEmpty {
             diagnostics.missing(.warning, at: section.position, "the connection \(quoted(section.name)) has no children: it carries no traffic")
         }
-        let builder = ChildBuilder(capabilities: capabilities, provider: provider)
-        connection.children = children.map { builder.build($0, &diagnostics) }
         if connection.remoteAddresses.allSatisfy({ !$0.isInitiable }),
             let child = children.first(where: { child in
-                connection.child(named: child.name).map { !$0.startAction.isEmpty || $0.hasTrap } == true
+                connection.child(named: child.name).map { $0.mode.isNegotiated && (!$0.startAction.isEmpty || $0.hasTrap) } == true
             }), let policy = connection.child(named: child.name)
         {
             let keys = [("start_action", policy.startAction), ("close_action", policy.closeAction), ("dpd_action", policy.dpdAction)]

@@ -8,7 +8,7 @@ enum CrossChecks {
     static func checkSecret(
         of connection: Connection, _ section: ConfigurationSection, _ secrets: SecretIndex, _ severity: ConfigurationError.Severity, _ diagnostics: inout Diagnostics
     ) {
-        guard connection.local.method == "psk" || connection.remote.method == "psk" else { return }
+        guard connection.isNegotiated, connection.local.method == "psk" || connection.remote.method == "psk" else { return }
         var local = connection.local.identity
         // Our identity is then our address, if there is one alone.
         if local == .any, connection.localAddresses.count == 1, case .range(let start, let end) = connection.localAddresses[0], start == end {

@@ -73,7 +73,7 @@ extension RunningGateway: ControlBackend {
                         code: Failure.Code.notConfigured.rawValue, summary: "The child \(request.child ?? "") is there more than once",
                         evidence: ["connections: \(named.map(\.name).joined(separator: ", "))"], advice: ["name the connection as well"])))
         }
-        guard let child = request.child ?? connection.children.first?.name else {
+        guard let child = request.child ?? connection.children.first(where: \.mode.isNegotiated)?.name else {
             return completion(.failure(FailureSnapshot(Failure(.notConfigured, "The connection \(connection.name) has no children"))))
         }
         progress.follow(connection.name)

@@ -124,7 +124,13 @@ extension RunningGateway: ConfigurationBackend {
 
     package var policies: [PolicySnapshot] {
         traps.installed.map { trap in
-            var policy = PolicySnapshot(kind: .trap, connection: trap.connection, child: trap.child, mode: "TUNNEL")
+            let kind: PolicySnapshot.Kind =
+                switch trap.mode {
+                case .tunnel, .transport: .trap
+                case .pass: .pass
+                case .drop: .drop
+                }
+            var policy = PolicySnapshot(kind: kind, connection: trap.connection, child: trap.child, mode: trap.mode.controlText)
             policy.localSelectors = trap.localTS.map(\.description)
             policy.remoteSelectors = trap.remoteTS.map(\.description)
             return policy

@@ -172,6 +172,8 @@ package final class RunningGateway: @unchecked Sendable {
         guard let connection = sources.connection(named: name) else {
             return settle(request, .failure(Failure(.notConfigured, "There is no connection \(name)")))
         }
+        // Nobody is looked up for a policy that has no peer.
+        if let policy = child.flatMap({ connection.child(named: $0) }), !policy.mode.isNegotiated { return settle(request, .failure(.noTunnel(policy))) }
         let settings = configuration.gateway
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: lookUps) {
             Resolution.resolve(connection, gateway: settings)

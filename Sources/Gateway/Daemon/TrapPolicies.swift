@@ -1,19 +1,22 @@
-// Policies that wait for traffic: which children have one, and the one initiation that its packets cause.
-// RFC 4301 section 4.4.1: a packet that needs an SA that is not there.
+// Policies without SAs: traps, which wait for traffic, with the one initiation that their packets cause; and those that pass or drop.
+// RFC 4301 section 4.4.1.
 
 import IKECore
 import IKEWire
 
-/// A child with a trap installed.
-package struct InstalledTrap: Hashable, Sendable {
+/// A child with a policy installed.
+package struct InstalledPolicy: Hashable, Sendable {
     package var connection: String
     package var child: String
+    /// `pass` and `drop` are what they say; any other has a trap.
+    package var mode: ChildMode
     package var localTS: [TrafficSelector]
     package var remoteTS: [TrafficSelector]
 }
 
-/// The traps of a gateway. On the control loop alone.
+/// The traps, and the policies that pass or drop, of a gateway. On the control loop alone.
 struct TrapPolicies {
+    /// Whose policy it is.
     struct Name: Hashable {
         let connection: String, child: String
     }
@@ -22,7 +25,7 @@ struct TrapPolicies {
         let number: UInt64
         /// By the configuration, not by an operator.
         var isConfigured = false
-        var installed: InstalledTrap?
+        var installed: InstalledPolicy?
         /// An initiation that its packets began is under way.
         var isAcquiring = false
         /// Until then packets begin nothing: the last initiation failed.
@@ -35,11 +38,12 @@ struct TrapPolicies {
     private var children: [String: Set<String>] = [:]
     private var last: UInt64 = 0
 
-    var installed: [InstalledTrap] { traps.values.compactMap(\.installed).sorted { ($0.connection, $0.child) < ($1.connection, $1.child) } }
+    var installed: [InstalledPolicy] { traps.values.compactMap(\.installed).sorted { ($0.connection, $0.child) < ($1.connection, $1.child) } }
     /// Installed, or about to be.
     var wanted: [Name] { Array(traps.keys) }
     func wanted(of connection: String) -> [Name] { children[connection, default: []].map { Name(connection: connection, child: $0) } }
     func isInstalled(_ name: Name) -> Bool { traps[name]?.installed != nil }
+    func mode(of name: Name) -> ChildMode? { traps[name]?.installed?.mode }
     func contains(_ name: Name) -> Bool { traps[name] != nil }
     func isConfigured(_ name: Name) -> Bool { traps[name]?.isConfigured == true }
 
@@ -57,7 +61,7 @@ struct TrapPolicies {
         return number
     }
 
-    mutating func installed(_ name: Name, _ trap: InstalledTrap) { traps[name]?.installed = trap }
+    mutating func installed(_ name: Name, _ trap: InstalledPolicy) { traps[name]?.installed = trap }
 
     /// Its number where the plane holds it.
     mutating func remove(_ name: Name) -> UInt64? {
@@ -86,10 +90,10 @@ struct TrapPolicies {
 }
 
 extension RunningGateway {
-    /// Installs the trap of every child that has one, of the connections named or of all; a changed one takes the old one's place.
+    /// Installs the policy of every child that has one, of the connections named or of all; a changed one takes the old one's place.
     func installTraps(only names: Set<String>? = nil) {
         for connection in names.map({ $0.compactMap(sources.connection(named:)) }) ?? configuration.connections {
-            for child in connection.children where child.hasTrap {
+            for child in connection.children where child.isInstalledAtStart {
                 install(TrapPolicies.Name(connection: connection.name, child: child.name)) { [unowned self] result in
                     guard case .failure(let failure) = result else { return }
                     for line in failure.lines { log.write(.error, "ESP", line, connection: connection.name) }
@@ -113,8 +117,8 @@ extension RunningGateway {
 
     private func update(_ name: TrapPolicies.Name, isChanged: Bool) {
         let child = sources.connection(named: name.connection)?.child(named: name.child)
-        guard let child, child.hasTrap || !traps.isConfigured(name) else { return _ = uninstall(name) }
-        if isChanged, !child.hasTrap { install(name) { _ in } }
+        guard let child, child.isInstalledAtStart || !traps.isConfigured(name) else { return _ = uninstall(name) }
+        if isChanged, !child.isInstalledAtStart { install(name) { _ in } }
     }
 
     /// Looks addresses up where the selectors need them, and hands the policy to the plane.
@@ -122,7 +126,8 @@ extension RunningGateway {
         guard let connection = sources.connection(named: name.connection), let child = connection.child(named: name.child) else {
             return completion(.failure(Failure(.notConfigured, "There is no connection \(name.connection) with a child \(name.child)")))
         }
-        guard child.localTS.contains(where: \.isDynamic) || child.remoteTS.contains(where: \.isDynamic) else {
+        // A policy that has no peer has no address to look up.
+        guard child.mode.isNegotiated, child.localTS.contains(where: \.isDynamic) || child.remoteTS.contains(where: \.isDynamic) else {
             return install(name, child, nil, completion)
         }
         let settings = configuration.gateway
@@ -137,7 +142,7 @@ extension RunningGateway {
                 }
                 guard case .done(.success(let path)) = outcome else {
                     // The network may not be there yet at start.
-                    if traps.contains(name) || child.hasTrap { loop.arm(after: .seconds(10)) { [unowned self] in retry(name, child) } }
+                    if traps.contains(name) || child.isInstalledAtStart { loop.arm(after: .seconds(10)) { [unowned self] in retry(name, child) } }
                     let failure = if case .done(.failure(let failure)) = outcome { failure } else { Failure(.noAnswer, "Looking up the peer of \(name.connection) took too long") }
                     return completion(.failure(failure))
                 }
@@ -154,21 +159,31 @@ extension RunningGateway {
 
     private func install(_ name: TrapPolicies.Name, _ child: ChildPolicy, _ path: Resolution.Path?, _ completion: @escaping @Sendable (Result<Void, Failure>) -> Void) {
         guard let plane else { return completion(.failure(Failure(.dataPlane, "No data plane is loaded, so nothing can wait for traffic of \(name.child)"))) }
+        // As swanctl.conf has it: where there is no peer, `dynamic` is every address.
+        let everywhere = child.mode.isNegotiated ? nil : [IPAddress.Family.v4, .v6].map(TrafficSelector.init(everyAddressOf:))
         // Before a gateway has lent us an address, any may be it.
         let vips = sources.connection(named: name.connection)?.vips ?? []
         let localEnds = vips.isEmpty ? path.map { [TrafficSelector(host: $0.local.address)] } ?? [] : vips.map { TrafficSelector(everyAddressOf: $0.family) }
         let remoteEnds = path.map { [TrafficSelector(host: $0.remote.address)] } ?? []
-        let trap = InstalledTrap(
-            connection: name.connection, child: name.child, localTS: child.localTS.flatMap { $0.resolved(localEnds) }, remoteTS: child.remoteTS.flatMap { $0.resolved(remoteEnds) })
-        plane.setTrap(traps.number(for: name, isConfigured: child.hasTrap), "\(name.connection)/\(name.child)", local: trap.localTS, remote: trap.remoteTS) { [weak self] failure in
+        let trap = InstalledPolicy(
+            connection: name.connection, child: name.child, mode: child.mode, localTS: child.localTS.flatMap { $0.resolved(everywhere ?? localEnds) },
+            remoteTS: child.remoteTS.flatMap { $0.resolved(everywhere ?? remoteEnds) })
+        plane.setPolicy(traps.number(for: name, isConfigured: child.isInstalledAtStart), "\(name.connection)/\(name.child)", child.mode, local: trap.localTS, remote: trap.remoteTS) {
+            [weak self] failure in
             self?.loop.post { [weak self] in
                 guard let self else { return }
                 if let failure {
                     if !traps.isInstalled(name) { _ = traps.remove(name) }
-                    return completion(.failure(Failure(.dataPlane, "The data plane refused the trap of \(name.child): \(failure)")))
+                    return completion(.failure(Failure(.dataPlane, "The data plane refused the \(child.mode.isNegotiated ? "trap" : "policy") of \(name.child): \(failure)")))
                 }
                 traps.installed(name, trap)
-                log.write(.info, "ESP", "traffic brings \(name.child) up: \(text(trap.localTS)) === \(text(trap.remoteTS))", connection: name.connection)
+                let effect =
+                    switch child.mode {
+                    case .tunnel, .transport: "traffic brings \(name.child) up"
+                    case .pass: "\(name.child) passes all tunnels"
+                    case .drop: "\(name.child) is dropped"
+                    }
+                log.write(.info, "ESP", "\(effect): \(text(trap.localTS)) === \(text(trap.remoteTS))", connection: name.connection)
                 completion(.success(()))
             }
         }
@@ -179,9 +194,16 @@ extension RunningGateway {
     /// Whether there was one.
     @discardableResult
     func uninstall(_ name: TrapPolicies.Name) -> Bool {
+        let mode = traps.mode(of: name)
         guard let number = traps.remove(name) else { return false }
-        plane?.removeTrap(number)
-        log.write(.info, "ESP", "traffic no longer brings \(name.child) up", connection: name.connection)
+        plane?.removePolicy(number)
+        let effect =
+            switch mode {
+            case .pass: "\(name.child) no longer passes all tunnels"
+            case .drop: "\(name.child) is no longer dropped"
+            case .tunnel, .transport, nil: "traffic no longer brings \(name.child) up"
+            }
+        log.write(.info, "ESP", effect, connection: name.connection)
         return true
     }
 

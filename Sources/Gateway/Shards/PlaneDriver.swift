@@ -171,10 +171,16 @@ package final class PlaneDriver: @unchecked Sendable {
     /// Runs `work` after the addresses that were added or removed so far. On the plane's thread: it returns at once.
     func afterAddresses(_ work: @escaping @Sendable () -> Void) { loop.post(work) }
 
-    // MARK: Traps, from the control loop
+    // MARK: Policies without SAs, from the control loop
 
-    /// Installs a trap or puts it in place of the one with its number; `completion` is told why not, or nil.
-    func setTrap(_ number: UInt64, _ name: String, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (String?) -> Void) {
+    /// Installs a policy or puts it in place of the one with its number; `completion` is told why not, or nil. A child that is negotiated has a trap.
+    func setPolicy(_ number: UInt64, _ name: String, _ mode: ChildMode, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (String?) -> Void) {
+        let action =
+            switch mode {
+            case .tunnel, .transport: MARTLET_POLICY_TRAP
+            case .pass: MARTLET_POLICY_PASS
+            case .drop: MARTLET_POLICY_DROP
+            }
         loop.post { [self] in
             guard isRunning else { return completion("it is not running") }
             let localTS = local.map(martlet_selector.init), remoteTS = remote.map(martlet_selector.init)
@@ -183,7 +189,7 @@ package final class PlaneDriver: @unchecked Sendable {
                     name.withCString { name in
                         guard let localBase = local.baseAddress, let remoteBase = remote.baseAddress else { return MARTLET_E_INVALID }
                         var policy = martlet_policy(
-                            struct_size: UInt32(MemoryLayout<martlet_policy>.size), action: UInt8(MARTLET_POLICY_TRAP.rawValue), reserved: (0, 0, 0), number: number, local_ts: localBase,
+                            struct_size: UInt32(MemoryLayout<martlet_policy>.size), action: UInt8(action.rawValue), reserved: (0, 0, 0), number: number, local_ts: localBase,
                             local_ts_count: local.count, remote_ts: remoteBase, remote_ts_count: remote.count, name: name)
                         return table.pointee.set_policy(&policy)
                     }
@@ -193,7 +199,7 @@ package final class PlaneDriver: @unchecked Sendable {
         }
     }
 
-    func removeTrap(_ number: UInt64) {
+    func removePolicy(_ number: UInt64) {
         loop.post { [self] in
             if isRunning { _ = table.pointee.remove_policy(number) }
         }

@@ -219,7 +219,7 @@ extension Established {
     // MARK: IKE_AUTH
 
     /// The child negotiated in IKE_AUTH, as the initiator.
-    func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID], isOnlyOne: Bool) {
+    func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID]) {
         let creation = ChildCreation(offer: offer, nonce: [], replacing: nil, requests: requests)
         do throws(Failure) {
             try takeAddresses(payloads)
@@ -237,11 +237,11 @@ extension Established {
             }
             context.emit(.report(.failed(error, connection: sa.connection.name, ikeSA: sa.status)))
             fail(.createChild(creation), error)
-            // An IKE SA without a child serves nobody.
-            let isWithoutUse = isOnlyOne || error.code == .address
+            //= RFC 7296 §1.3.1: the IKE SA stays, for another child, or another try. Without an inner address it is of no use.
+            if error.code == .address { enqueue(.deleteIKE([], reason: "no inner address came with it")) }
             // The other end has made a child that we cannot use: tell it so.
-            if !isWithoutUse, !payloads.hasError, payloads.contains(where: { $0.type == .securityAssociation }) { send(.informational, [.delete(Delete(protocolID: .esp, spis: [offer.inboundSPI]))]) }
-            if isWithoutUse { enqueue(.deleteIKE([], reason: "its first child was refused")) }
+            let isMade = !payloads.hasError && payloads.contains { $0.type == .securityAssociation }
+            if isMade, error.code != .address { send(.informational, [.delete(Delete(protocolID: .esp, spis: [offer.inboundSPI]))]) }
             // As after every failure, where the configuration says "for ever".
             if sa.connection.keyingTries == 0 {
                 context.emit(.initiateAgain(connection: sa.connection.name, child: offer.policy.name, packet: offer.policy.trigger, after: context.limits.retryDelay, request: nil))

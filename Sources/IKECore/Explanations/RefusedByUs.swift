@@ -41,21 +41,26 @@ extension Failure {
             advice: nearest?.advice(sa.registry) ?? ["The peer offers nothing that can be read."])
     }
 
-    static func unknownIdentity(_ remote: Identification, wanted: Identification?, candidates: [Connection], _ sa: IKESA) -> Failure {
+    static func unknownIdentity(_ remote: Identification, wanted: Identification?, losers: [ConnectionSelection.Loser], _ sa: IKESA) -> Failure {
         let asked = wanted.map { " and asks for \($0)" } ?? ""
-        var evidence = candidates.prefix(Wording.lines).map { connection in
-            "connection \(connection.name) expects \(Wording.identity(connection.remote.identity)), from \(connection.setting("remote.id")), and is itself \(connection.ownIdentity(sa.local.address)), from \(connection.setting("local.id"))"
+        let near = losers.filter { loser in
+            switch loser.loss {
+            case .remoteIdentity, .localIdentity: true
+            default: false
+            }
         }
-        evidence.append(Wording.ends(sa))
         let advice: [String]
-        if let only = candidates.first, candidates.count == 1 {
-            advice = identityAdvice(only, remote, wanted, sa)
+        if let only = near.first, near.count == 1 {
+            advice = identityAdvice(only.connection, remote, wanted, sa)
+        } else if let only = losers.first, losers.count == 1, only.loss == .proposals {
+            advice = ["The connection would have chosen other algorithms: compare \(only.connection.setting("proposals")) with the other connections'."]
         } else {
             advice = [
                 "If the peer is welcome, write \(remote) to `remote.id`\(wanted.map { " and \($0) to `local.id`" } ?? "") of the connection that is meant, or correct the identities at the peer."
             ]
         }
-        return Failure(.unknownIdentity, "\(sa.remote.address) says that it is \(remote)\(asked), which fits no connection", evidence: evidence, advice: advice)
+        return Failure(
+            .unknownIdentity, "\(sa.remote.address) says that it is \(remote)\(asked), which fits no connection", evidence: losers.lines(sa, chosen: false) + [Wording.ends(sa)], advice: advice)
     }
 
     /// Which of the two does not fit, and both ways to mend it.
@@ -68,13 +73,14 @@ extension Failure {
         if let wanted, !own.matches(wanted) {
             advice.append("Our identity differs: write \(wanted) to \(connection.setting("local.id")), or have the peer expect \(own).")
         }
-        return advice.isEmpty ? ["The identities fit, and the connection would have chosen other algorithms: compare \(connection.setting("proposals")) with the other connections'."] : advice
+        return advice
     }
 
-    static func noAuthPayload(_ sa: IKESA) -> Failure {
+    /// Somebody wants a child up that is a policy alone.
+    package static func noTunnel(_ child: ChildPolicy) -> Failure {
         Failure(
-            .authenticationFailed, "\(sa.remote.address) wants to authenticate with EAP, which connection \(sa.connection.name) does not do", evidence: [Wording.ends(sa)],
-            advice: ["Set the peer to authenticate with `\(sa.connection.remote.method)`, as \(sa.connection.setting("remote.auth")) says."])
+            .notConfigured, "The child \(child.name) has mode = \(child.mode.rawValue): it is a policy without a tunnel",
+            advice: ["`start_action = trap` installs it at the start, `swanctl --install --child \(child.name)` at once."])
     }
 
     /// The peer asks for a tunnel where only transport mode will do.

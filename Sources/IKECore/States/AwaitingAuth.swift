@@ -49,18 +49,16 @@ struct AwaitingAuth {
         }
         guard let remote else { return refuse(sa, &window, .badAnswer("its IKE_AUTH request names no identity", sa), Notify(.invalidSyntax)) }
         sa.remoteIdentity = remote
-        // Only connections that would have chosen the same algorithms: the peer must not get weaker ones by its address.
-        let candidates = ConnectionSelection.candidates(sa.context.connections, local: sa.local.address, remote: sa.remote.address)
-        let fitting = candidates.filter { Negotiation.choose(configured: $0.proposals, offered: [Proposal(number: 1, protocolID: .ike, transforms: sa.transforms)], protocolID: .ike) != nil }
-        guard let connection = ConnectionSelection.byIdentity(fitting, remote: remote, local: wanted) else {
-            return refuse(sa, &window, .unknownIdentity(remote, wanted: wanted, candidates: candidates, sa), Notify(.authenticationFailed))
+        let claim = ConnectionSelection.Claim(
+            local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: remote, wanted: wanted, method: authentication?.method)
+        guard let connection = ConnectionSelection.choose(sa.context.connections, claim), let authentication else {
+            let losers = ConnectionSelection.losers(sa.context.connections, claim, chosen: nil, limit: Wording.lines)
+            if let near = losers.first, case .method = near.loss { sa.connection = near.connection }
+            return refuse(sa, &window, .noConnectionFits(claim, losers, sa), Notify(.authenticationFailed))
         }
         sa.connection = connection
         let own = connection.ownIdentity(sa.local.address)
         sa.localIdentity = own
-        guard let authentication else {
-            return refuse(sa, &window, .noAuthPayload(sa), Notify(.authenticationFailed))
-        }
         do throws(CryptoError) {
             let ask = AuthenticationRequest(
                 method: connection.remote.method, connection: connection.name, local: own, remote: remote, prf: channel.suite.prf, message: request, nonce: nonce,

@@ -26,7 +26,7 @@ struct Signing {
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         payloads.append(.authentication(authentication))
         //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.
-        let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.establishedElsewhere.contains(sa.connection.name)
+        let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.connections.contains { sa.context.establishedElsewhere.contains($0.name) && $0.mayReachPeer(of: sa.connection) }
         if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
         payloads += sa.addressRequest + offer.payloads
         do throws(CryptoError) {

@@ -18,7 +18,7 @@ struct VerifyingInitiator {
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
         var window = window
         guard case .verified = result, let own = sa.localIdentity, let remote = sa.remoteIdentity else {
-            return AwaitingAuth.refuse(sa, channel, &window, .job(result, "checking the peer's proof of identity", sa), Notify(.authenticationFailed))
+            return AwaitingAuth.refuse(sa, channel, &window, .job(result, "checking the peer's proof of identity", sa).passingOver(payloads, sa), Notify(.authenticationFailed))
         }
         do throws(CryptoError) {
             let ask = AuthenticationRequest(

@@ -22,7 +22,7 @@ struct VerifyingResponder {
         let established = Established(sa, channel, window: MessageWindow(nextRequest: 2, expected: 0))
         established.begin()
         let first = work.wanted.first
-        established.completeFirstChild(offer, payloads, requests: first?.requests ?? [], isOnlyOne: work.wanted.count < 2)
+        established.completeFirstChild(offer, payloads, requests: first?.requests ?? [])
         for want in work.wanted.dropFirst() { established.createChild(want.policy, requests: want.requests) }
         return established.settled()
     }

@@ -69,6 +69,19 @@ import Testing
         #expect(never.established(sa(2, unique: .never, contact: 9), shard: 0).isEmpty)
     }
 
+    /// INITIAL_CONTACT speaks of the identities, `unique` of one connection; either of the peer's families alone.
+    @Test func initialContactIsOfEveryConnection() {
+        var index = IdentityIndex()
+        #expect(index.established(sa(1), shard: 0).isEmpty)
+        #expect(index.established(sa(2, remote: "somebody else", connection: "other"), shard: 1).isEmpty)
+        var six = sa(3)
+        six.remote = SocketAddress(address: IPAddress(family: .v6, value: 1), port: 500)
+        #expect(index.established(six, shard: 1).isEmpty)
+        #expect(index.established(sa(4, unique: .replace, connection: "other"), shard: 1).isEmpty)
+        #expect(index.established(sa(5, unique: .keep, connection: "third"), shard: 1).isEmpty)
+        #expect(index.established(sa(6, contact: 9, connection: "third"), shard: 0) == [.forget(member(1, 0)), .forget(member(4, 1)), .forget(member(5, 1))])
+    }
+
     /// Both ends began at the same time: neither SA is a leftover.
     @Test func initialContactSparesWhatCameUpMeanwhile() {
         var index = IdentityIndex()
@@ -113,7 +126,7 @@ import Testing
         let numbers = [traps.number(for: name("a", "x"), isConfigured: true), traps.number(for: name("a", "y"), isConfigured: false), traps.number(for: name("b", "x"), isConfigured: true)]
         #expect(Set(numbers).count == 3 && traps.number(for: name("a", "x"), isConfigured: true) == numbers[0])
         #expect(Set(traps.wanted(of: "a")) == [name("a", "x"), name("a", "y")] && traps.wanted(of: "c").isEmpty)
-        traps.installed(name("a", "x"), InstalledTrap(connection: "a", child: "x", localTS: [], remoteTS: []))
+        traps.installed(name("a", "x"), InstalledPolicy(connection: "a", child: "x", mode: .tunnel, localTS: [], remoteTS: []))
         #expect(traps.isInstalled(name("a", "x")) && !traps.isInstalled(name("b", "x")))
         #expect(traps.remove(name("a", "x")) == numbers[0] && traps.remove(name("a", "x")) == nil)
         #expect(traps.wanted(of: "a") == [name("a", "y")] && Set(traps.wanted) == [name("a", "y"), name("b", "x")])

@@ -82,7 +82,8 @@ enum martlet_policy_action {
     MARTLET_POLICY_DROP = 3  /* dropped */
 };
 
-/* A policy without SAs of its own. Of a policy and an SA that match a packet alike the SA wins; otherwise the narrower of the two. */
+/* A policy without SAs of its own. Of two policies that match a packet the narrower one wins. Of two alike: PASS, an SA, TRAP, DROP, in
+ * this order. DROP holds for packets that come out of SAs as well. */
 struct martlet_policy {
     uint32_t struct_size;
     uint8_t action; /* enum martlet_policy_action */
