@@ -1,0 +1,188 @@
+// What comes from the kernel: whole messages are read right, and nothing else hurts.
+
+import CXFRM
+import ESPCore
+import Foundation
+import IKEWire
+import Testing
+
+@testable import XFRMMessages
+
+struct ReaderTests {
+    private static let east = IPAddress(v4: 0xc000_0201), west = IPAddress(v4: 0xc000_0202)
+
+    /// An answer of the kernel: a request with another type.
+    private func bytes<T>(_ type: Int, _ body: T, _ attributes: (inout NetlinkMessage) -> Void = { _ in }) -> [UInt8] {
+        var message = NetlinkMessage(type: UInt16(type), flags: 0)
+        message.body(body)
+        attributes(&message)
+        return message.withBytes { Array($0) }
+    }
+
+    private func read(_ datagram: [UInt8]) -> [ReceivedMessage] {
+        // What a message shows stays for the length of the test: this is never freed.
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(datagram.count, 1), alignment: 8)
+        memory.copyBytes(from: datagram)
+        var all: [ReceivedMessage] = []
+        ReceivedMessage.each(in: UnsafeRawBufferPointer(rebasing: memory[..<datagram.count])) { all.append($0) }
+        return all
+    }
+
+    /// Everything that the plugin makes of a datagram.
+    private func use(_ datagram: [UInt8]) -> Int {
+        var count = 0
+        datagram.withUnsafeBytes { raw in
+            ReceivedMessage.each(in: raw) { message in
+                count += 1
+                _ = message.isError ? message.error : 0
+                _ = XFRMEvent(message)
+                _ = SAReport(message)
+                _ = PolicyReport(message)
+                if let moved = SAMessages.moved(message, to: OuterPath(source: Self.west, destination: Self.east, ports: .init(source: 1, destination: 2))) { count += moved.count & 0 }
+            }
+        }
+        return count
+    }
+
+    private var expire: [UInt8] {
+        var expire = xfrm_user_expire()
+        expire.state = SAMessages.base(OuterPath(source: Self.east, destination: Self.west), spi: 0x1234_5678, reqid: 0x4d00_0007, mode: .tunnel)
+        expire.hard = 1
+        return bytes(Int(XFRM_MSG_EXPIRE), expire)
+    }
+
+    private var mapping: [UInt8] {
+        var mapping = xfrm_user_mapping()
+        mapping.id.daddr = xfrm_address_t(Self.east)
+        mapping.id.spi = UInt32(0x1234_5678).bigEndian
+        mapping.id.family = UInt16(AF_INET)
+        mapping.id.proto = 50
+        mapping.reqid = 0x4d00_0007
+        mapping.new_saddr = xfrm_address_t(Self.west)
+        mapping.new_sport = UInt16(61234).bigEndian
+        return bytes(Int(XFRM_MSG_MAPPING), mapping)
+    }
+
+    private var acquire: [UInt8] {
+        var acquire = xfrm_user_acquire()
+        acquire.id.daddr = xfrm_address_t(Self.west)
+        acquire.id.proto = 50
+        acquire.saddr = xfrm_address_t(Self.east)
+        acquire.sel =
+            KernelSelector(
+                source: Prefix(family: .v4, value: 0x0a01_0001, length: 32), destination: Prefix(family: .v4, value: 0x0a02_0001, length: 32), ipProtocol: 6,
+                sourcePort: PortBlock(port: 5000, mask: 0xffff),
+                destinationPort: PortBlock(port: 80, mask: 0xffff)
+            ).contract
+        acquire.seq = 9
+        var template = xfrm_user_tmpl()
+        template.family = UInt16(AF_INET)
+        template.reqid = 0x4d00_0008
+        template.mode = 1
+        return bytes(Int(XFRM_MSG_ACQUIRE), acquire) { $0.attribute(XFRMA_TMPL, template) }
+    }
+
+    private var answer: [UInt8] {
+        var info = SAMessages.base(OuterPath(source: Self.east, destination: Self.west), spi: 0x1234_5678, reqid: 0x4d00_0007, mode: .tunnel)
+        info.curlft.bytes = 1000
+        info.curlft.packets = 10
+        info.lft.soft_byte_limit = 1000
+        info.stats.replay = 3
+        var esn = xfrm_replay_state_esn()
+        (esn.bmp_len, esn.oseq, esn.oseq_hi, esn.seq, esn.replay_window) = (2, 5, 1, 6, 64)
+        return bytes(Int(XFRM_MSG_NEWSA), info) { message in
+            let key = [UInt8](repeating: 0xaa, count: 72 + 36), bitmap = [UInt8](repeating: 0xff, count: 8)
+            key.withUnsafeBytes { message.attribute(XFRMA_ALG_AEAD, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+            withUnsafeBytes(of: esn) { head in bitmap.withUnsafeBytes { message.attribute(XFRMA_REPLAY_ESN_VAL, head, $0) } }
+            message.attribute(XFRMA_ENCAP, SAMessages.encapsulation(.init(source: 4500, destination: 4500)))
+            message.attribute(XFRMA_LASTUSED, UInt64(1_700_000_000))
+        }
+    }
+
+    @Test func eventsAreReadWhole() {
+        let sa = SAIdentifier(destination: Self.west, spi: 0x1234_5678)
+        #expect(read(expire).first.flatMap { XFRMEvent($0) } == .expired(sa, reqid: 0x4d00_0007, isHard: true))
+        #expect(read(mapping).first.flatMap { XFRMEvent($0) } == .mapping(SAIdentifier(destination: Self.east, spi: 0x1234_5678), reqid: 0x4d00_0007, source: Self.west, port: 61234))
+        let packet = XFRMEvent.PacketThatAsks(
+            sequence: 9, reqid: 0x4d00_0008, mode: 1, path: OuterPath(source: Self.east, destination: Self.west), source: IPAddress(v4: 0x0a01_0001), destination: IPAddress(v4: 0x0a02_0001),
+            ipProtocol: 6, sourcePort: 5000, destinationPort: 80)
+        #expect(read(acquire).first.flatMap { XFRMEvent($0) } == .acquire(packet))
+        #expect(read(expire + mapping + acquire).count == 3)
+    }
+
+    @Test func anSAIsReadAndMoved() throws {
+        let message = answer
+        let report = try #require(read(message).first.flatMap { SAReport($0) })
+        #expect(report.packets == 10 && report.bytes == 1000 && report.replayed == 3 && report.lastUsed == 1_700_000_000 && report.isSoftExpired)
+        #expect(report.sent == 1 << 32 | 5 && report.seen == 6)
+        let new = OuterPath(source: IPAddress(v4: 0xc633_6401), destination: Self.west)
+        try message.withUnsafeBytes { raw in
+            var moved: [UInt8] = []
+            ReceivedMessage.each(in: raw) { received in
+                if let again = SAMessages.moved(received, to: new) { moved = again.withBytes { Array($0) } }
+            }
+            let again = try #require(read(moved).first.flatMap { SAReport($0) })
+            #expect(again.id == report.id && again.reqid == report.reqid && again.sent == report.sent && again.seen == report.seen)
+            // The key is there, the encapsulation is not, and what was counted goes with it.
+            #expect(moved.firstRange(of: [UInt8](repeating: 0xaa, count: 36)) != nil)
+            var kinds: [UInt16] = []
+            let received = try #require(read(moved).first)
+            received.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, _ in
+                kinds.append(type)
+                return true
+            }
+            #expect(kinds == [UInt16(XFRMA_ALG_AEAD.rawValue), UInt16(XFRMA_REPLAY_ESN_VAL.rawValue), UInt16(XFRMA_LTIME_VAL.rawValue)])
+        }
+    }
+
+    @Test func anythingCutShortIsLeftOut() {
+        for whole in [expire, mapping, acquire, answer] {
+            for length in 0..<whole.count { #expect(use(Array(whole[..<length])) == 0, "\(length) bytes of \(whole.count)") }
+            // The same, with a header that says it were all.
+            for length in 16..<whole.count {
+                var short = Array(whole[..<length])
+                for (place, byte) in withUnsafeBytes(of: UInt32(length), Array.init).enumerated() { short[place] = byte }
+                _ = use(short)
+            }
+        }
+    }
+
+    @Test func noByteOfAnAnswerHurts() {
+        let seed = ProcessInfo.processInfo.environment["MARTLET_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: .min ... .max)
+        print("seed \(seed)")
+        var state = seed
+        func next(_ below: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(truncatingIfNeeded: (state >> 33) % UInt64(below))
+        }
+        let sources = [expire, mapping, acquire, answer, expire + answer + mapping]
+        for _ in 0..<20_000 {
+            var bytes = sources[next(sources.count)]
+            for _ in 0...next(4) {
+                switch next(4) {
+                case 0: bytes[next(bytes.count)] = UInt8(truncatingIfNeeded: next(256))
+                // Lengths: of the message, and of its first attributes.
+                case 1: bytes[[0, 1, 2, 3, 240, 241, 242, 243][next(8)] % bytes.count] = [0, 1, 3, 4, 15, 16, 255][next(7)]
+                case 2: bytes = Array(bytes.prefix(1 + next(bytes.count)))
+                default: bytes += (0..<next(40)).map { _ in UInt8(truncatingIfNeeded: next(256)) }
+                }
+            }
+            _ = use(bytes)
+        }
+    }
+
+    @Test func anErrorThatLiesIsAnError() {
+        #expect(read(bytes(Int(NLMSG_ERROR), Int32(-17))).first.map { $0.error == -17 } == true)
+        #expect(read(bytes(Int(NLMSG_ERROR), Int32(0))).first.map { $0.error == 0 } == true)
+        #expect(read(bytes(Int(NLMSG_ERROR), Int32(17))).first.map { $0.error < 0 } == true)
+    }
+
+    @Test func aMessageThatIsTooLargeIsMarked() {
+        var message = NetlinkMessage(type: 0x10, flags: 0, capacity: 64)
+        message.body(xfrm_usersa_info())
+        #expect(message.isTruncated && message.count <= 64)
+        var other = NetlinkMessage(type: 0x10, flags: 0, capacity: 64)
+        [UInt8](repeating: 1, count: 60).withUnsafeBytes { other.attribute(XFRMA_ALG_AEAD, $0, $0) }
+        #expect(other.isTruncated && other.count == 16)
+    }
+}

@@ -1,0 +1,115 @@
+// What is sent to the kernel for given SAs and policies, byte for byte: Tests/Vectors/xfrm/transcript.txt. With MARTLET_WRITE_GOLDEN=1 it is
+// written anew, to be read before it is committed.
+
+import CXFRM
+import ESPCore
+import Foundation
+import IKEWire
+import Testing
+
+@testable import XFRMMessages
+
+struct TranscriptTests {
+    /// Keys whose bytes count from `first`, so that each can be found in the message.
+    private func withKey<Result>(_ count: Int, from first: UInt8, _ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try (0..<count).map { first &+ UInt8($0) }.withUnsafeBytes(body)
+    }
+
+    /// The parts of a message with their names: header, fixed part, attributes.
+    private func render(_ message: borrowing NetlinkMessage, fixed: Int) -> String {
+        let bytes = message.withBytes { Array($0) }
+        func hex(_ range: Range<Int>) -> String {
+            var lines: [String] = []
+            for start in stride(from: range.lowerBound, to: range.upperBound, by: 32) {
+                let row = bytes[start..<min(start + 32, range.upperBound)].map { String(format: "%02x", $0) }
+                lines.append("      " + stride(from: 0, to: row.count, by: 4).map { row[$0..<min($0 + 4, row.count)].joined() }.joined(separator: " "))
+            }
+            return lines.joined(separator: "\n")
+        }
+        let type = UInt16(bytes[4]) | UInt16(bytes[5]) << 8
+        let names: [UInt16: String] = [0x10: "NEWSA", 0x11: "DELSA", 0x12: "GETSA", 0x13: "NEWPOLICY", 0x14: "DELPOLICY", 0x15: "GETPOLICY", 0x16: "ALLOCSPI", 0x19: "UPDPOLICY"]
+        var text = "  header, \(bytes.count) bytes: XFRM_MSG_\(names[type] ?? String(type))\n\(hex(0..<16))\n"
+        if fixed > 0 { text += "  fixed part, \(fixed) bytes\n\(hex(16..<(16 + fixed)))\n" }
+        let attributes: [Int: String] = [
+            2: "ALG_CRYPT", 4: "ENCAP", 5: "TMPL", 9: "LTIME_VAL", 10: "REPLAY_VAL", 18: "ALG_AEAD", 20: "ALG_AUTH_TRUNC", 23: "REPLAY_ESN_VAL", 24: "SA_EXTRA_FLAGS", 25: "PROTO", 29: "SET_MARK",
+        ]
+        var offset = 16 + (fixed + 3) / 4 * 4
+        while offset + 4 <= bytes.count {
+            let length = Int(bytes[offset]) | Int(bytes[offset + 1]) << 8, kind = Int(bytes[offset + 2]) | Int(bytes[offset + 3]) << 8
+            text += "  attribute XFRMA_\(attributes[kind] ?? String(kind)), \(length) bytes\n\(hex(offset..<min(offset + max(length, 4), bytes.count)))\n"
+            offset += (max(length, 4) + 3) / 4 * 4
+        }
+        return text
+    }
+
+    private func transcript() throws -> String {
+        let east = try #require(IPAddress("192.0.2.1")), west = try #require(IPAddress("192.0.2.2"))
+        let east6 = try #require(IPAddress("2001:db8::1")), west6 = try #require(IPAddress("2001:db8::2"))
+        let sa = MemoryLayout<xfrm_usersa_info>.size, id = MemoryLayout<xfrm_usersa_id>.size
+        let policySize = MemoryLayout<xfrm_userpolicy_info>.size, policyID = MemoryLayout<xfrm_userpolicy_id>.size
+        var text = "The messages of Plugins/XFRM on a machine with the lower byte first. The sequence number is the socket's: 0 here.\n"
+        func put(_ title: String, _ message: borrowing NetlinkMessage, _ fixed: Int) { text += "\n\(title)\n" + render(message, fixed: fixed) }
+
+        var outbound = SADescription(spi: 0xc0ff_ee01, reqid: 0x4d00_0001, path: OuterPath(source: east, destination: west), isInbound: false)
+        outbound.outputMark = 0x4d52_0001
+        outbound.limits = SALimits(softBytes: 0x1111, hardBytes: 0x2222, softPackets: 0x3333, hardPackets: 0x4444)
+        let gcm = try #require(KernelAlgorithms.aead(20, bits: 256))
+        withKey(36, from: 0x01) { key in put("An outbound SA: AES-256-GCM (32 bytes of key, 4 of salt), limits, bare, marked", SAMessages.add(outbound, .aead(gcm, key)), sa) }
+
+        var inbound = SADescription(
+            spi: 0xc0ff_ee02, reqid: 0x4d00_0001, path: OuterPath(source: west, destination: east, ports: .init(source: 61234, destination: 4500)), isInbound: true)
+        inbound.replayWindow = 32
+        let cbc = try #require(KernelAlgorithms.cipher(12, bits: 128)), sha256 = try #require(KernelAlgorithms.mac(12))
+        withKey(16, from: 0x01) { key in
+            withKey(32, from: 0x81) { integrity in
+                put("An inbound SA: AES-128-CBC, HMAC-SHA2-256-128, window 32, in UDP from port 61234", SAMessages.add(inbound, .separate(cbc, key, sha256, integrity)), sa)
+            }
+        }
+        var wide = SADescription(spi: 0xc0ff_ee03, reqid: 0x4d00_0002, path: OuterPath(source: west6, destination: east6), isInbound: true)
+        wide.hasExtendedSequence = true
+        wide.replayWindow = 100
+        (wide.copiesDF, wide.carriesECN) = (false, false)
+        let chacha = try #require(KernelAlgorithms.aead(28, bits: 0))
+        withKey(36, from: 0x21) { key in
+            put("An inbound SA: ChaCha20-Poly1305, ESN with a window of 100 packets (four words), IPv6, DF not copied, no ECN", SAMessages.add(wide, .aead(chacha, key)), sa)
+        }
+        var plain = SADescription(spi: 0xc0ff_ee04, reqid: 0x4d00_0003, path: OuterPath(source: east, destination: west), isInbound: false)
+        plain.mode = .transport
+        plain.copiesDSCP = false
+        let null = try #require(KernelAlgorithms.cipher(11, bits: 0)), sha512 = try #require(KernelAlgorithms.mac(14))
+        withKey(64, from: 0x41) { integrity in
+            put(
+                "An outbound SA in transport mode: NULL, HMAC-SHA2-512-256, DSCP not copied", SAMessages.add(plain, .separate(null, UnsafeRawBufferPointer(start: nil, count: 0), sha512, integrity)),
+                sa)
+        }
+        put("An SA goes", SAMessages.delete(spi: 0xc0ff_ee01, destination: west), id)
+        put("An SA of IPv6 is asked for", SAMessages.query(spi: 0xc0ff_ee03, destination: east6), id)
+        put("All SAs of ESP", SAMessages.dump(), 0)
+        put(
+            "The placeholder of acquire 77 gets an SPI", SAMessages.allocate(acquire: 77, path: OuterPath(source: east, destination: west), reqid: 0x4d00_0004, mode: .tunnel),
+            MemoryLayout<xfrm_userspi_info>.size)
+
+        let selector = try #require(try KernelSelector.outbound(local: [XFRMTests.selector("10.1.0.0", "10.1.255.255")], remote: [XFRMTests.selector("10.2.0.0", "10.2.0.255", 6, 80...80)]).first)
+        func policy(_ direction: PolicyDirection, _ content: PolicyContent, _ number: UInt32) -> PolicyDescription {
+            let own = direction == .outbound ? selector : selector.reversed
+            return PolicyDescription(
+                selector: own, direction: direction, content: content, priority: own.priority(isOutbound: direction == .outbound), index: PolicyTable.mark | number << 3 | UInt32(direction.rawValue))
+        }
+        let template = PolicyTemplate(source: east, destination: west, reqid: 0x4d00_0001, spi: 0xc0ff_ee01)
+        put("A policy for TCP from 10.1.0.0/16 to port 80 in 10.2.0.0/24", PolicyMessages.set(policy(.outbound, .protect(template), 1), isNew: true), policySize)
+        put(
+            "The way back, over any SA of the reqid, in IPv6",
+            PolicyMessages.set(policy(.inbound, .protect(PolicyTemplate(source: west6, destination: east6, reqid: 0x4d00_0001)), 2), isNew: true), policySize)
+        put("Another one in its place: what is forwarded is dropped", PolicyMessages.set(policy(.forward, .drop, 3), isNew: false), policySize)
+        put("A policy goes", PolicyMessages.delete(index: PolicyTable.mark | 1 << 3 | 1, direction: .outbound), policyID)
+        put("All policies", PolicyMessages.dump(), 0)
+        return text
+    }
+
+    @Test func everyMessageIsAsItWasReviewed() throws {
+        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Vectors/xfrm/transcript.txt")
+        let text = try transcript()
+        if ProcessInfo.processInfo.environment["MARTLET_WRITE_GOLDEN"] == "1" { try text.write(to: file, atomically: true, encoding: .utf8) }
+        #expect(try text == String(contentsOf: file, encoding: .utf8), "the messages are not what they were:\n\(text)")
+    }
+}
