@@ -55,13 +55,13 @@ final class Listener: @unchecked Sendable {
     /// The service thread serves others, too: so many datagrams at once.
     private static let batch = 64
 
-    init(host: Host, index: EventIndex, sink: EventSink) throws(PlaneError) {
+    init(host: Host, index: EventIndex, sink: EventSink, eventBuffer: Int32) throws(PlaneError) {
         self.host = host
         self.index = index
         self.sink = sink
         // The kernel numbers groups from 1, libmnl takes bits.
         let mapping = UInt32(1) << (UInt32(XFRMNLGRP_MAPPING.rawValue) - 1)
-        socket = try NetlinkSocket(groups: UInt32(XFRMGRP_ACQUIRE) | UInt32(XFRMGRP_EXPIRE) | mapping)
+        socket = try NetlinkSocket(groups: UInt32(XFRMGRP_ACQUIRE) | UInt32(XFRMGRP_EXPIRE) | mapping, eventBuffer: eventBuffer)
         requests = try NetlinkSocket()
     }
 

@@ -18,7 +18,7 @@ final class NetlinkSocket {
     let descriptor: Int32
 
     /// With `groups`, for events: then nothing is waited for.
-    init(groups: UInt32 = 0) throws(PlaneError) {
+    init(groups: UInt32 = 0, eventBuffer: Int32 = 0) throws(PlaneError) {
         guard let opened = mnl_socket_open2(NETLINK_XFRM, Int32(SOCK_CLOEXEC.rawValue) | (groups == 0 ? 0 : Int32(SOCK_NONBLOCK.rawValue))) else {
             throw .system("no netlink socket for XFRM: \(PlaneError.reason(-errno))")
         }
@@ -36,7 +36,7 @@ final class NetlinkSocket {
             var patience = timeval(tv_sec: 5, tv_usec: 0)
             setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         } else {
-            var size: Int32 = 4 << 20
+            var size = eventBuffer
             if setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &size, 4) != 0 { setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, 4) }
         }
     }

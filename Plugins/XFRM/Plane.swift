@@ -89,7 +89,7 @@ final class Plane {
             socket = try NetlinkSocket()
             anchor = try Anchor(settings.interface, netlink: netlink)
             opened.append(anchor.descriptor)
-            listener = try Listener(host: host, index: index, sink: EventSink(events: events))
+            listener = try Listener(host: host, index: index, sink: EventSink(events: events), eventBuffer: settings.eventBuffer)
             try listener.open()
         } catch { throw giveUp(error) }
         routing = Routing(netlink: netlink, link: anchor.link, settings: settings.routing, mark: mark, host: host)

@@ -118,26 +118,26 @@ extension Plane {
         let kernelSelectors = try outbound(local, remote, of: name)
         let before = alone[description.number]
         var after = AlonePolicy(reqid: before?.reqid)
-        let content: PolicyContent
+        let content: PolicyContent, rank: PolicyRank
         switch UInt32(description.action) {
         case MARTLET_POLICY_TRAP.rawValue:
             guard let reqid = after.reqid ?? reqids.take() else { throw PlaneError(status: MARTLET_E_LIMIT, message: "\(name): there are too many policies") }
             after.reqid = reqid
             // Between which addresses an SA will be is not known; no SA ever has these, so that the packet is always reported.
             let nowhere = IPAddress(v4: 0x7fff_fff1)
-            content = .protect(PolicyTemplate(source: nowhere, destination: nowhere, reqid: reqid))
+            (content, rank) = (.protect(PolicyTemplate(source: nowhere, destination: nowhere, reqid: reqid)), .trap)
             after.routes = wantedRoutes(local, remote)
         case MARTLET_POLICY_PASS.rawValue:
-            content = .pass
+            (content, rank) = (.pass, .pass)
             after.routes = routing.wanted(past: remote)
-        case MARTLET_POLICY_DROP.rawValue: content = .drop
+        case MARTLET_POLICY_DROP.rawValue: (content, rank) = (.drop, .drop)
         default: throw .unsupported("\(name): there is no action \(description.action)")
         }
         if let reqid = after.reqid { index.add(reqid: reqid, policy: description.number) }
         alone[description.number] = after
         let wanted = kernelSelectors.flatMap { selector in
             PolicyDirection.allCases.map { direction in
-                (key: PolicyKey(direction, direction == .outbound ? selector : selector.reversed), claim: PolicyClaim(.alone, content))
+                (key: PolicyKey(direction, direction == .outbound ? selector : selector.reversed), claim: PolicyClaim(rank, content))
             }
         }
         var isComplete = table.set(description.number, wanted, apply: apply)
@@ -169,7 +169,7 @@ extension Plane {
                 (
                     key: PolicyKey(
                         direction, KernelSelector(source: everywhere, destination: everywhere, ipProtocol: 58, sourcePort: PortBlock(port: type, mask: 0xffff), destinationPort: .any)),
-                    claim: PolicyClaim(.alone, .pass, isFirst: true)
+                    claim: PolicyClaim(.pass, .pass, isFirst: true)
                 )
             }
         }

@@ -6,6 +6,8 @@ struct Settings: Sendable {
     /// Holds inner addresses and takes the routes. Packets that no policy takes from there go nowhere.
     var interface = "martlet0"
     var routing = RoutingSettings()
+    /// Bytes of events that may wait.
+    var eventBuffer: Int32 = 4 << 20
 
     struct Defect: Error { let description: String }
 
@@ -21,6 +23,7 @@ struct Settings: Sendable {
         if let text = value("table") { routing.table = UInt32(try Self.number("table", text, 1...0xffff_fffe)) }
         if let text = value("rule_priority") { routing.rulePriority = UInt32(try Self.number("rule_priority", text, 1...32763)) }
         if let text = value("install_routes") { routing.installRoutes = try Self.flag("install_routes", text) }
+        if let text = value("event_buffer") { eventBuffer = Int32(try Self.number("event_buffer", text, 2048...(256 << 20))) }
         if (253...255).contains(routing.table) { throw Defect(description: "table = \(routing.table): belongs to the system") }
     }
 

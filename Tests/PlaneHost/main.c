@@ -21,8 +21,10 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,15 +175,57 @@ static uint64_t host_now(const struct martlet_host *host) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+// A thread for each timer and watch, which call one after the other as the host's service thread does.
+struct service {
+    uint64_t after;
+    int32_t fd;
+    uint32_t events;
+    void (*fire)(void *);
+    void (*ready)(void *, uint32_t);
+    void *context;
+    _Atomic bool cancelled;
+};
+static pthread_mutex_t service_lock = PTHREAD_MUTEX_INITIALIZER;
+static void *serve(void *argument) {
+    struct service *service = argument;
+    if (service->fire) {
+        struct timespec time = {(time_t)(service->after / 1000000000u), (long)(service->after % 1000000000u)};
+        nanosleep(&time, NULL);
+        pthread_mutex_lock(&service_lock);
+        if (!atomic_load(&service->cancelled)) service->fire(service->context);
+        pthread_mutex_unlock(&service_lock);
+        return NULL;
+    }
+    while (!atomic_load(&service->cancelled)) {
+        struct pollfd poller = {.fd = service->fd, .events = (short)service->events};
+        if (poll(&poller, 1, 100) <= 0) continue;
+        pthread_mutex_lock(&service_lock);
+        if (!atomic_load(&service->cancelled)) service->ready(service->context, (uint32_t)poller.revents);
+        pthread_mutex_unlock(&service_lock);
+    }
+    return NULL;
+}
+static martlet_handle begin_service(struct service service) {
+    struct service *made = __libc_malloc(sizeof *made);
+    pthread_t thread;
+    if (!made) return 0;
+    *made = service;
+    if (pthread_create(&thread, NULL, serve, made)) return 0;
+    pthread_detach(thread);
+    return (martlet_handle)(uintptr_t)made;
+}
 static martlet_handle host_timer(const struct martlet_host *host, uint64_t after, void (*fire)(void *), void *context) {
-    (void)host, (void)after, (void)fire, (void)context;
-    return 0;
+    (void)host;
+    return begin_service((struct service){.after = after, .fire = fire, .context = context});
 }
 static martlet_handle host_watch(const struct martlet_host *host, int32_t fd, uint32_t events, void (*ready)(void *, uint32_t), void *context) {
-    (void)host, (void)fd, (void)events, (void)ready, (void)context;
-    return 0;
+    (void)host;
+    return begin_service((struct service){.fd = fd, .events = events, .ready = ready, .context = context});
 }
-static void host_cancel(const struct martlet_host *host, martlet_handle handle) { (void)host, (void)handle; }
+static void host_cancel(const struct martlet_host *host, martlet_handle handle) {
+    (void)host;
+    if (handle) atomic_store(&((struct service *)(uintptr_t)handle)->cancelled, true);
+}
 static void *host_allocate(const struct martlet_host *host, size_t size) { return (void)host, calloc(1, size); }
 static void host_free(const struct martlet_host *host, void *memory, size_t size) { (void)host, (void)size, free(memory); }
 static void host_wipe(void *memory, size_t size) { explicit_bzero(memory, size); }

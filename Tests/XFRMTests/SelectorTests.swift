@@ -81,7 +81,7 @@ struct PolicyTableTests {
             operations.append(operation)
             return true
         }
-        let active = PolicyClaim(.active, .protect(template)), drop = PolicyClaim(.alone, .drop)
+        let active = PolicyClaim(.active, .protect(template)), drop = PolicyClaim(.drop, .drop)
         _ = table.set(1, [(key(7), drop)], apply: apply)
         _ = table.set(2, [(key(7), active)], apply: apply)
         _ = table.set(1, [], apply: apply)
@@ -114,7 +114,7 @@ struct PolicyTableTests {
 
     @Test func whatTheKernelRefusesIsNotInstalledAndNotRemoved() {
         var table = PolicyTable()
-        let isComplete = table.set(1, [(key(7), PolicyClaim(.alone, .pass)), (key(8), PolicyClaim(.alone, .pass))]) {
+        let isComplete = table.set(1, [(key(7), PolicyClaim(.pass, .pass)), (key(8), PolicyClaim(.pass, .pass))]) {
             if case .add(let policy) = $0 { policy.selector.destination.value == 8 } else { true }
         }
         #expect(!isComplete)

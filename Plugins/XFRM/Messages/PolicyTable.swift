@@ -14,12 +14,13 @@ package struct PolicyKey: Hashable, Sendable {
 
 /// Of two that match a packet alike the higher one wins.
 package enum PolicyRank: Int, Sendable, Comparable {
+    case drop
     /// Of a child whose SA is gone.
     case standing
-    /// Without SAs of its own: a trap, a bypass, a drop.
-    case alone
+    case trap
     /// Of a child that carries packets.
     case active
+    case pass
     package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
 }
 
