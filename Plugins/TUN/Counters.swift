@@ -66,12 +66,12 @@ final class SACounters: Sendable {
 
     var isExhausted: Bool { hardReported.load(ordering: .relaxed) }
 
-    /// Counts one packet. `.soft` and `.hard` come once each.
+    /// Counts one packet; without `now` it is no sign of life. `.soft` and `.hard` come once each.
     @inline(__always)
-    func count(bytes count: Int, now: UInt64) -> Crossing {
+    func count(bytes count: Int, now: UInt64?) -> Crossing {
         let totalPackets = packets.wrappingAdd(1, ordering: .relaxed).newValue
         let totalBytes = bytes.wrappingAdd(UInt64(count), ordering: .relaxed).newValue
-        lastUse.store(now, ordering: .relaxed)
+        if let now { lastUse.store(now, ordering: .relaxed) }
         if Self.reached(totalBytes, limits.hardBytes) || Self.reached(totalPackets, limits.hardPackets) {
             return hardReported.exchange(true, ordering: .relaxed) ? .none : .hard
         }

@@ -48,7 +48,7 @@ extension Worker {
         let isNewest = opened.sequence == sa.opener.window.highest
 
         // Authentic from here on.
-        if isNewest && kind == MARTLET_SOCKET_UDP_ENCAP { followPeer(sa, slot) }
+        let isExpected = !isNewest || comesFromPeer(sa, slot, kind)
 
         var payload = packet._mutatingExtracting(opened.payload)
         let inner: InnerPacket
@@ -79,7 +79,8 @@ extension Worker {
         }
         if clamps { SegmentSize.clamp(&payload, inner, mtu: sa.innerMTU) }
 
-        switch sa.counters.count(bytes: inner.length, now: now) {
+        // RFC 4555 section 3.12: what comes from elsewhere says nothing of the way to the peer.
+        switch sa.counters.count(bytes: inner.length, now: isExpected ? now : nil) {
         case .none: break
         case .soft: events.expired(child: sa.child, spi: sa.spi, inbound: true, hard: false)
         case .hard: events.expired(child: sa.child, spi: sa.spi, inbound: true, hard: true)
@@ -108,16 +109,19 @@ extension Worker {
     }
 
     /// The newest packet of an SA says where the peer is. RFC 7296 section 2.23.
-    private func followPeer(_ sa: InboundSA, _ slot: UInt32) {
-        guard sa.encapsulation == .udp else { return }
+    /// Whether it comes from where the peer is known to be; if not, the core is told of the place, once. RFC 4555 section 3.12.
+    private func comesFromPeer(_ sa: InboundSA, _ slot: UInt32, _ kind: martlet_socket_kind) -> Bool {
         var from = martlet_outer_address()
         martlet_received_from(received, slot, &from)
+        // Bare ESP has no ports.
+        if kind != MARTLET_SOCKET_UDP_ENCAP || sa.encapsulation == .bare { from.port = sa.remote.port }
         if martlet_outer_address.same(from, sa.remote) {
             sa.reported = nil
-            return
+            return true
         }
-        if let reported = sa.reported, martlet_outer_address.same(reported, from) { return }
+        if let reported = sa.reported, martlet_outer_address.same(reported, from) { return false }
         sa.reported = from
         if let address = SocketAddress(from) { events.moved(child: sa.child, spi: sa.spi, to: address.contract) }
+        return false
     }
 }

@@ -62,6 +62,8 @@ package struct StatusDetail {
         for (label, key) in [("exchanges", "tasks-active"), ("answering", "tasks-passive"), ("waiting", "tasks-queued")] {
             lines += fact(label, body.list(key)?.joined(separator: ", "), 4)
         }
+        lines += fact("moves", body.boolean("martlet-mobike") ? "to other addresses (MOBIKE)" : nil, 4)
+        lines += fact("moved from", body.list("martlet-moved-from")?.joined(separator: " and "), 4)
         lines += fact("shard", body["martlet-shard"], 4)
         for child in sa.children { lines += [""] + self.child(child, sa) }
         return lines

@@ -42,6 +42,8 @@ extension IKESA {
             ("key_exchange", .text(body["dh-group"])),
             ("provider", .text(body["martlet-provider"])),
             ("shard", .integer(body["martlet-shard"])),
+            ("mobike", .bool(body.boolean("martlet-mobike"))),
+            ("moved_from", .strings(body.list("martlet-moved-from"))),
             ("established_seconds", .integer(body["established"])),
             ("rekey_seconds", .integer(body["rekey-time"])),
             ("life_seconds", .integer(body["martlet-life-time"])),

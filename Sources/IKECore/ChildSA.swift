@@ -16,7 +16,9 @@ final class ChildSA {
     let remoteTS: [TrafficSelector]
     /// In transport mode behind a NAT.
     let originals: OriginalAddresses?
-    let encapsulated: Bool
+    /// The way of its packets, as the data plane knows it.
+    var path: OuterPath
+    var encapsulated: Bool { path.encapsulated }
     let installed: Instant
     /// When keys are renewed, and when the pair goes if they were not.
     var rekeyAt: Instant?
@@ -41,7 +43,7 @@ final class ChildSA {
 
     init(
         id: ChildSAID, policy: ChildPolicy, reqid: UInt32, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
-        originals: OriginalAddresses?, encapsulated: Bool, installed: Instant
+        originals: OriginalAddresses?, path: OuterPath, installed: Instant
     ) {
         self.id = id
         self.policy = policy
@@ -52,7 +54,7 @@ final class ChildSA {
         self.localTS = localTS
         self.remoteTS = remoteTS
         self.originals = originals
-        self.encapsulated = encapsulated
+        self.path = path
         self.installed = installed
     }
 

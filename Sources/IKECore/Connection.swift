@@ -169,6 +169,8 @@ package struct Connection: Hashable, Sendable {
     /// Claims a NAT, so that ESP always travels in UDP.
     package var encap = false
     package var fragmentation = Fragmentation.yes
+    /// RFC 4555: whether the SA may move to other addresses.
+    package var mobike = true
     /// Zero: no liveness checks.
     package var dpdDelay: Duration = .zero
     /// `lifeTime` is `rekey_time + over_time`.
@@ -193,6 +195,17 @@ package struct Connection: Hashable, Sendable {
     package init(name: String, proposals: [Proposal]) {
         self.name = name
         self.proposals = proposals
+    }
+
+    /// How many addresses or names of the peer's are written out.
+    var remotePlaces: Int {
+        remoteAddresses.count { pattern in
+            switch pattern {
+            case .any: false
+            case .name: true
+            case .range(let start, let end): start == end
+            }
+        }
     }
 
     package func child(named name: String) -> ChildPolicy? { children.first { $0.name == name } }

@@ -171,6 +171,8 @@ final class Context {
     var hasOtherSA: (IKESA) -> Bool = { _ in false }
     /// Connections with an established SA in another shard.
     var establishedElsewhere: Set<String> = []
+    /// Addresses of this host that may be used.
+    var localAddresses: [IPAddress] = []
     /// The connections as configured now.
     var connections: [Connection] = []
 
@@ -261,7 +263,7 @@ extension IKESA {
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
             transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
-            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [])
+            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [], mobike: mobility != nil, movedFrom: movedFrom)
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }

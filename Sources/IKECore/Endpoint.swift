@@ -56,6 +56,9 @@ package final class Endpoint {
     /// When `Event.deadlineReached` should be sent; nil while nothing waits.
     package var nextDeadline: Instant? { deadlines.next }
 
+    /// For tests that look inside.
+    var all: [IKESA] { Array(sas.values) }
+
     /// Entries in the queue of deadlines, dead ones included: for tests that look for growth.
     var waitingDeadlines: Int { deadlines.count }
 
@@ -96,10 +99,17 @@ package final class Endpoint {
             }
         case .peerMoved(let id, let remote):
             withChild(id) { established in
-                if established.sa.nat.remoteBehindNAT, !established.sa.nat.localBehindNAT { established.moved(to: remote) }
+                if established.sa.nat.remoteBehindNAT, !established.sa.nat.localBehindNAT { established.moved(to: remote) } else { established.suspected() }
                 return established.settled()
             }
-        case .unreachable(let remote, let report): for sa in sas.values where sa.remote == remote { sa.unreachable = report }
+        case .unreachable(let remote, let report):
+            for sa in sas.values.filter({ $0.remote == remote }) {
+                sa.unreachable = report
+                change(sa) { $0.hinted() }
+            }
+        case .localAddressesChanged(let addresses):
+            context.localAddresses = addresses
+            for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
         case .forget(let id):
             for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
         case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)
@@ -144,6 +154,14 @@ package final class Endpoint {
         if let deadline = sa.nextDeadline, sa.scheduled.map({ deadline < $0 }) ?? true {
             sa.scheduled = deadline
             deadlines.push(deadline, sa.localSPI)
+        }
+    }
+
+    private func change(_ sa: IKESA, _ body: (Established) -> Void) {
+        guard let established = sa.established else { return }
+        touch(sa) {
+            body(established)
+            sa.state = established.settled()
         }
     }
 
@@ -249,6 +267,7 @@ package final class Endpoint {
             sa.takesFragments = takesFragments
             let nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote)
             sa.nat = nat ?? NATDetection.Verdict()
+            sa.peerDetectsNAT = nat != nil
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
             sas[sa.localSPI] = sa
             initiations[key] = sa.localSPI

@@ -71,6 +71,8 @@ package enum Event: Sendable {
     case unreachable(remote: SocketAddress, UnreachableReport)
     /// Counting begins anew.
     case resetCounters(ConnectionCounters.Scope)
+    /// The addresses that this host may use now, or other routes to the same ones. RFC 4555 section 3.5.
+    case localAddressesChanged([IPAddress])
     /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.
     case forget(IKESAID)
     /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.
@@ -108,6 +110,18 @@ package enum Job: Sendable {
     case generateAndAgree(any KeyExchangeAlgorithm, peerValue: [UInt8])
     case sign(AuthenticationRequest)
     case verify(AuthenticationRequest, Authentication)
+    /// Which address of this host the routes choose towards each.
+    case findPaths([IPAddress])
+}
+
+/// An address of the peer that there is a route to, and ours that it chooses.
+package struct FoundPath: Hashable, Sendable {
+    package var remote: IPAddress
+    package var local: IPAddress
+    package init(remote: IPAddress, local: IPAddress) {
+        self.remote = remote
+        self.local = local
+    }
 }
 
 package enum JobResult: Sendable {
@@ -116,6 +130,7 @@ package enum JobResult: Sendable {
     case generatedAndAgreed(publicValue: [UInt8], SecretBox)
     case signed(Authentication)
     case verified
+    case pathsFound([FoundPath])
     case failed(JobFailure)
 }
 

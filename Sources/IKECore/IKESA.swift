@@ -22,6 +22,14 @@ final class IKESA {
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false
+    /// The peer sent NAT_DETECTION notifications in IKE_SA_INIT: it does NAT traversal. RFC 7296 section 2.23.
+    var peerDetectsNAT = false
+    /// Where both ends speak MOBIKE. RFC 4555.
+    var mobility: Mobility?
+    /// Where the SA was before it last moved.
+    @Rarely var movedFrom: AddressPair?
+    /// Where ESP still goes while the peer's new address is being checked.
+    @Rarely var heldPath: OuterPath?
     /// The peer has said that it takes fragments. RFC 7383 section 2.3.
     var takesFragments = false
     /// When IKE_SA_INIT was begun, here or by the peer.

@@ -34,6 +34,8 @@ package struct Limits: Hashable, Sendable {
     package var shards = 1
     /// The local port that IKE shares with ESP. RFC 3948.
     package var natPort: UInt16 = 4500
+    /// Whether a peer that moves is asked at its new address before ESP goes there. RFC 4555 section 3.7.
+    package var returnRoutability = ReturnRoutability.before
     /// How long a closed SA still answers the peer's retransmissions.
     package var closedTime: Duration = .seconds(30)
     /// How long a rekeyed IKE SA waits for the peer's Delete.

@@ -23,6 +23,14 @@ struct Retransmission {
         deadline = now + wait
     }
 
+    /// Counts from the beginning again: the path is another.
+    mutating func restart(limits: Limits, now: Instant) {
+        triesLeft = limits.retransmitTries
+        wait = min(limits.retransmitInitial, Self.longestWait)
+        sent = 1
+        deadline = now + wait
+    }
+
     enum Outcome { case sendAgain, giveUp }
 
     /// The deadline has come.

@@ -18,6 +18,7 @@ package enum SATask: String, Hashable, Sendable {
     case ikeRekey = "IKE_REKEY"
     case ikeDelete = "IKE_DELETE"
     case liveness = "IKE_DPD"
+    case mobike = "IKE_MOBIKE"
 }
 
 package struct SATasks: Hashable, Sendable {
@@ -54,6 +55,9 @@ package struct IKESAStatus: Hashable, Sendable {
     package var rekeyAt: Instant?
     package var expiresAt: Instant?
     package var children: [ChildSAStatus]
+    /// Whether both ends speak MOBIKE, and where the SA was before it last moved. RFC 4555.
+    package var mobike = false
+    package var movedFrom: AddressPair?
     package var tasks = SATasks()
 }
 

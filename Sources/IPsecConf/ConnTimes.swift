@@ -11,7 +11,7 @@ extension ConnTranslator {
             if value { result.append(OutputSetting(key: "encap", value: "yes", origins: [setting.origin])) }
             if !value, name == "encapsulation", setting.value == "no" { drop(setting, "behind a NAT ESP goes in UDP all the same") }
         }
-        if settings["mobike"]?.value == "no", let setting = take("mobike") { result.append(OutputSetting(key: "mobike", value: "no", origins: [setting.origin])) }
+        if let setting = take("mobike"), let value = choice(setting, ["yes": "yes", "no": "no"]) { result.append(OutputSetting(key: "mobike", value: value, origins: [setting.origin])) }
         if let setting = take("fragmentation"), let value = choice(setting, ["yes": "yes", "accept": "accept", "force": "force", "no": "no"]) {
             result.append(OutputSetting(key: "fragmentation", value: value, origins: [setting.origin]))
         }

@@ -51,7 +51,6 @@ enum Parameters {
         "inactivity": .dropped("an idle child stays up", inert: ["0", "0s"]),
         "ikedscp": .dropped("IKE packets are not marked yet", inert: ["000000"]),
         "compress": .dropped("nothing is compressed; the tunnel comes up without", inert: ["no"]),
-        "mobike": .dropped("MOBIKE is not there yet; a peer that moves connects anew", inert: ["no"]),
         "nat-keepalive": .dropped("keepalives are a setting of the whole gateway", inert: ["yes"]),
         "retransmit-timeout": .dropped("retransmission is a setting of the whole gateway"), "retransmit-interval": .dropped("retransmission is a setting of the whole gateway"),
         "intermediate": .dropped("IKE_INTERMEDIATE is not there yet", inert: ["no"]),

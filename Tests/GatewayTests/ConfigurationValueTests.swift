@@ -107,6 +107,17 @@ import Testing
 }
 
 @Suite struct ConfigurationDefaultTests {
+    @Test func mobikeAndItsCheck() throws {
+        func loaded(_ text: String) throws -> GatewayConfiguration { try #require(load(text).configuration) }
+        #expect(try loaded(site(connection: "mobike = no")).connections.first?.mobike == false)
+        #expect(try loaded(site(connection: "mobike = yes")).connections.first?.mobike == true)
+        #expect(load(site(connection: "mobike = yes")).diagnostics == [])
+        for (value, policy) in [("before", ReturnRoutability.before), ("after", .after), ("No", .no)] {
+            #expect(try loaded("gateway { return_routability = \(value) }\n" + site()).gateway.limits.returnRoutability == policy)
+        }
+        #expect(load("gateway { return_routability = never }\n" + site()).configuration == nil)
+    }
+
     /// swanctl.conf(5) of strongSwan 5.9.8 names these defaults. The replay window is 64 instead of 32.
     @Test func connectionsAndChildrenHaveSwanctlsDefaults() throws {
         let result = load(
@@ -121,7 +132,7 @@ import Testing
         #expect(connection.localAddresses == [.any] && connection.remoteAddresses == [.any])
         #expect(connection.localPort == 500 && connection.remotePort == 500)
         #expect(connection.lifetime == Lifetime(rekeyTime: .seconds(14400), lifeTime: .seconds(15840), randTime: .seconds(1440)))
-        #expect(connection.dpdDelay == .zero && connection.keyingTries == 1 && connection.unique == .no && !connection.encap)
+        #expect(connection.dpdDelay == .zero && connection.keyingTries == 1 && connection.unique == .no && !connection.encap && connection.mobike)
         #expect(connection.local == AuthenticationPolicy(method: "psk", identity: .any) && connection.remote == AuthenticationPolicy(method: "psk", identity: .any))
         #expect(connection.provider == nil)
         let child = try #require(connection.child(named: "k"))

@@ -68,7 +68,7 @@ import TestSupport
         let shown: [Payload] = [.identificationInitiator(Fixtures.identity("west.example")), .authentication(Authentication(method: .sharedKey, data: []))]
         let carried = ChildSA(
             id: ChildSAID(rawValue: 1), policy: policy, reqid: 1, inboundSPI: 1, outboundSPI: 2, transforms: [], localTS: [Fixtures.network(1)], remoteTS: [Fixtures.network(2)], originals: nil,
-            encapsulated: false, installed: Instant(nanoseconds: 0))
+            path: several.espPath, installed: Instant(nanoseconds: 0))
         return [
             ("Nobody answers IKE_SA_INIT", .noAnswer(exchange: "IKE_SA_INIT", sent: 6, fresh)),
             ("The peer's host is up, its daemon is not", .noAnswer(exchange: "IKE_SA_INIT", sent: 6, reported(.port, Fixtures.westAddress))),

@@ -22,6 +22,10 @@ final class Target {
     /// What this host has of a gateway now.
     private(set) var addresses: [IPAddress] = []
     private(set) var nameServers: [NameServers] = []
+    /// What the data plane was told of the way of each child, the last at the end.
+    private(set) var moves: [(child: ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool)] = []
+    /// The address of this host that the routes choose towards one of the peer's; nil for no way there.
+    var route: (IPAddress) -> IPAddress? = { _ in Fixtures.westAddress }
     private(set) var jobs = 0
     var worksAtOnce = true
     private var waiting: [(JobID, Job)] = []
@@ -41,6 +45,10 @@ final class Target {
             switch action {
             case .transmit(let datagram): sent.append(datagram)
             case .transmitKeepalive: keepalives += 1
+            case .run(let id, .findPaths(let remotes)):
+                let paths = remotes.compactMap { remote in route(remote).map { FoundPath(remote: remote, local: $0) } }
+                actions += endpoint.handle(.jobFinished(id, .pathsFound(paths)), now: now)
+            case .moveChildSA(let id, let local, let remote, let encapsulated): moves.append((id, local, remote, encapsulated))
             case .run(let id, let job):
                 jobs += 1
                 if worksAtOnce { actions += endpoint.handle(.jobFinished(id, node.run(job)), now: now) } else { waiting.append((id, job)) }
@@ -57,7 +65,7 @@ final class Target {
             case .removeAddress(let address): addresses.removeAll { $0 == address }
             case .useNameServers(let servers): nameServers.append(servers)
             case .forgetNameServers(let servers): nameServers.removeAll { $0 == servers }
-            case .removeChildSA, .moveChildSA, .exportKeys: break
+            case .removeChildSA, .exportKeys: break
             }
         }
     }

@@ -102,7 +102,7 @@ import Testing
 
     @Test func muchOfEverything() {
         let many = (0..<3_000).map { "conn c\($0)\n  also=base\n  right=10.0.\($0 / 250).\($0 % 250 + 1)\n  auto=add\n" }.joined()
-        let result = Import.run("a.conf", files: MemoryFiles(["a.conf": "conn base\n  left=192.0.2.1\n  authby=secret\n  mobike=yes\n" + many, "ipsec.secrets": ": PSK \"sixteen bytes, or more\""]))
+        let result = Import.run("a.conf", files: MemoryFiles(["a.conf": "conn base\n  left=192.0.2.1\n  authby=secret\n  compress=yes\n" + many, "ipsec.secrets": ": PSK \"sixteen bytes, or more\""]))
         #expect(result.connectionCount == 3_000 && result.notCarried.count == 1)
         let long = "conn a\n  left=\"" + String(repeating: "x", count: 100_000) + "\"\n"
         #expect(Import.run("a.conf", files: MemoryFiles(["a.conf": long])).text == nil)

@@ -14,7 +14,7 @@ import Testing
         ("ike=aes256-sha256-modp2048", ["proposals = aes256-sha256-modp2048, default"]), ("esp=aes128gcm16-x25519!", ["esp_proposals = aes128gcm16-x25519"]),
         ("esp=aes256gcm16-aes256-sha256!", ["esp_proposals = aes256gcm16, aes256-sha256"]),
         ("ike=aes256gcm16-aes128-sha256-x25519!", ["proposals = aes256gcm16-prfsha256-x25519, aes128-sha256-x25519"]),
-        ("keyingtries=%forever", ["keyingtries = 0"]), ("keyingtries=5", ["keyingtries = 5"]), ("forceencaps=yes", ["encap = yes"]), ("mobike=no", ["mobike = no"]),
+        ("keyingtries=%forever", ["keyingtries = 0"]), ("keyingtries=5", ["keyingtries = 5"]), ("forceencaps=yes", ["encap = yes"]), ("mobike=no", ["mobike = no"]), ("mobike=yes", ["mobike = yes"]),
         ("fragmentation=no", ["fragmentation = no"]), ("fragmentation=force", ["fragmentation = force"]), ("replay_window=1024", ["replay_window = 1024"]),
         ("ikelifetime=28800s\nmargintime=5m\nrekeyfuzz=50%", ["rekey_time = 475m", "over_time = 5m", "rand_time = 150s"]),
         ("lifetime=8h", ["rekey_time = 471m", "life_time = 8h", "rand_time = 9m"]), ("keylife=1d", ["life_time = 1d"]), ("lifetime=5m", ["rekey_time = 270s", "life_time = 5m", "rand_time = 30s"]),
@@ -61,7 +61,7 @@ import Testing
     /// Lines without which the connection is no weaker.
     @Test(arguments: [
         ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"),
-        ("reauth=yes", "again"), ("mobike=yes", "MOBIKE"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
+        ("reauth=yes", "again"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
         ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
     ]) func notCarried(line: String, reason: String) {
         let result = importing(conn(line))

@@ -41,4 +41,4 @@ def test_a_peer_with_a_hostile_name():
         for words in (["status"], ["status", "--lines"], ["status", "site"], ["log"], ["top", "--once", "--interval", "0.1"]):
             text = a.cli(*words).stdout
             expect(not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text), lambda: f"{words} prints control characters: {text!r}")
-        expect("\u5317\u4eac\\u{202e}evil\\u{9b}31m at 192.0.2.2:500" in a.cli("status").stdout, lambda: a.cli("status").stdout)
+        expect("\u5317\u4eac\\u{202e}evil\\u{9b}31m at 192.0.2.2:4500" in a.cli("status").stdout, lambda: a.cli("status").stdout)

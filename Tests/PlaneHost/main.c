@@ -490,10 +490,10 @@ static void command_counters(uint32_t spi, uint8_t direction, uint64_t child) {
         return;
     }
     printf(
-        "ok packets=%llu bytes=%llu replayed=%llu rejected_icv=%llu rejected_selector=%llu malformed=%llu sequence=%llu used=%d\n",
+        "ok packets=%llu bytes=%llu replayed=%llu rejected_icv=%llu rejected_selector=%llu malformed=%llu sequence=%llu used=%d last_use=%llu\n",
         (unsigned long long)counters.packets, (unsigned long long)counters.bytes, (unsigned long long)counters.replayed,
         (unsigned long long)counters.rejected_icv, (unsigned long long)counters.rejected_selector, (unsigned long long)counters.malformed,
-        (unsigned long long)counters.sequence, counters.last_use_ns != 0);
+        (unsigned long long)counters.sequence, counters.last_use_ns != 0, (unsigned long long)counters.last_use_ns);
 }
 
 static void command_drops(void) {

@@ -331,6 +331,23 @@ import Testing
         #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
     }
 
+    /// RFC 4555 section 3.12: bare ESP from another address is told of, and is no sign that the way to the peer works.
+    @Test func barePacketsFromElsewhereAreNoSignOfLife() throws {
+        let hosts = try TwoHosts()
+        hosts.a.run("ip addr add 192.0.2.11/24 dev veth0")
+        var tunnel = TwoHosts.Tunnel()
+        tunnel.udp = false
+        hosts.add(tunnel)
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        let before = hosts.b.counters(tunnel.spi + 1, inbound: true, child: 1)
+        #expect(hosts.b.events == "ok " && (before["last_use"] ?? 0) > 0)
+        #expect(hosts.a.command("update 1 192.0.2.11@4500 192.0.2.2@4500 0") == "ok")
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
+        let after = hosts.b.counters(tunnel.spi + 1, inbound: true, child: 1)
+        #expect(after["packets"] == 3 && after["last_use"] == before["last_use"])
+        #expect(hosts.b.events == "ok moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;")
+    }
+
     /// With an interface that is told to be larger than the tunnel: senders learn the size, and TCP never needs to.
     @Test func tellsSendersWhatFits() throws {
         let hosts = try TwoHosts(settings: ["mtu=1500"])

@@ -11,4 +11,5 @@
 #include "io.h"
 #include "program.h"
 #include "tun.h"
+#include "addresses.h"
 #endif

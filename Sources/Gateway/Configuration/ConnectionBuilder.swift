@@ -40,6 +40,7 @@ struct ConnectionBuilder {
         connection.remotePort = reader.port("remote_port") ?? 500
         connection.encap = reader.boolean("encap") ?? false
         connection.fragmentation = reader.text("fragmentation").map { Fragmentation(rawValue: $0.lowercased()) ?? .yes } ?? .yes
+        connection.mobike = reader.boolean("mobike") ?? true
         connection.dpdDelay = reader.time("dpd_delay") ?? .zero
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
         connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no

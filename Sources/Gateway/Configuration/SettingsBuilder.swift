@@ -63,6 +63,7 @@ struct SettingsBuilder {
         if let value = reader.integer("half_open_limit") { limits.halfOpen = Int(clamping: value) }
         if let value = reader.time("half_open_time") { limits.halfOpenTime = value }
         if let value = reader.time("keepalive") { limits.keepalive = value }
+        if let value = reader.text("return_routability").flatMap({ ReturnRoutability(rawValue: $0.lowercased()) }) { limits.returnRoutability = value }
         if let value = reader.integer("fragment_size") { limits.fragmentSize = Int(clamping: value) }
         if let value = reader.integer("retransmit_tries") { limits.retransmitTries = Int(clamping: value) }
         if let text = reader.text("retransmit_initial") {

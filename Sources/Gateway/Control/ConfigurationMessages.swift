@@ -82,6 +82,7 @@ enum ConfigurationMessages {
         for child in connection.children { children.add(clipped(child.name), section: self.child(child)) }
         m.add("children", section: children)
         m.add("martlet-origin", connection.origin)
+        m.add("martlet-mobike", connection.usesMOBIKE ? "yes" : "no")
         if let failure = connection.lastFailure { m.add("martlet-last-failure", section: self.failure(failure)) }
         var message = ViciMessage()
         message.add(clipped(connection.name), section: m)

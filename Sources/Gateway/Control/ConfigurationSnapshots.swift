@@ -37,6 +37,7 @@ package struct ConnectionSnapshot: Sendable, Hashable {
     /// The value of the key `unique`: `no`, `never`, `keep` or `replace`.
     package var unique = "no"
     /// Seconds; 0 is off.
+    package var usesMOBIKE = true
     package var livenessSeconds: UInt64 = 0
     package var local: [AuthenticationSnapshot] = []
     package var remote: [AuthenticationSnapshot] = []

@@ -42,6 +42,8 @@ extension IKESASnapshot {
             return snapshot
         }
         self.shard = shard
+        usesMOBIKE = status.mobike
+        movedFrom = status.movedFrom.map { [$0.local.description, $0.remote.description] } ?? []
     }
 }
 
@@ -163,6 +165,7 @@ extension ConnectionSnapshot {
         rekeySeconds = UInt64(clamping: connection.lifetime.rekeyTime.wholeSeconds)
         unique = connection.unique.rawValue
         livenessSeconds = UInt64(clamping: connection.dpdDelay.wholeSeconds)
+        usesMOBIKE = connection.mobike
         local = [AuthenticationSnapshot(connection.local)]
         remote = [AuthenticationSnapshot(connection.remote)]
         children = connection.children.map(ChildConfigurationSnapshot.init)

@@ -45,6 +45,9 @@ package struct IKESASnapshot: Sendable, Hashable {
     /// Martlet's additions: the crypto provider that serves the SA, and the shard that owns it.
     package var provider: String?
     package var shard: Int?
+    /// Whether both ends speak MOBIKE, and the two addresses before the last move, ours first.
+    package var usesMOBIKE = false
+    package var movedFrom: [String] = []
 
     package init(
         name: String, uniqueID: UInt64, state: State, local: EndpointSnapshot, remote: EndpointSnapshot, isInitiator: Bool,

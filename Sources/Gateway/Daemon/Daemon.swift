@@ -166,6 +166,7 @@ package enum Daemon {
     private static func finish(_ gateway: RunningGateway, _ server: ControlServer) throws {
         do {
             try gateway.start()
+            gateway.watchAddresses()
             try gateway.serve(server)
         } catch {
             // The plane may have changed routes and rules already.

@@ -12,8 +12,9 @@ enum Resolution {
         var remote: SocketAddress
     }
 
-    /// The first remote address with a local one that reaches it.
-    static func resolve(_ connection: Connection, gateway: GatewaySettings) -> Result<Path, Failure> {
+    /// A remote address with a local one that reaches it: the first such pair, or, after `failed` tries in a row, the next ones in turn.
+    //= RFC 4555 §3.1: where there are several, an initiation that was not answered goes to another.
+    static func resolve(_ connection: Connection, gateway: GatewaySettings, failed: Int = 0) -> Result<Path, Failure> {
         var problems: [String] = []
         var remotes: [IPAddress] = []
         for pattern in connection.remoteAddresses { remotes += addresses(pattern, &problems) }
@@ -38,19 +39,22 @@ enum Resolution {
             if case .any = pattern { locals = nil } else if locals != nil { locals? += addresses(pattern, &problems) }
         }
         let localPort = connection.localPort == gateway.natPort || connection.localPort == 4500 ? gateway.natPort : gateway.port
+        var paths: [Path] = []
         for remote in remotes {
             let destination = SocketAddress(address: remote, port: connection.remotePort)
-            if let fixed = locals?.first(where: { $0.family == remote.family }) {
-                return .success(Path(local: SocketAddress(address: fixed, port: localPort), remote: destination))
-            }
+            let fixed = locals?.filter { $0.family == remote.family } ?? []
+            paths += fixed.map { Path(local: SocketAddress(address: $0, port: localPort), remote: destination) }
+            guard fixed.isEmpty else { continue }
             guard locals?.isEmpty ?? true else { continue }
             var target = martlet_endpoint(destination), source = martlet_endpoint()
             let result = martlet_source_address(&target, SocketSet.mark, &source)
             if result == 0, let address = source.socketAddress {
-                return .success(Path(local: SocketAddress(address: address.address, port: localPort), remote: destination))
+                paths.append(Path(local: SocketAddress(address: address.address, port: localPort), remote: destination))
+                continue
             }
             problems.append("no route to \(remote): \(errorText(-result))")
         }
+        if !paths.isEmpty { return .success(paths[failed % paths.count]) }
         return .failure(
             Failure(
                 .noAnswer, "There is no way from here to the peer of \(connection.name)",
@@ -59,6 +63,13 @@ enum Resolution {
                     "Has this host a route to the peer? `ip route get ADDRESS` shows it.",
                     "Do \(connection.setting("local_addrs")) and \(connection.setting("remote_addrs")) have an address family in common?",
                 ]))
+    }
+
+    /// The address of this host that the routes choose towards `remote`, the tunnel's own routes aside.
+    static func source(towards remote: SocketAddress) -> IPAddress? {
+        var target = martlet_endpoint(remote), source = martlet_endpoint()
+        guard martlet_source_address(&target, SocketSet.mark, &source) == 0 else { return nil }
+        return source.socketAddress?.address
     }
 
     private static func addresses(_ pattern: AddressPattern, _ problems: inout [String]) -> [IPAddress] {

@@ -42,10 +42,13 @@ package final class RunningGateway: @unchecked Sendable {
     /// Why a connection last failed.
     var failures: [String: (failure: Failure, at: Instant)] = [:]
     var traps = TrapPolicies()
+    private var addressWatch: AddressWatch?
     /// Why a peer that no connection is configured for was last refused.
     private(set) var lastRefusal: (failure: Failure, at: Instant)?
     /// Look-ups that failed in a row, by connection.
     private var failedLookUps: [String: Int] = [:]
+    /// Initiations in a row that were not answered, by connection: the next goes to another address where there are several.
+    private var unanswered: [String: Int] = [:]
     private(set) var isEnding = false
     private var whenEnded: (() -> Void)?
 
@@ -98,6 +101,18 @@ package final class RunningGateway: @unchecked Sendable {
         let shards = shards
         try transport.start(router: router, undelivered: { remote, report in for shard in shards { shard.post(.unreachable(remote: remote, report)) } }) { index, datagrams in
             shards[index].deliver(datagrams)
+        }
+    }
+
+    /// Tells every shard which addresses this host has, now and whenever they change. Without it an SA does not notice that it has to move.
+    func watchAddresses() {
+        do throws(SystemError) {
+            addressWatch = try AddressWatch(loop, listen: configuration.gateway.listen, isInner: { [plane] address in plane?.isInner(address) ?? false }) { [unowned self] addresses in
+                log.write(.debug, "NET", "this host's addresses: \(addresses.isEmpty ? "none" : addresses.map(\.description).joined(separator: ", "))")
+                for shard in shards { shard.post(.localAddressesChanged(addresses)) }
+            }
+        } catch {
+            log.write(.error, "NET", "this host's addresses are not watched, so that no SA moves when they change: \(error)")
         }
     }
 
@@ -174,9 +189,9 @@ package final class RunningGateway: @unchecked Sendable {
         }
         // Nobody is looked up for a policy that has no peer.
         if let policy = child.flatMap({ connection.child(named: $0) }), !policy.mode.isNegotiated { return settle(request, .failure(.noTunnel(policy))) }
-        let settings = configuration.gateway
+        let settings = configuration.gateway, failed = unanswered[name] ?? 0
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: lookUps) {
-            Resolution.resolve(connection, gateway: settings)
+            Resolution.resolve(connection, gateway: settings, failed: failed)
         } _: { [weak self] outcome in
             self?.loop.post { [weak self] in
                 switch outcome {
@@ -225,6 +240,7 @@ package final class RunningGateway: @unchecked Sendable {
         case .initiating, .note: break
         case .ikeSAEstablished(let sa):
             failures[sa.connection] = nil
+            unanswered[sa.connection] = nil
             let before = identities.shards(ofConnection: sa.connection)
             let verdicts = identities.established(sa, shard: shard)
             tellShards(of: sa.connection, before: before)
@@ -263,6 +279,7 @@ package final class RunningGateway: @unchecked Sendable {
         case .ikeSAMoved(let sa, let local, let remote):
             server?.publish(.ikeSAMoved(local: EndpointSnapshot(local, nil), remote: EndpointSnapshot(remote, nil), snapshot(sa)))
         case .failed(let failure, let connection, let sa):
+            if let connection, failure.code == .noAnswer { unanswered[connection, default: 0] += 1 }
             if let connection { failures[connection] = (failure, now) } else { lastRefusal = (failure, now) }
             if let type = failure.alertType(sa) { server?.publish(.alert(type: type, sa.map(snapshot), FailureSnapshot(failure))) }
         }

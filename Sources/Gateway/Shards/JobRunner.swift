@@ -23,7 +23,7 @@ package final class JobRunner: Sendable {
         switch job {
         case .sign(let request), .verify(let request, _):
             methods(request.method)?.maximumConcurrency.map { JobPool.Lane(name: request.method, limit: $0) }
-        case .generateKey, .agree, .generateAndAgree: nil
+        case .generateKey, .agree, .generateAndAgree, .findPaths: nil
         }
     }
 
@@ -46,6 +46,8 @@ package final class JobRunner: Sendable {
                 try method.verify(request, authentication, deadline: deadline.nanoseconds, secret: self.lend)
                 return .verified
             }
+        case .findPaths(let remotes):
+            return .pathsFound(remotes.compactMap { remote in Resolution.source(towards: SocketAddress(address: remote, port: 4500)).map { FoundPath(remote: remote, local: $0) } })
         }
     }
 

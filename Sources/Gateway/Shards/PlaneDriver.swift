@@ -45,6 +45,8 @@ package final class PlaneDriver: @unchecked Sendable {
     private var isRunning = false
     /// Inner addresses, with how often each was added.
     private var addresses: [IPAddress: Int] = [:]
+    /// The same, for who watches this host's addresses: known here before the host has them.
+    private let lent = Mutex<[IPAddress: Int]>([:])
 
     init(name: String, table: UnsafePointer<martlet_plane>, log: Log) throws(SystemError) {
         self.name = name
@@ -147,7 +149,11 @@ package final class PlaneDriver: @unchecked Sendable {
 
     // MARK: Inner addresses, from a shard's thread
 
+    /// Whether a gateway has lent this host the address. From any thread.
+    func isInner(_ address: IPAddress) -> Bool { lent.withLock { $0[address] != nil } }
+
     func add(_ address: IPAddress) {
+        lent.withLock { $0[address, default: 0] += 1 }
         loop.post { [self] in
             addresses[address, default: 0] += 1
             guard isRunning, addresses[address] == 1 else { return }
@@ -160,6 +166,8 @@ package final class PlaneDriver: @unchecked Sendable {
     func remove(_ address: IPAddress) {
         loop.post { [self] in
             guard let count = addresses[address] else { return }
+            // Forgotten when it is gone.
+            defer { lent.withLock { lent in lent[address] = lent[address].flatMap { $0 > 1 ? $0 - 1 : nil } } }
             addresses[address] = count > 1 ? count - 1 : nil
             guard isRunning, count == 1 else { return }
             var contract = martlet_address(SocketAddress(address: address, port: 0))

@@ -137,7 +137,7 @@ extension Established {
             children.removeAll { $0.id == id }
             drop(child)
             old?.peerRekey = nil
-            let head = payloads.filter { [.identificationResponder, .authentication, .configuration].contains($0.type) }
+            let head = payloads.filter { [.identificationResponder, .authentication, .configuration].contains($0.type) || $0.isAboutMobility }
             return respond(exchange, messageID, head + [.notify(Notify(.noProposalChosen))])
         }
         child.state = .installed

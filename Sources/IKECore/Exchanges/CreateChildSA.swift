@@ -271,7 +271,7 @@ extension Established {
         let shared = reqid.map { context.retainReqid($0) } ?? context.reqid(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
         let child = ChildSA(
             id: context.newChildID(for: sa.localSPI), policy: policy, reqid: shared, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
-            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, encapsulated: sa.encapsulated,
+            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, path: sa.espPath,
             installed: now)
         let life = policy.lifetime
         if life.rekeyTime > .zero {
@@ -288,7 +288,7 @@ extension Established {
                     id: child.id, ikeSA: sa.id, reqid: child.reqid, name: policy.name, inboundSPI: child.inboundSPI, outboundSPI: child.outboundSPI, encryption: encryption,
                     integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, isTransport: policy.mode == .transport, localTS: child.localTS, remoteTS: child.remoteTS,
                     originalLocal: child.originals?.local,
-                    originalRemote: child.originals?.remote, local: sa.local, remote: sa.remote,
+                    originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     provider: sa.connection.provider, activates: reqid == nil,

@@ -83,6 +83,7 @@ extension Established {
     // MARK: The peer's
 
     func answerInformational(_ messageID: UInt32, _ payloads: [Payload]) {
+        let aboutAddresses = answerAddresses(payloads)
         var answered: [UInt32] = []
         var closing: String?
         var ended: [ChildPolicy] = []
@@ -106,7 +107,7 @@ extension Established {
             }
         }
         guard let closing else {
-            respond(.informational, messageID, (answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))]) + configurationAnswer(payloads))
+            respond(.informational, messageID, (answered.isEmpty ? [] : [.delete(Delete(protocolID: .esp, spis: answered))]) + configurationAnswer(payloads) + aboutAddresses)
             for policy in ended { follow(policy.closeAction, policy, after: .seconds(1)) }
             return
         }

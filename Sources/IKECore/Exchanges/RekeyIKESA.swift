@@ -146,7 +146,7 @@ extension Established {
     func answerIKERekey(_ messageID: UInt32, _ payloads: [Payload], _ proposals: [Proposal], _ nonce: [UInt8]) {
         func refuse(_ notify: Notify) { respond(.createChildSA, messageID, [.notify(notify)]) }
         switch outgoing {
-        case .idle, .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _), .sent(.informational, _, _): break
+        case .idle, .sent(.rekeyIKE, _, _), .agreeing(_, .rekeyIKE, _), .sent(.informational, _, _), .sent(.updateAddresses, _, _): break
         case .preparing(_, .rekeyIKE(let rekey)):
             // Ours was not sent yet: the peer's does for both.
             outgoing = .idle
@@ -213,7 +213,7 @@ extension Established {
     ) -> IKESA? {
         let successor = IKESA(
             context: context, connection: sa.connection, isInitiator: asInitiator, localSPI: localSPI, remoteSPI: peerSPI, local: sa.local, remote: sa.remote, marked: sa.marked)
-        successor.nat = sa.nat
+        sa.handPath(to: successor)
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
         successor.takesFragments = sa.takesFragments
@@ -235,6 +235,10 @@ extension Established {
         guard let heir = successor.established else { return }
         let previous = status(of: .rekeyed)
         sa.handAddresses(to: successor)
+        // The addresses may have changed since it was made.
+        sa.handPath(to: successor)
+        heir.armKeepalive()
+        if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
         // The peer may have made children on the new SA already.
         heir.children += children
         children = []

@@ -51,6 +51,8 @@ extension Failure {
             case (true, true): "both ends are behind a NAT, so that IKE continues on port \(sa.remote.port)"
             case (true, false): "we are behind a NAT, so that IKE continues on port \(sa.remote.port)"
             case (false, true): "the peer is behind a NAT, so that IKE continues on port \(sa.remote.port)"
+            case (false, false) where floated:
+                "there is no NAT between; IKE continues on port \(sa.remote.port) for MOBIKE all the same (`mobike = no` would leave it on port \(sa.connection.remotePort))"
             case (false, false): "there is no NAT between"
             }
         return Failure(

@@ -34,6 +34,11 @@ struct AuthSent {
         }
         guard let identity, let authentication else {
             guard let error else { return refuse(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa) }
+            //= RFC 4555 §3.9: who could change one packet must not keep us from connecting: several tries, each from IKE_SA_INIT.
+            if error.type == .unexpectedNATDetected {
+                work.fail(.natNotAllowed(sa), sa, retry: true, atLeast: Mobility.natTries)
+                return .dead
+            }
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }

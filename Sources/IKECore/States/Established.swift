@@ -73,6 +73,7 @@ final class Established {
         case deleteChild(ChildSAID, [RequestID])
         case deleteIKE([RequestID], reason: String)
         case liveness
+        case updateAddresses(AddressUpdate.Kind)
     }
 
     /// The one outgoing exchange.
@@ -102,11 +103,12 @@ final class Established {
         case deleteIKE([RequestID], reason: String)
         /// A liveness check, or a message that needs no more than an answer.
         case informational
+        case updateAddresses(AddressUpdate)
 
         var type: ExchangeType {
             switch self {
             case .createChild, .rekeyIKE: .createChildSA
-            case .deleteChild, .deleteIKE, .informational: .informational
+            case .deleteChild, .deleteIKE, .informational, .updateAddresses: .informational
             }
         }
     }
@@ -146,7 +148,7 @@ final class Established {
         }
         if lifetime.lifeTime > .zero { expiresAt = sa.now + lifetime.lifeTime }
         if sa.connection.dpdDelay > .zero { livenessAt = sa.now + sa.connection.dpdDelay }
-        if sa.nat.localBehindNAT, sa.context.limits.keepalive > .zero { keepaliveAt = sa.now + sa.context.limits.keepalive }
+        armKeepalive()
     }
 
     var context: Context { sa.context }
@@ -215,6 +217,7 @@ final class Established {
             sa.countReceived(header)
             outgoing = .idle
             heard(from: datagram)
+            answered(over: datagram)
             for payload in payloads {
                 switch payload {
                 //= RFC 7296 §2.5: what is critical and not understood makes the message one that we cannot act on.
@@ -229,7 +232,8 @@ final class Established {
             case .rekeyIKE(let rekey): ikeRekeyAnswered(rekey, payloads)
             case .deleteChild(let id, let requests): childDeleted(id, requests)
             case .deleteIKE(let requests, let reason): ikeDeleted(requests, reason)
-            case .informational: break
+            case .informational: compareMapping(payloads)
+            case .updateAddresses(let update): addressesUpdated(update, payloads)
             }
         }
     }
@@ -237,18 +241,14 @@ final class Established {
     /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
     private func heard(from datagram: Datagram) {
         lastInbound = now
-        guard sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
+        //= RFC 4555 §3.8: with MOBIKE it does not: a message without UPDATE_SA_ADDRESSES changes nothing, and may serve to try a path.
+        guard sa.mobility == nil, sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
         moved(to: datagram.remote)
     }
 
-    /// The peer's NAT gave it a new address.
-    func moved(to remote: SocketAddress) {
-        guard remote != sa.remote else { return }
-        context.note(.notice, "the peer moved from \(sa.remote) to \(remote)", sa)
-        context.emit(.report(.ikeSAMoved(sa.status, local: sa.local, remote: remote)))
-        sa.remote = remote
-        for child in children { context.emit(.moveChildSA(child.id, local: sa.local, remote: sa.remote, encapsulated: child.encapsulated)) }
-    }
+    /// Between which addresses the peer's last request came.
+    var requestEnds: AddressPair? { requestPath.map { AddressPair(local: $0.local, remote: $0.remote) } }
+    var requestIsMarked: Bool { requestPath?.marked ?? sa.marked }
 
     // MARK: Sending
 
@@ -345,6 +345,7 @@ final class Established {
     private func start(_ task: Task) {
         guard phase == .active else {
             if case .deleteIKE(let requests, let reason) = task { return startDelete(requests, reason) }
+            if case .updateAddresses(.update) = task, maySpeakOfAddresses { return startUpdate(.update) }
             return fail(task, Failure(.closed, "The IKE SA is closing"))
         }
         switch task {
@@ -355,13 +356,18 @@ final class Established {
         case .rekeyIKE(let requests): startIKERekey(requests)
         case .deleteChild(let id, let requests): startDelete(child: id, requests)
         case .deleteIKE(let requests, let reason): startDelete(requests, reason)
-        case .liveness: send(.informational, [])
+        case .liveness: send(.informational, livenessPayloads)
+        case .updateAddresses(let kind): startUpdate(kind)
         }
     }
 
     // MARK: Jobs and the data plane
 
     func jobFinished(_ job: JobID, _ result: JobResult) -> State {
+        if let search = sa.mobility?.search, search.job == job {
+            if case .pathsFound(let paths) = result { pathsFound(paths, search.purpose) } else { sa.mobility?.search = nil }
+            return settled()
+        }
         switch outgoing {
         case .preparing(job, .createChild(let creation)): childKeyGenerated(creation, result)
         case .preparing(job, .rekeyIKE(let rekey)): ikeKeyGenerated(rekey, result)
@@ -450,7 +456,7 @@ final class Established {
             answer(creation.requests, .failure(failure))
         case .rekeyIKE(let rekey): answer(rekey.requests, .failure(failure))
         case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
-        case .informational: break
+        case .informational, .updateAddresses: break
         }
     }
 
@@ -458,7 +464,7 @@ final class Established {
         switch task {
         case .createChild(_, let requests), .rekeyChild(_, let requests), .rekeyIKE(let requests): answer(requests, .failure(failure))
         case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
-        case .liveness: break
+        case .liveness, .updateAddresses: break
         }
     }
 

@@ -42,7 +42,9 @@ extension Established {
             switch retransmission.fire(now: now) {
             case .sendAgain:
                 sa.transmit(retransmission.datagrams)
+                probe(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
+                unanswered(exchange, retransmission.sent)
             case .giveUp:
                 outgoing = .idle
                 peerIsDead(exchange, sent: retransmission.sent)
@@ -115,6 +117,8 @@ extension Established {
             answer(requests, .success("closed; the peer did not answer the Delete"))
             return end(reason)
         }
+        // Of an SA that was replaced nobody asks any more.
+        if case .updateAddresses = exchange, phase != .active { return end("it was replaced") }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
         let closing = queue.contains { if case .deleteIKE = $0 { true } else { false } }

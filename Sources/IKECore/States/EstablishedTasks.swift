@@ -12,6 +12,7 @@ extension Established {
             case .deleteChild: .childDelete
             case .deleteIKE: .ikeDelete
             case .liveness: .liveness
+            case .updateAddresses: .mobike
             }
         }
         switch outgoing {
@@ -37,6 +38,7 @@ extension Established.Exchange {
         case .deleteChild: .childDelete
         case .deleteIKE: .ikeDelete
         case .informational: .liveness
+        case .updateAddresses: .mobike
         }
     }
 }

@@ -73,7 +73,9 @@ struct InitSent {
         sa.takesFragments = takesFragments
         let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
         sa.nat = seen ?? NATDetection.Verdict()
-        if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT }) == true || sa.connection.encap { sa.floatPorts() }
+        sa.peerDetectsNAT = seen != nil
+        //= RFC 4555 §3.3: two ends that do NAT traversal go to port 4500 for MOBIKE, NAT or not.
+        if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT || sa.connection.mobike }) == true || sa.connection.encap { sa.floatPorts() }
         var next = work
         next.deadline = sa.now + sa.context.limits.jobTime
         return .agreeing(
@@ -124,7 +126,8 @@ struct InitSent {
             sa.transmit(retransmission.datagrams)
             return .initSent(next)
         case .giveUp:
-            work.fail(.noAnswer(exchange: "IKE_SA_INIT", sent: retransmission.sent, sa), sa, retry: true)
+            // Each of the peer's addresses once, whatever `keyingtries` says.
+            work.fail(.noAnswer(exchange: "IKE_SA_INIT", sent: retransmission.sent, sa), sa, retry: true, atLeast: sa.connection.remotePlaces)
             return .dead
         }
     }

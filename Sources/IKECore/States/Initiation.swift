@@ -38,11 +38,11 @@ struct Initiation {
         return true
     }
 
-    /// Ends the initiation, or has it tried again where the configuration says so; `final` when somebody wants it ended.
-    func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false) {
+    /// Ends the initiation, or has it tried again where the configuration says so, and `atLeast` so often; `final` when somebody wants it ended.
+    func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false, atLeast: Int = 0) {
         if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
         sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
-        let tries = sa.connection.keyingTries
+        let tries = sa.connection.keyingTries == 0 ? 0 : max(sa.connection.keyingTries, atLeast)
         let attempt = sa.context.countAttempt(sa.connection.name)
         // With `keyingtries = 0` every failure is tried again; otherwise only silence is.
         let again = !final && (tries == 0 || (retry && attempt < tries))

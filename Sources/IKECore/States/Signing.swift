@@ -29,6 +29,8 @@ struct Signing {
         let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.connections.contains { sa.context.establishedElsewhere.contains($0.name) && $0.mayReachPeer(of: sa.connection) }
         if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
         payloads += sa.addressRequest + offer.payloads
+        payloads += sa.mobilityNotifications
+        if sa.connection.mobike, !sa.peerDetectsNAT { payloads += sa.natNotifications(AddressPair(local: sa.local, remote: sa.remote)) }
         do throws(CryptoError) {
             let datagrams = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
             sa.transmit(datagrams)

@@ -16,9 +16,10 @@ struct SigningAnswer {
         guard case .signed(let authentication) = result, let own = sa.localIdentity else {
             return AwaitingAuth.refuse(sa, channel, &window, .job(result, "computing our proof of identity", sa), Notify(.authenticationFailed))
         }
+        sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()
-        established.answerFirstChild(payloads, head: [.identificationResponder(own), .authentication(authentication)])
+        established.answerFirstChild(payloads, head: [.identificationResponder(own), .authentication(authentication)] + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
     }
 }

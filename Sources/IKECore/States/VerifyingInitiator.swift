@@ -20,6 +20,10 @@ struct VerifyingInitiator {
         guard case .verified = result, let own = sa.localIdentity, let remote = sa.remoteIdentity else {
             return AwaitingAuth.refuse(sa, channel, &window, .job(result, "checking the peer's proof of identity", sa).passingOver(payloads, sa), Notify(.authenticationFailed))
         }
+        if sa.connection.mobike, let forbidden = payloads.firstNotify(.noNATsAllowed), forbidden.data != IKESA.noNATsAllowed(from: sa.remote, to: sa.local).data {
+            //= RFC 4555 §3.9: a NAT that the initiator does not allow.
+            return AwaitingAuth.refuse(sa, channel, &window, .natForbidden(sa), Notify(.unexpectedNATDetected))
+        }
         do throws(CryptoError) {
             let ask = AuthenticationRequest(
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: remote, prf: channel.suite.prf, message: response,

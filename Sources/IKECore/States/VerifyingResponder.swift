@@ -19,6 +19,7 @@ struct VerifyingResponder {
         }
         sa.context.forgetAttempts(sa.connection.name)
         sa.offeredSPI = nil
+        sa.beginMobility(payloads, decides: true)
         let established = Established(sa, channel, window: MessageWindow(nextRequest: 2, expected: 0))
         established.begin()
         let first = work.wanted.first

@@ -20,6 +20,8 @@ package struct NotifyType: RawRepresentable, Hashable, Sendable {
     package static let failedCPRequired = NotifyType(rawValue: 37)
     package static let tsUnacceptable = NotifyType(rawValue: 38)
     package static let invalidSelectors = NotifyType(rawValue: 39)
+    package static let unacceptableAddresses = NotifyType(rawValue: 40)
+    package static let unexpectedNATDetected = NotifyType(rawValue: 41)
     package static let temporaryFailure = NotifyType(rawValue: 43)
     package static let childSANotFound = NotifyType(rawValue: 44)
 
@@ -36,6 +38,12 @@ package struct NotifyType: RawRepresentable, Hashable, Sendable {
     package static let espTFCPaddingNotSupported = NotifyType(rawValue: 16394)
     package static let nonFirstFragmentsAlso = NotifyType(rawValue: 16395)
     package static let mobikeSupported = NotifyType(rawValue: 16396)
+    package static let additionalIP4Address = NotifyType(rawValue: 16397)
+    package static let additionalIP6Address = NotifyType(rawValue: 16398)
+    package static let noAdditionalAddresses = NotifyType(rawValue: 16399)
+    package static let updateSAAddresses = NotifyType(rawValue: 16400)
+    package static let cookie2 = NotifyType(rawValue: 16401)
+    package static let noNATsAllowed = NotifyType(rawValue: 16402)
     package static let fragmentationSupported = NotifyType(rawValue: 16430)
     package static let signatureHashAlgorithms = NotifyType(rawValue: 16431)
 

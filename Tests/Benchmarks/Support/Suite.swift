@@ -61,6 +61,7 @@ package enum Bench {
                 let key = try algorithm.generate()
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peer.span)))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try proof(request)))
+            case .findPaths: return .pathsFound([])
             case .verify(let request, let authentication): return try proof(request) == authentication.data ? .verified : .failed(.rejected)
             }
         } catch { return .failed(.crypto(error)) }

@@ -112,6 +112,7 @@ package final class Node {
                 let secret = try key.agree(peer.span)
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(secret))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try authenticate(request)))
+            case .findPaths(let remotes): return .pathsFound(remotes.filter { $0.family == local.address.family }.map { FoundPath(remote: $0, local: local.address) })
             case .verify(let request, let authentication):
                 let expected = try authenticate(request)
                 return authentication.method == .sharedKey && expected == authentication.data ? .verified : .failed(.rejected)

@@ -96,7 +96,7 @@ struct martlet_policy {
     const char *name; /* for log lines */
 };
 
-/* Counters of one SA. `last_use_ns` on host->now, 0 for never. */
+/* Counters of one SA. `last_use_ns` on host->now, 0 for never; inbound packets from elsewhere than the SA's `remote` do not count as use. */
 struct martlet_sa_counters {
     uint32_t struct_size;
     uint32_t reserved;
@@ -133,7 +133,8 @@ struct martlet_plane_events {
     /* A packet for a trap, or for an SA's policy that has no SA left; at most once a second for each policy. Source and destination are
      * the packet's: single addresses, and ports where the protocol has them (0 to 65535 where they cannot be seen). */
     void (*acquire)(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination);
-    /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA. Not
+    /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA (without
+     * encapsulation the port is the one known). Not
      * repeated while the address stays the same; the plane goes on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
 };

@@ -1,0 +1,219 @@
+// INFORMATIONAL exchanges of ours about addresses: UPDATE_SA_ADDRESSES by the end that decides, the list of further addresses by
+// either, and the return routability check.
+// RFC 4555 sections 3.5 to 3.9.
+
+import IKECrypto
+import IKEWire
+
+/// One such exchange.
+struct AddressUpdate {
+    enum Kind {
+        /// UPDATE_SA_ADDRESSES, with our list of addresses where that has changed.
+        case update
+        /// The list of addresses alone.
+        case announce
+        /// COOKIE2 alone: does the peer get what is sent to its new address?
+        case check
+    }
+    let kind: Kind
+    /// The addresses that it was first sent between, and the count of changes then.
+    let ends: AddressPair
+    let generation: Int
+    let cookie: [UInt8]
+    /// The list that it carries.
+    let announces: [IPAddress]?
+}
+
+extension Established {
+    // MARK: Sending
+
+    /// Also while a replaced SA waits for the peer's Delete: where our answer to the peer's rekey was lost, the peer knows no other SA yet,
+    /// and sends its request again to where it believes us.
+    var maySpeakOfAddresses: Bool {
+        switch phase {
+        case .active, .rekeyed, .redundant: true
+        case .deleting: false
+        }
+    }
+
+    /// Puts an exchange about addresses before everything else that waits.
+    func enqueueUpdate(_ kind: AddressUpdate.Kind) {
+        guard maySpeakOfAddresses else { return }
+        let isQueued = queue.contains { if case .updateAddresses(let waiting) = $0 { waiting == kind } else { false } }
+        if !isQueued { enqueueFirst(.updateAddresses(kind)) }
+    }
+
+    func startUpdate(_ kind: AddressUpdate.Kind) {
+        guard let mobility = sa.mobility else { return }
+        let ends = AddressPair(local: sa.local, remote: sa.remote)
+        //= RFC 4555 §4.2.5: 8 to 64 octets that the peer cannot guess.
+        let cookie = context.randomBytes(16)
+        var payloads: [Payload] = []
+        var announces: [IPAddress]?
+        if kind == .update { payloads.append(.notify(Notify(.updateSAAddresses))) }
+        if kind != .check {
+            let further = sa.furtherAddresses
+            // An update may have told it meanwhile.
+            if kind == .announce, further == mobility.announced { return }
+            if further != mobility.announced {
+                announces = further
+                payloads += IKESA.addressNotifications(further, orNone: true)
+            }
+            payloads += sa.natNotifications(ends)
+        }
+        payloads.append(.notify(Notify(.cookie2, data: cookie)))
+        send(.updateAddresses(AddressUpdate(kind: kind, ends: ends, generation: mobility.generation, cookie: cookie, announces: announces)), payloads)
+    }
+
+    /// What a liveness check carries: it also asks how the peer sees us.
+    //= RFC 4555 §3.8: the end behind a NAT puts NAT_DETECTION notifications into its liveness checks; so does one that a NAT may come in front of.
+    var livenessPayloads: [Payload] {
+        guard let mobility = sa.mobility, mobility.decides, sa.peerDetectsNAT else { return [] }
+        return sa.natNotifications(AddressPair(local: sa.local, remote: sa.remote))
+    }
+
+    // MARK: The answer
+
+    func addressesUpdated(_ update: AddressUpdate, _ payloads: [Payload]) {
+        //= RFC 4555 §3.7: another COOKIE2 than ours, or none, ends the IKE SA.
+        let cookie = payloads.firstNotify(.cookie2)?.data ?? []
+        guard constantTimeEqual(cookie.span, update.cookie.span) else {
+            context.emit(.report(.failed(.wrongCookie2(sa), connection: sa.connection.name, ikeSA: sa.status)))
+            return enqueueFirst(.deleteIKE([], reason: "the peer did not return our COOKIE2"))
+        }
+        guard sa.mobility != nil, phase == .active else { return }
+        //= RFC 4555 §3.5: after a further change of addresses the answer to an older update says nothing; a newer one follows.
+        guard update.generation == sa.mobility?.generation else { return again(update.kind) }
+        if payloads.hasNotify(.unexpectedNATDetected) { return natRefused(update) }
+        sa.mobility?.natRefusals = 0
+        if let announced = update.announces { sa.mobility?.announced = announced }
+        switch update.kind {
+        case .update:
+            if payloads.hasNotify(.unacceptableAddresses) { return addressesRefused(update) }
+            if sa.peerDetectsNAT, let verdict = NATDetection.judge(payloads, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI, local: sa.local, remote: sa.remote) { found(verdict) }
+            sa.mobility?.seenAs = payloads.firstNotify(.natDetectionDestinationIP)?.data
+            pathIsGood()
+        case .check: pathIsGood()
+        case .announce: break
+        }
+    }
+
+    private func again(_ kind: AddressUpdate.Kind) {
+        guard let mobility = sa.mobility else { return }
+        switch kind {
+        case .update: if mobility.decides { enqueueUpdate(.update) }
+        case .announce: break
+        case .check: if sa.heldPath != nil || !mobility.decides { enqueueUpdate(.check) }
+        }
+    }
+
+    /// The peer has what we sent to its address: ESP may go there.
+    private func pathIsGood() {
+        sa.heldPath = nil
+        moveChildren()
+    }
+
+    //= RFC 4555 §3.9: who could change one packet must not keep a path from being used: several tries.
+    private func natRefused(_ update: AddressUpdate) {
+        guard let refusals = sa.mobility?.natRefusals else { return }
+        sa.mobility?.natRefusals = refusals + 1
+        guard refusals + 1 < Mobility.natTries else {
+            sa.mobility?.natRefusals = 0
+            context.emit(.report(.failed(.natNotAllowed(sa), connection: sa.connection.name, ikeSA: sa.status)))
+            return refuse(update.ends)
+        }
+        enqueueUpdate(update.kind)
+    }
+
+    private func addressesRefused(_ update: AddressUpdate) {
+        context.note(.warning, "the peer does not accept the addresses \(update.ends.local) and \(update.ends.remote) (UNACCEPTABLE_ADDRESSES)", sa)
+        refuse(update.ends)
+    }
+
+    /// Looks for other addresses than a pair that the peer does not take.
+    private func refuse(_ ends: AddressPair) {
+        guard let mobility = sa.mobility, mobility.decides else { return }
+        if mobility.refused.count < 64 { sa.mobility?.refused.insert(ends) }
+        search(.reconsider)
+    }
+
+    /// What an INFORMATIONAL answer says of how the peer sees us.
+    func compareMapping(_ payloads: [Payload]) {
+        guard let mobility = sa.mobility, mobility.decides, let seen = payloads.firstNotify(.natDetectionDestinationIP)?.data else { return }
+        let isHidden = seen != NATDetection.hash(initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI, sa.local)
+        guard isHidden ? !sa.nat.localBehindNAT || seen != mobility.seenAs : sa.nat.localBehindNAT else { return }
+        sa.mobility?.seenAs = seen
+        //= RFC 4555 §3.8: the NAT has given us another address: the peer is told by UPDATE_SA_ADDRESSES.
+        enqueueUpdate(.update)
+    }
+
+    // MARK: Moving
+
+    /// The NAT between us has come, gone or changed sides.
+    func found(_ verdict: NATDetection.Verdict) {
+        guard verdict != sa.nat else { return }
+        context.note(.notice, verdict.words(instead: sa.nat), sa)
+        sa.nat = verdict
+        armKeepalive()
+    }
+
+    /// Keepalives are the business of the end behind a NAT. RFC 3948 section 4.
+    func armKeepalive() {
+        guard sa.nat.localBehindNAT, context.limits.keepalive > .zero else { return keepaliveAt = nil }
+        keepaliveAt = keepaliveAt ?? now + context.limits.keepalive
+    }
+
+    /// The peer's NAT gave it a new address.
+    func moved(to remote: SocketAddress) {
+        guard remote != sa.remote, sa.heldPath == nil else { return }
+        context.note(.notice, "the peer moved from \(sa.remote) to \(remote)", sa)
+        moveIKE(to: AddressPair(local: sa.local, remote: remote), marked: sa.marked)
+        moveChildren()
+    }
+
+    /// The IKE SA goes on between other addresses; ESP follows with `moveChildren`.
+    func moveIKE(to ends: AddressPair, marked: Bool) {
+        guard ends != AddressPair(local: sa.local, remote: sa.remote) || marked != sa.marked else { return }
+        if phase == .active { context.emit(.report(.ikeSAMoved(sa.status, local: ends.local, remote: ends.remote))) }
+        sa.movedFrom = AddressPair(local: sa.local, remote: sa.remote)
+        sa.local = ends.local
+        sa.remote = ends.remote
+        sa.marked = marked
+        sa.unreachable = nil
+        sa.mobility?.generation += 1
+        channel.fragmentLimit = sa.fragmentLimit
+    }
+
+    /// What waits for its answer is sent to the new address, or from it, and as often as if it were new.
+    func sendAgainFromHere() {
+        guard case .sent(let exchange, var retransmission, let messageID) = outgoing else { return }
+        retransmission.restart(limits: context.limits, now: now)
+        sa.transmit(retransmission.datagrams)
+        outgoing = .sent(exchange, retransmission, messageID: messageID)
+    }
+
+    /// Brings the data plane in line with the path that ESP takes now.
+    func moveChildren() {
+        let path = sa.espPath
+        for child in children where child.path != path {
+            // RFC 4555 section 1.3: MOBIKE is for tunnel mode. What transport mode carries has the old addresses.
+            if child.policy.mode == .transport, child.path.ends.local.address != path.ends.local.address || child.path.ends.remote.address != path.ends.remote.address, child.isCurrent {
+                context.note(.notice, "the child \(child.policy.name) is in transport mode and does not move: its SAs end", sa)
+                enqueue(.deleteChild(child.id, []))
+            }
+            child.path = path
+            context.emit(.moveChildSA(child.id, local: path.ends.local, remote: path.ends.remote, encapsulated: path.encapsulated))
+        }
+    }
+}
+
+extension NATDetection.Verdict {
+    fileprivate func words(instead old: NATDetection.Verdict) -> String {
+        switch (localBehindNAT, remoteBehindNAT) {
+        case (false, false): "there is no NAT between us and the peer any more"
+        case (true, false): old.localBehindNAT ? "the peer is no longer behind a NAT" : "we are behind a NAT now"
+        case (false, true): old.remoteBehindNAT ? "we are no longer behind a NAT" : "the peer is behind a NAT now"
+        case (true, true): "both ends are behind a NAT now"
+        }
+    }
+}
