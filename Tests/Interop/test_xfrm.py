@@ -188,6 +188,27 @@ def guest_policies():
         lab.ping("east", "10.2.0.1", source="10.1.0.1")
 
 
+def guest_addresses():
+    """A host that is lent addresses, and sends everything through the tunnel: its own packets to the peer stay out, and its links work."""
+    client = dict(local_ts="dynamic", remote_ts="0.0.0.0/0,::/0", connection="vips = 0.0.0.0, ::")
+    gateway = dict(local_ts="0.0.0.0/0,::/0", remote_ts="dynamic", connection="pools = rw, six")
+    with pair(east=client, west=gateway, start=False) as (lab, east, west):
+        west.write(west.file.read_text() + "pools { rw { addrs = 10.3.0.0/24 }\n six { addrs = fd03::/64 } }")
+        west.start()
+        east.start()
+        east.up()
+        # The lab's own default routes lead to the peer, too: what is not in the tunnel would arrive as well.
+        for target in ("10.2.0.1", "fd02::1"):
+            before = counted(east)["site"]
+            lab.ping("east", target)
+            expect([a - b for a, b in zip(counted(east)["site"], before)] == [3, 3], lambda: f"pings to {target} went another way: {counted(east)}")
+        lab.transfer("east", "west", "10.3.0.1", "10.2.0.1", 50_000)
+        east.rekey(child="site")
+        lab.ping("east", "10.2.0.1", source="10.3.0.1")
+        east.down()
+        wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr").stdout, "the address has gone")
+
+
 class Plane:
     """The plane alone, without a daemon, in one host of a lab: Tests/PlaneHost, driven by lines."""
 
@@ -299,6 +320,10 @@ def test_transport():
 
 def test_policies():
     in_kernel("guest_policies")
+
+
+def test_addresses():
+    in_kernel("guest_addresses")
 
 
 def test_moves_and_lost_events():
