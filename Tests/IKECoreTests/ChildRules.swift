@@ -337,6 +337,44 @@ import Testing
         #expect(children(target).isEmpty && target.endpoint.status().count == 1)
     }
 
+    // MARK: Notifications, sections 3.10 and 3.10.1
+
+    /// Without an SPI the protocol means nothing: zero from us, ignored from others.
+    @Test func theProtocolCountsWithAnSPIAlone() throws {
+        let target = Target(east: true), peer = try HostilePeer(isInitiator: false)
+        target.handle(.initiate(connection: "site", child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: Self.request))
+        let request = try #require(target.sent.last).bytes
+        let first = try Message.parse(request.span).payloads
+        target.receive(try peer.initResponse(to: request))
+        for case .notify(let notify) in first + (try last(target, peer)) where notify.spi.isEmpty { #expect(notify.protocolID == .none, "\(notify.type)") }
+        for protocolID in [ProtocolID.ike, .esp, ProtocolID(rawValue: 77)] {
+            let (other, second, _) = try connected()
+            other.handle(.initiate(connection: "site", child: "net", packet: nil, local: other.node.local, remote: HostilePeer.address, request: nil))
+            #expect(try second.ask(other, .informational, [.notify(Notify(.initialContact, protocolID: protocolID)), .notify(Notify(.additionalTSPossible, protocolID: protocolID))]) == [])
+            #expect(try second.ask(other, .createChildSA, [.notify(Notify(.espTFCPaddingNotSupported, protocolID: protocolID))] + second.createChildPayloads())?.notifications == [])
+            #expect(try second.ask(other, .informational, [.notify(Notify(.invalidSyntax, protocolID: protocolID))]) == [])
+            #expect(other.endpoint.status().isEmpty)
+        }
+    }
+
+    /// What has no error notification of its own is INVALID_SYNTAX.
+    @Test func whatHasNoNameIsInvalidSyntax() throws {
+        let bare = try HostilePeer()
+        for missing in 0..<3 {
+            let target = Target()
+            var payloads = bare.initPayloads
+            payloads.remove(at: missing)
+            let answer = try #require(target.receive(bare.initRequest(payloads)).first)
+            #expect(try Message.parse(answer.span).payloads.notifications == [.invalidSyntax] && target.remnants == [], "\(missing)")
+        }
+        for missing in 0..<2 {
+            let (target, peer, _) = try connected()
+            var payloads = peer.createChildPayloads()
+            payloads.remove(at: missing == 0 ? 0 : 3)
+            #expect(try peer.ask(target, .createChildSA, payloads)?.notifications == [.invalidSyntax] && target.remnants == [])
+        }
+    }
+
     // MARK: Notifications without effect, section 3.10.1
 
     @Test func whatIsOnlyOfferedChangesNothing() throws {

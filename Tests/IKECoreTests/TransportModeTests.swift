@@ -67,6 +67,26 @@ import Testing
         #expect(east.plane.parameters.map(\.originalLocal) == [Fixtures.natAddress])
     }
 
+    /// Rekeys of both ends that cross, over a network that loses: the mode and the selectors are what they were.
+    @Test func itSurvivesWhatCrosses() {
+        for seed in 1...40 as ClosedRange<UInt64> {
+            let (world, east, west) = Self.pair(seed: seed, nat: seed % 2 == 0, pfs: seed % 3 == 0)
+            Fixtures.initiate(world, east, west)
+            world.run(.seconds(60)) { !east.children.isEmpty && !west.children.isEmpty }
+            world.faults = Faults(loss: 0.1, duplication: 0.1, delay: 1...60)
+            for _ in 0..<4 {
+                for node in [east, west] { world.schedule(.rekey(world.chance(0.7) ? .child("net", connection: nil) : .connection("site"), request: nil), for: node, after: world.number(0...30)) }
+                world.run(.milliseconds(world.number(50...600)))
+            }
+            world.faults = .none
+            world.run(.seconds(400))
+            #expect(Agreement.differences(east, west) == [], "seed \(seed)")
+            #expect(east.children.map(\.mode) == [.transport] && west.children.map(\.mode) == [.transport], "seed \(seed)")
+            #expect(east.children.first?.localTS == [TrafficSelector(host: east.local.address)] && east.children.first?.remoteTS == [Self.west], "seed \(seed)")
+            #expect(west.children.first?.localTS == [Self.west] && west.children.first?.remoteTS == [TrafficSelector(host: east.publicAddress.address)], "seed \(seed)")
+        }
+    }
+
     // MARK: A scripted initiator
 
     private func hostChild(_ theirs: [TrafficSelector], _ ours: [TrafficSelector], _ peer: HostilePeer) -> [Payload] {
