@@ -59,6 +59,9 @@ package final class Endpoint {
     /// For tests that look inside.
     var all: [IKESA] { Array(sas.values) }
 
+    /// The SAs as they are found, and the half-open ones as a repeated first request finds them: for tests that look for leaks.
+    var tables: (sas: [IKESPI: IKESA], initiations: Set<IKESPI>, initiationKeys: Set<IKESPI>) { (sas, Set(initiations.values), Set(initiationKeys.keys)) }
+
     /// Entries in the queue of deadlines, dead ones included: for tests that look for growth.
     var waitingDeadlines: Int { deadlines.count }
 
@@ -111,7 +114,23 @@ package final class Endpoint {
             context.localAddresses = addresses
             for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
         case .forget(let id):
-            for sa in sas.values where sa.id == id { touch(sa) { sa.abandon(Failure(.closed, "The peer has begun anew")) } }
+            for sa in sas.values where sa.id == id {
+                touch(sa) {
+                    let wanted = sa.established?.wantedChildren() ?? []
+                    sa.abandon(Failure(.closed, "The peer has begun anew"))
+                    // What the peer has not brought up itself.
+                    for policy in wanted { sa.begin(policy.startAction, policy, after: .seconds(1)) }
+                }
+            }
+        case .replaced(let id):
+            for sa in sas.values where sa.id == id {
+                guard let established = sa.established, established.phase == .active else { continue }
+                touch(sa) {
+                    for policy in established.wantedChildren() { sa.begin(policy.startAction, policy, after: limits.retryDelay) }
+                    established.enqueueFirst(.deleteIKE([], reason: "another IKE SA with the peer takes its place"))
+                    sa.state = established.settled()
+                }
+            }
         case .establishedElsewhere(let connection, true): context.establishedElsewhere.insert(connection)
         case .establishedElsewhere(let connection, false): context.establishedElsewhere.remove(connection)
         case .resetCounters(let scope): context.messages.reset(scope)

@@ -75,6 +75,8 @@ package enum Event: Sendable {
     case localAddressesChanged([IPAddress])
     /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.
     case forget(IKESAID)
+    /// Another IKE SA with the same peer takes the place of this one, as `unique` says: it is deleted, and what is to be up begins on the other.
+    case replaced(IKESAID)
     /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.
     case establishedElsewhere(connection: String, Bool)
     /// A new set of connections. SAs of connections that are unchanged stay as they are; of the others goes what is no longer allowed.

@@ -17,7 +17,7 @@ package struct IdentityIndex {
     }
     /// What becomes of an SA because of a new one.
     package enum Verdict: Hashable {
-        /// Ends with a Delete.
+        /// Ends with a Delete: another has its place.
         case terminate(Member)
         /// Ends without a word: the peer no longer has it.
         case forget(Member)
@@ -36,6 +36,25 @@ package struct IdentityIndex {
         var connection: String
         var shard: Int
         var established: Instant?
+        var origin: Origin
+    }
+    /// How an SA came to be, before any rekey: both ends know it.
+    private struct Origin {
+        let spis: [UInt64]
+        let isInitiator: Bool
+        let at: Instant?
+
+        init(_ status: IKESAStatus) {
+            spis = [status.initiatorSPI.rawValue, status.responderSPI.rawValue]
+            isInitiator = status.isInitiator
+            at = status.established
+        }
+
+        /// Itself, where the two ends began the two SAs at the same time, so that each may believe another one to be the older.
+        func crossing(_ other: Origin) -> Origin? {
+            guard isInitiator != other.isInitiator, let at, let there = other.at, max(at, there).since(min(at, there)) < .seconds(60) else { return nil }
+            return self
+        }
     }
     private var places: [IKESAID: Place] = [:]
     private var population: [String: [Int: Int]] = [:]
@@ -53,22 +72,26 @@ package struct IdentityIndex {
         let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
         let older = (members[key] ?? []).filter { $0.sa != status.id }
+        let origin = Origin(status)
         var verdicts: [Verdict] = []
         //= RFC 7296 §2.4: INITIAL_CONTACT asserts that this is the only IKE SA between the identities.
         if let begun = status.initialContact, status.unique != .never {
             // What was established since is no leftover of an earlier life: the two ends began at the same time.
             verdicts = older.filter { member in places[member.sa]?.established.map { $0 < begun } ?? true }.map(Verdict.forget)
-        } else {
-            // `unique` is a word about one connection.
-            let older = older.filter { places[$0.sa]?.connection == status.connection }
-            switch status.unique {
-            case .replace: verdicts = older.map(Verdict.terminate)
-            case .keep: verdicts = older.isEmpty ? [] : [.terminate(new)]
-            case .no, .never: break
-            }
+        }
+        // `unique` is a word about one connection.
+        let isUnique = status.unique == .replace || status.unique == .keep
+        for member in older where isUnique && !verdicts.contains(.forget(member)) && places[member.sa]?.connection == status.connection {
+            // Which of two that crossed is the older depends on who looks. By their SPIs both ends choose the same one.
+            let crossed = places[member.sa]?.origin.crossing(origin)
+            // What we begin ourselves is no attempt of the peer's to be refused.
+            if crossed == nil, status.unique == .keep, status.isInitiator { continue }
+            let isKept = crossed.map { !$0.spis.lexicographicallyPrecedes(origin.spis) } ?? (status.unique == .keep)
+            let verdict = Verdict.terminate(isKept ? new : member)
+            if !verdicts.contains(verdict) { verdicts.append(verdict) }
         }
         members[key] = older + [new]
-        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established)
+        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established, origin: origin)
         population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
@@ -76,7 +99,7 @@ package struct IdentityIndex {
     package mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
         guard let place = places.removeValue(forKey: previous) else { return }
         members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
-        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established)
+        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established, origin: place.origin)
     }
 
     package mutating func closed(_ id: IKESAID) {

@@ -1,17 +1,12 @@
 // Exchanges of both ends that cross on the wire, over a network that loses, duplicates, reorders and delays.
 // RFC 7296 sections 2.8.1, 2.8.2 and 2.25.
 
-import Foundation
 import IKECore
 import IKEWire
 import Testing
 import TestSupport
 
 @Suite struct Crossing {
-    static let seeds = ProcessInfo.processInfo.environment["MARTLET_SEEDS"].flatMap { Int($0) } ?? 1200
-    /// Replays one seed alone, with its whole log.
-    static let only = ProcessInfo.processInfo.environment["MARTLET_SEED"].flatMap { UInt64($0) }
-
     /// One run; returns what was wrong at its end.
     static func run(_ seed: UInt64, faults: Faults) -> [String] {
         // Every seventh run has room for so little that what follows IKE_SA_INIT goes in fragments.
@@ -61,19 +56,12 @@ import TestSupport
         // What is up carries traffic both ways.
         let up = east.children.count
         if network.sendTraffic(east) < min(up, 1) || network.sendTraffic(west) < min(up, 1) { wrong.append("no traffic passes") }
-        return wrong.map { "seed \(seed): \($0)" } + (wrong.isEmpty ? [] : network.log.suffix(only == nil ? 10 : 400).map { "    " + $0 })
+        return wrong + (wrong.isEmpty ? [] : network.log.suffix(Seeds.only == nil ? 10 : 400).map { "    " + $0 })
     }
 
-    @Test func bothEndsAgreeInTheEnd() {
-        var failed: [UInt64] = []
-        for seed in Self.only.map({ $0...$0 }) ?? 1...UInt64(Self.seeds) {
-            let faults = seed % 4 == 0 ? Faults.none : Faults(loss: 0.05 * Double(seed % 4), duplication: 0.1, corruption: 0.02, delay: 1...60)
-            let wrong = Self.run(seed, faults: faults)
-            if !wrong.isEmpty {
-                failed.append(seed)
-                if failed.count <= 3 { Issue.record("\(wrong.joined(separator: "\n"))") }
-            }
+    @Test func bothEndsAgreeInTheEnd() async {
+        await Seeds.run("Crossing", share: 20) { seed in
+            Crossing.run(seed, faults: seed % 4 == 0 ? .none : Faults(loss: 0.05 * Double(seed % 4), duplication: 0.1, corruption: 0.02, delay: 1...60))
         }
-        #expect(failed.isEmpty, "failing seeds: \(failed.prefix(30)) (\(failed.count) of \(Self.seeds))")
     }
 }

@@ -2,16 +2,12 @@
 // duplicates: the IKE SA is never made anew, and in the end both ends know where the client is.
 // RFC 4555.
 
-import Foundation
 import IKECore
 import IKEWire
 import TestSupport
 import Testing
 
 @Suite struct Roaming {
-    static let seeds = ProcessInfo.processInfo.environment["MARTLET_SEEDS"].flatMap { Int($0) } ?? 300
-    static let only = ProcessInfo.processInfo.environment["MARTLET_SEED"].flatMap { UInt64($0) }
-
     static func run(_ seed: UInt64) -> [String] {
         var limits = Limits()
         if seed % 7 == 0 { limits.fragmentSize = 190 }
@@ -58,7 +54,7 @@ import Testing
         if gateway.plane.carrying.first?.remote.address != client.publicAddress.address { wrong.append("the gateway sends ESP to \(gateway.plane.carrying.map(\.remote))") }
         if client.plane.carrying.first?.local.address != client.local.address { wrong.append("the client sends ESP from \(client.plane.carrying.map(\.local))") }
         if network.sendTraffic(client) != 1 || network.sendTraffic(gateway) != 1 { wrong.append("no traffic passes") }
-        return wrong.map { "seed \(seed): \($0)" } + (wrong.isEmpty ? [] : network.log.suffix(only == nil ? 12 : 400).map { "    " + $0 })
+        return wrong + (wrong.isEmpty ? [] : network.log.suffix(Seeds.only == nil ? 12 : 400).map { "    " + $0 })
     }
 
     private static func move(_ network: World, _ client: Node, _ address: IPAddress, _ nat: NAT?) {
@@ -67,15 +63,5 @@ import Testing
         network.send(.localAddressesChanged([address]), to: client)
     }
 
-    @Test func theTunnelGoesWithTheClient() {
-        var failed: [UInt64] = []
-        for seed in Self.only.map({ $0...$0 }) ?? 1...UInt64(Self.seeds) {
-            let wrong = Self.run(seed)
-            if !wrong.isEmpty {
-                failed.append(seed)
-                if failed.count <= 3 { Issue.record("\(wrong.joined(separator: "\n"))") }
-            }
-        }
-        #expect(failed.isEmpty, "failing seeds: \(failed.prefix(30)) (\(failed.count) of \(Self.seeds))")
-    }
+    @Test func theTunnelGoesWithTheClient() async { await Seeds.run("Roaming", share: 10) { Roaming.run($0) } }
 }

@@ -248,7 +248,7 @@ package final class RunningGateway: @unchecked Sendable {
                 switch verdict {
                 case .terminate(let member):
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) ends: unique = \(sa.unique.rawValue) leaves one for each peer", connection: sa.connection, ikeSA: member.sa.rawValue)
-                    event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard)
+                    event(.replaced(member.sa), to: member.shard)
                 case .forget(let member):
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) is dropped: the peer has begun anew", connection: sa.connection, ikeSA: member.sa.rawValue)
                     event(.forget(member.sa), to: member.shard)

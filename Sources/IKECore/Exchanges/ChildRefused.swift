@@ -59,10 +59,7 @@ extension Established {
     //= RFC 7296 §4: after NO_ADDITIONAL_SAS the old SA is deleted and a new one made.
     func replaceWhole(_ reason: String) -> Bool {
         guard phase == .active, sa.isInitiator || sa.connection.hasInitiableAddress else { return false }
-        var names: Set<String> = []
-        for child in children where child.isCurrent && names.insert(child.policy.name).inserted {
-            context.emit(.initiateAgain(connection: sa.connection.name, child: child.policy.name, packet: nil, after: .zero, request: nil))
-        }
+        for policy in wantedChildren() { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: nil, after: .zero, request: nil)) }
         enqueueFirst(.deleteIKE([], reason: reason))
         return true
     }
@@ -71,11 +68,26 @@ extension Established {
     func childFailed(_ creation: ChildCreation, _ failure: Failure) {
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(.createChild(creation), failure)
-        guard let old = children.first(where: { $0.id == creation.replacing }), old.state == .rekeying else { return }
+        if let old = children.first(where: { $0.id == creation.replacing }) {
+            if old.state == .rekeying { old.rekeyFailed = true }
+            rekeyLater(old)
+        } else if creation.requests.isEmpty {
+            tryAgain(creation.offer.policy)
+        }
+    }
+
+    /// Our rekey of `old` has failed.
+    func rekeyLater(_ old: ChildSA) {
+        guard old.state == .rekeying else { return }
         stopRekeying(old)
-        old.rekeyFailed = true
         // Tried once more half way to the end of the old one's life.
         if let end = old.expiresAt, old.peerRekey == nil { old.rekeyAt = now + halfWay(to: end) }
+    }
+
+    /// A child has not come up that nobody waits for: as after every failure, where the configuration says "for ever".
+    func tryAgain(_ policy: ChildPolicy) {
+        guard sa.connection.keyingTries == 0 else { return }
+        context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: policy.trigger, after: context.limits.retryDelay, request: nil))
     }
 
     /// Half of the time to `end`, and never so little that failures follow one another.

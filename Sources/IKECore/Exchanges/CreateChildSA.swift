@@ -166,13 +166,15 @@ extension Established {
     /// The data plane has answered for a child of ours.
     func childInstalled(_ id: ChildSAID, _ creation: ChildCreation?, failure: String?) {
         guard let child = children.first(where: { $0.id == id }), child.removeAt == nil else {
-            return answer(creation?.requests ?? [], .failure(Failure(.closed, "The peer closed the child at once")))
+            guard let creation else { return }
+            if let old = children.first(where: { $0.id == creation.replacing }) { rekeyLater(old) } else { follow(creation.offer.policy.closeAction, creation.offer.policy, after: .seconds(1)) }
+            return answer(creation.requests, .failure(Failure(.closed, "The peer closed the child at once")))
         }
         if let failure {
             let explained = Failure(.dataPlane, "The data plane refused the child \(child.policy.name): \(failure)")
             context.emit(.report(.failed(explained, connection: sa.connection.name, ikeSA: sa.status)))
             answer(creation?.requests ?? [], .failure(explained))
-            if let old = children.first(where: { $0.id == creation?.replacing }) { stopRekeying(old) }
+            if let old = children.first(where: { $0.id == creation?.replacing }) { rekeyLater(old) } else { tryAgain(child.policy) }
             child.state = .installed
             return enqueue(.deleteChild(id, []))
         }
@@ -242,10 +244,7 @@ extension Established {
             // The other end has made a child that we cannot use: tell it so.
             let isMade = !payloads.hasError && payloads.contains { $0.type == .securityAssociation }
             if isMade, error.code != .address { send(.informational, [.delete(Delete(protocolID: .esp, spis: [offer.inboundSPI]))]) }
-            // As after every failure, where the configuration says "for ever".
-            if sa.connection.keyingTries == 0 {
-                context.emit(.initiateAgain(connection: sa.connection.name, child: offer.policy.name, packet: offer.policy.trigger, after: context.limits.retryDelay, request: nil))
-            }
+            tryAgain(offer.policy)
         }
     }
 

@@ -120,7 +120,7 @@ extension Established {
         }
         //= RFC 7296 §2.8.2: the SA that our rekey made is redundant, and ours to delete. The keys for that are being calculated.
         if case .agreeing(_, .rekeyIKE, _) = outgoing, case .rekeyed = phase { return overtaken = closing }
-        let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
+        let wanted = wantedChildren()
         end(closing)
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
@@ -141,9 +141,7 @@ extension Established {
     }
 
     /// What the configuration wants after a child's end. A trap is there already: it is set with the connection, so that there is no gap.
-    func follow(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) {
-        if action.contains(.start) { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: nil, after: delay, request: nil)) }
-    }
+    func follow(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) { sa.begin(action, policy, after: delay) }
 
     /// The peer deletes a child. Returns its policy where that was not expected.
     func peerDeleted(_ child: ChildSA) -> ChildPolicy? {
@@ -157,5 +155,12 @@ extension Established {
         if unexpected { context.emit(.report(.childSADown(sa.status, child.status))) }
         retire(child)
         return unexpected ? child.policy : nil
+    }
+}
+
+extension IKESA {
+    /// Begins the child again where the action says so.
+    func begin(_ action: ChildAction, _ policy: ChildPolicy, after delay: Duration) {
+        if action.contains(.start) { context.emit(.initiateAgain(connection: connection.name, child: policy.name, packet: nil, after: delay, request: nil)) }
     }
 }

@@ -87,6 +87,13 @@ final class Established {
         /// The data plane installs the child.
         case installing(ChildSAID, ChildCreation?)
 
+        var exchange: Exchange? {
+            switch self {
+            case .preparing(_, let exchange), .sent(let exchange, _, _), .agreeing(_, let exchange, _): exchange
+            case .idle, .installing: nil
+            }
+        }
+
         /// A job or the data plane is at work, not the peer.
         var waitsForUs: Bool {
             switch self {
@@ -283,9 +290,21 @@ final class Established {
         let failure = Failure(.peerRefused, "\(sa.remote.address) could not read our request (INVALID_SYNTAX), and has closed the IKE SA", evidence: [Wording.ends(sa)])
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
-        let wanted = phase == .active ? children.filter(\.isCurrent).map(\.policy) : []
+        let wanted = wantedChildren(besides: exchange)
         end("the peer could not read our request")
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
+    }
+
+    /// What the end of this SA takes away that nobody has asked to end: children in use, and those that were to come. `exchange`: one that has
+    /// just been given up.
+    func wantedChildren(besides exchange: Exchange? = nil) -> [ChildPolicy] {
+        guard phase == .active, !isToBeDeleted else { return [] }
+        var policies = children.filter { $0.isCurrent && !isToBeDeleted($0.id) }.map(\.policy)
+        for case .createChild(let creation)? in [exchange, outgoing.exchange] where creation.replacing == nil { policies.append(creation.offer.policy) }
+        if case .installing(_, let creation?) = outgoing, creation.replacing == nil { policies.append(creation.offer.policy) }
+        for case .createChild(let policy, _) in queue + delayed.map(\.task) { policies.append(policy) }
+        var names: Set<String> = []
+        return policies.filter { names.insert($0.name).inserted }
     }
 
     func send(_ exchange: Exchange, _ payloads: [Payload]) {

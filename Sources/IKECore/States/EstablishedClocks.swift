@@ -22,14 +22,18 @@ extension Established {
         let slow = "no answer within \(context.limits.jobTime)"
         if let at = outgoingUntil, at <= now {
             switch outgoing {
-            case .preparing(let job, _), .agreeing(let job, _, _): _ = jobFinished(job, .failed(.deadline))
+            case .preparing(let job, _), .agreeing(let job, _, _):
+                _ = context.takeJobOwner(job)
+                _ = jobFinished(job, .failed(.deadline))
             case .installing(let id, _): _ = childSAInstalled(id, failure: slow)
             case .idle, .sent: break
             }
         }
         if let at = incomingUntil, at <= now {
             switch incoming {
-            case .agreeingChild(let job, _), .agreeingIKE(let job, _): _ = jobFinished(job, .failed(.deadline))
+            case .agreeingChild(let job, _), .agreeingIKE(let job, _):
+                _ = context.takeJobOwner(job)
+                _ = jobFinished(job, .failed(.deadline))
             case .installing(let id, _, _, _): _ = childSAInstalled(id, failure: slow)
             case .idle: break
             }
@@ -70,7 +74,7 @@ extension Established {
     private func activeDeadlines() {
         if let at = expiresAt, at <= now {
             expiresAt = nil
-            for child in children where child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
+            for policy in wantedChildren() { follow(policy.startAction, policy, after: context.limits.retryDelay) }
             enqueue(.deleteIKE([], reason: Established.lifetimeOver))
         }
         if let at = rekeyAt, at <= now {
@@ -121,8 +125,7 @@ extension Established {
         if case .updateAddresses = exchange, phase != .active { return end("it was replaced") }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
-        let closing = queue.contains { if case .deleteIKE = $0 { true } else { false } }
-        let wanted = phase == .active && !closing ? children.filter(\.isCurrent).map(\.policy) : []
+        let wanted = wantedChildren(besides: exchange)
         end("the peer does not answer")
         for policy in wanted { follow(policy.dpdAction, policy, after: context.limits.retryDelay) }
     }

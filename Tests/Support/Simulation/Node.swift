@@ -41,8 +41,12 @@ package final class Node {
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
     package var isDown = false
-    /// How far this node's clock is ahead of the world's. A monotonic clock never goes back, so neither does this.
-    package private(set) var clockAhead: Duration = .zero
+    /// Nanoseconds by which this node's clock is ahead of the world's, or behind it. A monotonic clock never goes back: it leaps ahead, or
+    /// stands still while the host sleeps.
+    private(set) var clockAhead: Int64 = 0
+    package internal(set) var isAsleep = false
+    /// What the host owes itself, and waits until it is awake.
+    var dreams: [Event] = []
     /// Milliseconds that a job takes, and the data plane.
     package var jobDelay: ClosedRange<Int64> = 0...4
     package var installDelay: ClosedRange<Int64> = 0...3
@@ -51,7 +55,7 @@ package final class Node {
     package var peers: [String: Node] = [:]
     /// Requests to begin again that wait for their time.
     package internal(set) var waitingInitiations: [RequestID] = []
-    var index = 0
+    package internal(set) var index = 0
     private(set) var generation = 0
     private var seed: UInt64
 
@@ -85,6 +89,8 @@ package final class Node {
         (pools as? SimulatedPools)?.restart()
         endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
         isDown = false
+        isAsleep = false
+        dreams = []
     }
 
     /// The NAT gives this node another port from now on.
@@ -97,7 +103,8 @@ package final class Node {
     }
 
     /// The clock leaps, as after a sleep.
-    package func leap(_ duration: Duration) { clockAhead += duration }
+    package func leap(_ duration: Duration) { clockAhead += Int64(clamping: duration.wholeNanoseconds) }
+    func stop(for duration: Duration) { clockAhead -= Int64(clamping: duration.wholeNanoseconds) }
 
     /// Does a job at once; the world delivers the result later.
     func run(_ job: Job) -> JobResult {

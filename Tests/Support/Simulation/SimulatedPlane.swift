@@ -29,7 +29,8 @@ package struct SimulatedPlane {
         package internal(set) var since: Instant?
     }
     package private(set) var pairs: [ChildSAID: Pair] = [:]
-    private var active: [UInt32: ChildSAID] = [:]
+    /// The pairs that were told to carry a policy instance's packets; the last one does.
+    private var activated: [UInt32: [ChildSAID]] = [:]
     package var refusal: String?
     package var sent = 0
     package private(set) var unknownSPI = 0
@@ -46,7 +47,7 @@ package struct SimulatedPlane {
     /// As they were installed.
     package var parameters: [ChildSAParameters] { pairs.values.map(\.parameters) }
     /// The pair that carries the packets of each policy instance.
-    package var carrying: [Pair] { active.values.compactMap { pairs[$0] }.filter(\.sends) }
+    package var carrying: [Pair] { activated.values.compactMap { $0.last.flatMap { pairs[$0] } } }
 
     mutating func prepare(_ parameters: ChildSAParameters) {
         func bytes(_ box: SecretBox, _ integrity: SecretBox) -> [UInt8] { (box.take()?.array ?? []) + (integrity.take()?.array ?? []) }
@@ -67,7 +68,9 @@ package struct SimulatedPlane {
     }
     mutating func activate(_ id: ChildSAID) {
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to carry traffic and is not installed") }
-        active[pair.parameters.reqid] = id
+        guard pair.sends else { return }
+        activated[pair.parameters.reqid, default: []].removeAll { $0 == id }
+        activated[pair.parameters.reqid, default: []].append(id)
     }
     mutating func move(_ id: ChildSAID, _ local: SocketAddress, _ remote: SocketAddress, encapsulated: Bool) {
         moves.append(remote)
@@ -78,7 +81,9 @@ package struct SimulatedPlane {
     }
     mutating func remove(_ id: ChildSAID, keepInbound: Bool) {
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to be removed and is not installed") }
-        if active[pair.parameters.reqid] == id { active[pair.parameters.reqid] = nil }
+        // An older one that is still there takes the traffic over, as in the TUN plane.
+        activated[pair.parameters.reqid]?.removeAll { $0 == id }
+        if activated[pair.parameters.reqid]?.isEmpty == true { activated[pair.parameters.reqid] = nil }
         if keepInbound {
             pairs[id]?.sends = false
         } else {
@@ -88,7 +93,7 @@ package struct SimulatedPlane {
     }
 
     /// One packet for each policy instance that carries traffic.
-    func outbound() -> [Packet] {
+    package func outbound() -> [Packet] {
         carrying.sorted { $0.parameters.outboundSPI < $1.parameters.outboundSPI }.map { pair in
             Packet(number: 0, spi: pair.parameters.outboundSPI, key: pair.outboundKey, source: pair.local, destination: pair.remote, encapsulated: pair.encapsulated)
         }

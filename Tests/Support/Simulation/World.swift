@@ -19,7 +19,10 @@ package final class World {
     package var watch: (Node, Datagram) -> Void = { _, _ in }
     /// Called after a node has taken an event and all its actions are done.
     package var afterStep: (Node, Event) -> Void = { _, _ in }
+    /// Called with what a node reports, for what the shell makes of it.
+    package var onReport: (Node, Report) -> Void = { _, _ in }
     package private(set) var log: [String] = []
+    package var keepsLog = true
     package var packets = PacketCount()
     /// Events handled so far.
     package private(set) var steps = 0
@@ -50,7 +53,7 @@ package final class World {
     // MARK: Time
 
     package var milliseconds: UInt64 { now.nanoseconds / 1_000_000 }
-    package func time(of node: Node) -> Instant { now + node.clockAhead }
+    package func time(of node: Node) -> Instant { Instant(nanoseconds: UInt64(clamping: Int64(clamping: now.nanoseconds) + node.clockAhead)) }
 
     package func schedule(_ event: Event, for node: Node, after milliseconds: Int64) { push(.event(node.index, event, generation: nil), after: milliseconds) }
     /// Something from outside that happens in the world.
@@ -61,7 +64,7 @@ package final class World {
     /// When the node wants to be woken, by the world's clock.
     private func deadline(_ node: Node) -> Instant? {
         guard !node.isDown, let at = node.endpoint.nextDeadline else { return nil }
-        return max(now, Instant(nanoseconds: at.nanoseconds - min(at.nanoseconds, node.clockAhead.wholeNanoseconds)))
+        return max(now, Instant(nanoseconds: UInt64(clamping: Int64(clamping: at.nanoseconds).subtractingReportingOverflow(node.clockAhead).partialValue)))
     }
 
     /// Runs for `duration` of virtual time, or until `condition` holds after an event. Returns whether it did.
@@ -105,6 +108,7 @@ package final class World {
         case .action(let action): action()
         case .event(let index, let event, let generation):
             let node = nodes[index]
+            if node.isAsleep, generation.map({ $0 == node.generation }) ?? true { return node.dreams.append(event) }
             guard !node.isDown, generation.map({ $0 == node.generation }) ?? true else { return }
             switch event {
             case .childSAInstalled(let id, nil): node.plane.commit(id, now: now)
@@ -119,11 +123,31 @@ package final class World {
         }
     }
 
-    package func note(_ node: Node, _ text: String) { log.append("\(milliseconds) \(node.name): \(text)") }
+    package func note(_ node: Node, _ text: @autoclosure () -> String) { if keepsLog { log.append("\(milliseconds) \(node.name): \(text())") } }
 
     func record(_ datagram: Datagram, from node: Node) {
         if keepsWire { wire.append(datagram) }
         watch(node, datagram)
+    }
+
+    // MARK: Sleep
+
+    /// The host stops: what comes from outside is lost, what it owes itself waits.
+    package func sleep(_ node: Node) {
+        node.isDown = true
+        node.isAsleep = true
+        note(node, "sleeps")
+    }
+
+    /// The host goes on. Its clock may have stood still, if it is one that does not count sleep.
+    package func wake(_ node: Node, clockStoodStill: Duration = .zero) {
+        node.isDown = false
+        node.isAsleep = false
+        node.stop(for: clockStoodStill)
+        note(node, "wakes")
+        let events = node.dreams
+        node.dreams = []
+        for event in events { deliver(.event(node.index, event, generation: nil)) }
     }
 
     // MARK: Actions
@@ -180,6 +204,7 @@ package final class World {
     }
 
     private func reported(_ report: Report, _ node: Node) {
+        defer { onReport(node, report) }
         if node.keepsReports { node.reports.append(report) }
         switch report {
         case .note(_, let text, _, _): note(node, text)
