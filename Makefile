@@ -16,7 +16,7 @@ CONFIG ?= debug
 SECONDS_EACH ?= 60
 FUZZER ?=
 
-.PHONY: help deps build install clean lint rfc-coverage fuzz bench demo check check-full
+.PHONY: help deps build install clean lint rfc-coverage fuzz bench demo check check-full soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,10 @@ check-full: ## The same with more seeds, sanitizers and fuzzers; takes hours
 	@packaging/deps.sh build demo test
 	@packaging/python-deps.sh
 	@Tests/check-full.sh
+
+soak: ## Run simulation seeds until interrupted, or until one fails (FIRST=1000000)
+	@packaging/deps.sh build
+	@Tests/soak.sh
 
 lint: ## Check layers, style and what must not be in what ships
 	@Tests/Lint/lint.sh
