@@ -29,6 +29,8 @@ final class ChildSA {
     /// Until then an INVALID_SPI of the peer's is not acted on again.
     var doubtedUntil: Instant?
     /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
+    /// Made by a rekey of the peer's.
+    var replacesOther = false
     var peerRekey: PeerRekey?
     /// The peer would not rekey this pair with us.
     var rekeyFailed = false

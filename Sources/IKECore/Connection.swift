@@ -154,6 +154,10 @@ package struct ChildPolicy: Hashable, Sendable {
     }
 }
 
+/// RFC 6023: whether an IKE SA comes up without a child. As the responder `never` takes none, and `force` nothing else; as the initiator `prefer` does
+/// so where the peer serves it, and `force` not otherwise.
+package enum Childless: String, Hashable, Sendable { case allow, prefer, force, never }
+
 /// RFC 7383: whether long messages go out in fragments; `accept` takes the peer's and sends none.
 package enum Fragmentation: String, Hashable, Sendable { case no, accept, yes }
 
@@ -175,6 +179,11 @@ package struct Connection: Hashable, Sendable {
     package var dpdDelay: Duration = .zero
     /// `lifeTime` is `rekey_time + over_time`.
     package var lifetime = Lifetime(rekeyTime: .seconds(14400), lifeTime: .seconds(15840), randTime: .seconds(1440))
+    /// After this both ends prove who they are anew; zero: never. RFC 4478.
+    package var reauthTime: Duration = .zero
+    /// How long after that, or after a rekey that failed, the SA may stay.
+    package var overTime: Duration = .seconds(1440)
+    package var childless = Childless.allow
     /// How often an initiation is tried as a whole; 0 for ever.
     package var keyingTries = 1
     package var unique = UniquePolicy.no

@@ -19,6 +19,10 @@ final class Context {
     private var jobs: [IKESPI: Set<JobID>] = [:]
     private var childOwners: [ChildSAID: IKESPI] = [:]
     var messages = ConnectionCounters()
+    var counters = EndpointCounters()
+    /// Room for the fragments of peers that have proven nothing, and of the others.
+    let unprovenFragments: FragmentRoom
+    let provenFragments: FragmentRoom
     private var numbers = [UInt64](repeating: 0, count: Kind.allCases.count)
 
     init(shard: UInt8, crypto: Crypto, limits: Limits, pools: any AddressPools) {
@@ -26,6 +30,8 @@ final class Context {
         self.shard = shard
         self.crypto = crypto
         self.limits = limits
+        unprovenFragments = FragmentRoom(limits.share(of: limits.unprovenFragmentBytes))
+        provenFragments = FragmentRoom(limits.share(of: limits.fragmentBytes))
     }
 
     func emit(_ action: Action) { actions.append(action) }
@@ -57,8 +63,16 @@ final class Context {
 
     // MARK: Numbers
 
-    /// An SPI that carries the shard in its first byte. Eight random bytes do not meet a live SPI by chance.
-    func newIKESPI() -> IKESPI { IKESPI(rawValue: UInt64(shard) << 56 | (randomNumber() >> 8 | 1)) }
+    /// An SPI that carries the shard in its first byte.
+    func newIKESPI() -> IKESPI {
+        var spi = IKESPI.none
+        //= RFC 7296 §2.6: one that no other SA has. 55 random bits hardly ever meet one that is in use; where they go on doing so, randomness is broken.
+        for _ in 0..<64 {
+            spi = IKESPI(rawValue: UInt64(shard) << 56 | (randomNumber() >> 8 | 1))
+            if !holdsSPI(spi) { return spi }
+        }
+        return spi
+    }
 
     /// A fresh inbound ESP SPI, above the 255 that RFC 4303 section 2.1 reserves.
     func newInboundSPI() -> UInt32 {
@@ -172,6 +186,8 @@ final class Context {
     }
     /// Whether an established SA of the same connection, or between the same identities, is in this shard beside the one given.
     var hasOtherSA: (IKESA) -> Bool = { _ in false }
+    /// Whether an SA of this shard has the SPI.
+    var holdsSPI: (IKESPI) -> Bool = { _ in false }
     /// Connections with an established SA in another shard.
     var establishedElsewhere: Set<String> = []
     /// Addresses of this host that may be used.
@@ -266,7 +282,8 @@ extension IKESA {
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
             isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
             transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
-            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, expiresAt: nil, children: [], mobike: mobility != nil, movedFrom: movedFrom)
+            remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, reauthAt: nil, expiresAt: nil, replaces: replaces.map { Established.current($0).id }, children: [], mobike: mobility != nil,
+            movedFrom: movedFrom)
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }

@@ -59,6 +59,8 @@ package enum Event: Sendable {
     case initiate(connection: String, child: String?, packet: TriggeringPacket?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
     case terminate(SASelection, request: RequestID?)
     case rekey(SASelection, request: RequestID?)
+    /// New IKE SAs beside those selected, which then go. RFC 7296 section 2.8.3.
+    case reauthenticate(SASelection, request: RequestID?)
     /// The daemon is ending: tell every peer, once.
     case shutDown
     /// A limit of the inbound or outbound SA of a child was reached; `hard` when it no longer carries packets.
@@ -98,10 +100,12 @@ package struct AuthenticationRequest: Sendable {
     package var local: Identification
     package var remote: Identification
     package var prf: any PRFAlgorithm
-    /// The signed octets are `message | nonce | macedIdentity`.
+    /// The signed octets are `message | nonce | macedIdentity`. What IKE_INTERMEDIATE adds to them (IntAuth, RFC 9242) will stand at the end of the last.
     package var message: [UInt8]
     package var nonce: [UInt8]
     package var macedIdentity: [UInt8]
+    /// The hashes that the peer takes in our signature; empty where it has named none. RFC 7427 section 4.
+    package var peerHashes: [UInt16] = []
 }
 
 /// Slow work that leaves the shard. Every job ends in one `Event.jobFinished`, or is forgotten with its SA.

@@ -30,6 +30,20 @@ final class IKESA {
     @Rarely var movedFrom: AddressPair?
     /// Where ESP still goes while the peer's new address is being checked.
     @Rarely var heldPath: OuterPath?
+    /// The Message ID of the IKE_AUTH exchange under way: what comes between IKE_SA_INIT and it (RFC 9242), and rounds of EAP, count it on.
+    var authMessageID: UInt32 = 1
+    /// The hashes that the peer takes in signatures. RFC 7427 section 4.
+    var peerHashes: [UInt16] = []
+    /// What the peer says that it is; for the log alone.
+    var vendorIDs: [String] = []
+    /// Whether we began the IKE SA that this one descends from by rekeys: then it is ours to authenticate anew.
+    var beganAuthentication: Bool
+    /// The SA that this one authenticates anew, until it is told to go.
+    var replaces: IKESA?
+    /// The IKE SA that a rekey made of this one.
+    weak var successor: IKESA?
+    /// The one that does so for this one.
+    weak var replacement: IKESA?
     /// The peer has said that it takes fragments. RFC 7383 section 2.3.
     var takesFragments = false
     /// When IKE_SA_INIT was begun, here or by the peer.
@@ -48,6 +62,13 @@ final class IKESA {
     var state: State = .dead
     /// When this SA is next in the endpoint's queue.
     var scheduled: Instant?
+    /// Whether the peer's address has shown that it answers: what we send to it before has a limit.
+    var proof: AddressProof
+    /// The address under which this SA counts as half-open.
+    var countedAddress: IPAddress?
+    var isCountedAnswering = false
+    /// It made us compute, and ended at once.
+    var wasCostly = false
 
     init(context: Context, connection: Connection, isInitiator: Bool, localSPI: IKESPI, remoteSPI: IKESPI, local: SocketAddress, remote: SocketAddress, marked: Bool) {
         id = context.newIKESAID()
@@ -60,6 +81,9 @@ final class IKESA {
         self.local = local
         self.remote = remote
         self.marked = marked
+        beganAuthentication = isInitiator
+        // Where we began, the address is one that we chose.
+        proof = AddressProof(isProven: isInitiator, factor: context.limits.amplification)
     }
 
     var initiatorSPI: IKESPI { isInitiator ? localSPI : remoteSPI }
@@ -79,8 +103,22 @@ final class IKESA {
         return Header(initiatorSPI: initiatorSPI, responderSPI: responderSPI, exchangeType: exchange, flags: flags, messageID: messageID)
     }
 
-    func transmit(_ bytes: [UInt8]) { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
-    func transmit(_ datagrams: [[UInt8]]) { for bytes in datagrams { transmit(bytes) } }
+    func transmit(_ bytes: [UInt8]) { transmit([bytes]) }
+
+    /// All of a message's datagrams, or, where the address has proven nothing and they are too much, none.
+    func transmit(_ datagrams: [[UInt8]]) {
+        guard proof.spend(datagrams.byteCount) else { return context.counters.answersHeldBack += 1 }
+        for bytes in datagrams { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
+    }
+
+    /// Repeats a stored answer to where the request came from now.
+    func repeatAnswer(_ datagrams: [[UInt8]], to datagram: Datagram) {
+        //= RFC 7296 §2.1: the same answer, octet for octet.
+        // Anybody can repeat what he has seen, from any address: that one has proven nothing.
+        let allowed = datagram.remote.address == remote.address && proof.isProven ? Int.max : context.limits.amplification * datagram.bytes.count
+        guard datagrams.byteCount <= allowed else { return context.counters.answersHeldBack += 1 }
+        for bytes in datagrams { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
+    }
 
     /// The longest datagram of IKE before fragments are used, where both ends take them: what `fragmentSize` leaves beside IP, UDP and the non-ESP marker.
     var fragmentLimit: Int? {
@@ -192,6 +230,9 @@ final class IKESA {
         }
     }
 
+    /// The responder's key agreement is being computed.
+    var isAnswering: Bool { if case .answering = state { true } else { false } }
+
     /// Initiating, and not established yet.
     var isConnecting: Bool {
         switch state {
@@ -260,4 +301,9 @@ enum State {
     case signingAnswer(SigningAnswer)
     case established(Established)
     case closed(Closed)
+}
+
+extension [[UInt8]] {
+    /// Of all datagrams together.
+    var byteCount: Int { reduce(0) { $0 + $1.count } }
 }

@@ -21,6 +21,8 @@ package struct IdentityIndex {
         case terminate(Member)
         /// Ends without a word: the peer no longer has it.
         case forget(Member)
+        /// Ends with a Delete, but not at once: its peer is authenticating anew, and moves its children first.
+        case terminateSoon(Member)
     }
 
     /// Names and mail addresses in lower case: a peer that spells its own anew is the same peer.
@@ -37,6 +39,7 @@ package struct IdentityIndex {
         var shard: Int
         var established: Instant?
         var origin: Origin
+        var remote: SocketAddress
     }
     /// How an SA came to be, before any rekey: both ends know it.
     private struct Origin {
@@ -71,8 +74,11 @@ package struct IdentityIndex {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
         let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
-        let older = (members[key] ?? []).filter { $0.sa != status.id }
         let origin = Origin(status)
+        // The one that we replace ourselves is told to go when the new one has all that it had.
+        let all = (members[key] ?? []).filter { $0.sa != status.id }, older = all.filter { $0.sa != status.replaces }
+        /// A peer that authenticates anew comes from where it is.
+        func isReplaced(_ member: Member) -> Bool { places[member.sa]?.remote == status.remote }
         var verdicts: [Verdict] = []
         //= RFC 7296 §2.4: INITIAL_CONTACT asserts that this is the only IKE SA between the identities.
         if let begun = status.initialContact, status.unique != .never {
@@ -86,12 +92,17 @@ package struct IdentityIndex {
             let crossed = places[member.sa]?.origin.crossing(origin)
             // What we begin ourselves is no attempt of the peer's to be refused.
             if crossed == nil, status.unique == .keep, status.isInitiator { continue }
+            // A peer that authenticates anew comes from where it is, and deletes the old one itself, without losing a packet.
+            if crossed == nil, isReplaced(member) {
+                if status.unique == .replace { verdicts.append(.terminateSoon(member)) }
+                continue
+            }
             let isKept = crossed.map { !$0.spis.lexicographicallyPrecedes(origin.spis) } ?? (status.unique == .keep)
             let verdict = Verdict.terminate(isKept ? new : member)
             if !verdicts.contains(verdict) { verdicts.append(verdict) }
         }
-        members[key] = older + [new]
-        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established, origin: origin)
+        members[key] = all + [new]
+        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established, origin: origin, remote: status.remote)
         population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
@@ -99,7 +110,7 @@ package struct IdentityIndex {
     package mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
         guard let place = places.removeValue(forKey: previous) else { return }
         members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
-        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established, origin: place.origin)
+        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established, origin: place.origin, remote: current.remote)
     }
 
     package mutating func closed(_ id: IKESAID) {

@@ -1,10 +1,38 @@
 // What an endpoint may hold, and how long it waits. Stated once, here.
+//
+// Limits of the gateway and of a shard. What is marked "in all" is the gateway's: each shard has an equal part of it, rounded up (`share`). A
+// request meets a shard by a keyed hash of its address and SPI (`ShardRouter`), so that the requests of one address, and of all, spread evenly
+// and nobody can aim at one shard; a part is used up a little early, never late, and what it costs then is a cookie. Nothing else is
+// added up over shards: an IKE SA lives in one, and its own limits go with it.
+//
+// What a peer can make us compute follows from what it can make us hold. A key agreement costs a half-open SA, which counts for `halfOpenTime`
+// unless the peer proves who it is, also where the exchange failed long before: in that time strangers without cookies get
+// `cookieThreshold` agreements out of the gateway, an address with cookies `halfOpenExcess * halfOpenPerAddress`, all together `halfOpen`.
 
 package struct Limits: Hashable, Sendable {
-    /// Half-open SAs as responder from which an IKE_SA_INIT request must bring a cookie. RFC 7296 section 2.6.
-    package var cookieThreshold = 30
-    /// Half-open SAs as responder from which further requests are dropped.
+    /// Half-open SAs as responder, in all, from which an IKE_SA_INIT request must bring a cookie; zero: always. RFC 7296 section 2.6.
+    package var cookieThreshold = 100
+    /// Half-open SAs as responder, in all, from which further requests are dropped.
     package var halfOpen = 5000
+    /// Half-open SAs of one address, in all, from which its requests must bring a cookie, whatever others do. Clients behind one NAT seldom
+    /// begin more than some dozens of connections within a round trip; when they do, the cookie costs them one more.
+    package var halfOpenPerAddress = 32
+    /// The same of a network: an IPv4 /24, an IPv6 /56.
+    package var halfOpenPerPrefix = 128
+    /// At this multiple of its share an address or network is refused, cookie or not: one NAT can hold a twentieth of `halfOpen`, a network a fifth.
+    package static let halfOpenExcess = 8
+    /// Key agreements of peers that have proven nothing, under way in a shard, from which further requests are dropped: as many as slow
+    /// ones (MODP with 4096 bits) are done well within `jobTime`.
+    package var agreementsAtOnce = 512
+    /// The longest IKE_SA_INIT request that is kept, bytes: the AUTH payload covers it, so it has to be kept whole.
+    package var initBytes = 8192
+    /// The most bytes sent for each that came, until an address has shown that it answers.
+    package var amplification = 3
+    /// IKE_AUTH requests of a half-open SA that may fail to open before only ten are tried each second. One costs about what a cookie costs.
+    package var forgeries = 1024
+    /// Bytes of fragments held, in all: of peers that have proven nothing, and of the others. Beyond it fragments are dropped. RFC 7383 section 5.
+    package var unprovenFragmentBytes = 8 << 20
+    package var fragmentBytes = 64 << 20
     /// How long a responder waits for IKE_AUTH.
     package var halfOpenTime: Duration = .seconds(30)
     /// Established IKE SAs of a shard.
@@ -16,6 +44,8 @@ package struct Limits: Hashable, Sendable {
     package var retransmitGrowth = 1.6
     /// How often a request is sent again before the peer counts as dead.
     package var retransmitTries = 6
+    /// The least time between two liveness checks of an SA that unprotected messages cause. RFC 7296 section 2.21.4.
+    package var hintInterval: Duration = .seconds(30)
     /// Between NAT keepalives; zero sends none. RFC 3948 section 4.
     package var keepalive: Duration = .seconds(20)
     /// How long a rekeyed or deleted inbound SA still takes packets that are on the way.
@@ -45,4 +75,10 @@ package struct Limits: Hashable, Sendable {
     /// How long a child is left alone after the peer has said that it could not use a packet of it. RFC 7296 section 3.10.1.
     package var doubtTime: Duration = .seconds(60)
     package init() {}
+
+    /// A shard's part of a limit of the gateway.
+    package func share(of limit: Int) -> Int {
+        let parts = max(shards, 1)
+        return limit / parts + (limit % parts == 0 ? 0 : 1)
+    }
 }

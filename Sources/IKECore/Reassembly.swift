@@ -10,7 +10,7 @@ struct Reassembly {
     private let total: Int
     private var pieces: [[UInt8]?]
     private var missing: Int
-    private var byteCount = 0
+    private(set) var byteCount = 0
     private var first = PayloadType.none
     /// The datagram of the first fragment: a retransmission of the message is known by it. Section 2.6.1.
     private(set) var firstDatagram: [UInt8] = []
@@ -53,4 +53,21 @@ struct Reassembly {
 
     /// Whether a fragment begins the collection anew: another message, or the same in smaller pieces.
     func isSuperseded(by fragment: MessageOpener.Fragment, of id: UInt32, now: Instant) -> Bool { id != messageID || fragment.total > total || now.since(began) > Self.lifetime }
+}
+
+/// The bytes that fragments of all messages of a kind may hold in a shard. RFC 7383 section 5.
+final class FragmentRoom {
+    private let limit: Int
+    private(set) var held = 0
+    /// Fragments that found no room.
+    private(set) var refused: UInt64 = 0
+    init(_ limit: Int) { self.limit = limit }
+
+    func hasRoom(for count: Int) -> Bool {
+        if held + count <= limit { return true }
+        refused += 1
+        return false
+    }
+    func change(by count: Int) { held += count }
+    func release(_ count: Int) { held -= count }
 }

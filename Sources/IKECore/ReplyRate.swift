@@ -3,14 +3,20 @@
 
 /// So many in a second, with as many in reserve.
 struct ReplyRate {
-    private static let perSecond: UInt64 = 5000
-    private var tokens = perSecond
+    private let perSecond: UInt64
+    private var tokens: UInt64
     private var last = Instant(nanoseconds: 0)
 
+    /// 1 to 1,000,000,000.
+    init(perSecond: UInt64 = 5000) {
+        self.perSecond = min(max(perSecond, 1), 1_000_000_000)
+        tokens = self.perSecond
+    }
+
     mutating func take(now: Instant) -> Bool {
-        let earned = now.since(last).wholeNanoseconds / (1_000_000_000 / Self.perSecond)
+        let earned = now.since(last).wholeNanoseconds / (1_000_000_000 / perSecond)
         if earned > 0 {
-            tokens = min(tokens + min(earned, Self.perSecond), Self.perSecond)
+            tokens = min(tokens + min(earned, perSecond), perSecond)
             last = now
         }
         guard tokens > 0 else { return false }

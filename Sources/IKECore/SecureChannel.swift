@@ -14,11 +14,24 @@ final class SecureChannel {
     var fragmentLimit: Int?
     /// The bytes held of a message that comes in fragments: fewer of a peer that has not shown who it is.
     var reassemblyLimit = 24_576
+    /// Where what all messages in fragments hold together is counted; without it nothing is.
+    var fragmentRoom: FragmentRoom? {
+        didSet {
+            oldValue?.release(countedBytes)
+            requestInPieces = nil
+            responseInPieces = nil
+            countedBytes = 0
+        }
+    }
     /// What is here of the peer's request and of its response.
     private var requestInPieces: Reassembly?
     private var responseInPieces: Reassembly?
+    private var heldBytes: Int { (requestInPieces?.byteCount ?? 0) + (responseInPieces?.byteCount ?? 0) }
+    private var countedBytes = 0
     /// The datagram by which a retransmission of the message opened last is known: itself, or its first fragment.
     private(set) var openedDatagram: [UInt8] = []
+    /// The octets that the message opened last came in, about.
+    private(set) var openedByteCount = 0
     private let sealer: MessageSealer
     private let opener: MessageOpener
 
@@ -36,6 +49,8 @@ final class SecureChannel {
         }
         self.keys = keys
     }
+
+    deinit { fragmentRoom?.release(countedBytes) }
 
     /// The message as one datagram, or in fragments.
     func seal(_ header: Header, _ payloads: [Payload]) throws(CryptoError) -> [[UInt8]] {
@@ -55,6 +70,7 @@ final class SecureChannel {
 
     func open(_ header: Header, _ bytes: [UInt8], now: Instant) -> Opened {
         guard let inner = try? opener.open(bytes.span) else { return .forged }
+        openedByteCount = bytes.count
         guard let chain = inner.chain else {
             openedDatagram = bytes
             return .malformed(.badLength(inner.padLength))
@@ -66,6 +82,9 @@ final class SecureChannel {
         }
         // A peer that was not told that we take fragments sends none.
         guard fragmentLimit != nil else { return .forged }
+        //= RFC 7383 §5: what is held of all messages together has a limit as well. A fragment without room is lost, as on the way.
+        if let fragmentRoom, !fragmentRoom.hasRoom(for: chain.count) { return .incomplete }
+        defer { countPieces() }
         var reassembly =
             (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
             ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
@@ -76,12 +95,38 @@ final class SecureChannel {
         case .incomplete: return .incomplete
         case .complete(let first, let chain):
             openedDatagram = reassembly.firstDatagram
+            openedByteCount = reassembly.byteCount
             return parse(first: first, chain)
         //= RFC 7383 §5: beyond the limit what was collected goes, and the connection with it.
         case .tooLarge:
             openedDatagram = bytes
             return .malformed(.tooMany(fragment.total))
         }
+    }
+
+    /// The first fragment, authentic, of a message that was opened long ago: its sender has cut it anew. RFC 7383 section 2.6.1.
+    func isFirstFragment(_ bytes: [UInt8]) -> Bool {
+        guard fragmentLimit != nil, let inner = try? opener.open(bytes.span), let fragment = inner.fragment else { return false }
+        return fragment.number == 1
+    }
+
+    /// When what is held of messages that never became whole is of no use.
+    var piecesDeadline: Instant? {
+        [requestInPieces, responseInPieces].compactMap { $0.map { $0.began + Reassembly.lifetime } }.min()
+    }
+
+    //= RFC 7383 §2.6: what is not complete in time is discarded.
+    func discardPieces(now: Instant) {
+        if let pieces = requestInPieces, pieces.began + Reassembly.lifetime <= now { requestInPieces = nil }
+        if let pieces = responseInPieces, pieces.began + Reassembly.lifetime <= now { responseInPieces = nil }
+        countPieces()
+    }
+
+    private func countPieces() {
+        guard let fragmentRoom else { return }
+        let held = heldBytes
+        fragmentRoom.change(by: held - countedBytes)
+        countedBytes = held
     }
 
     private func parse(first: PayloadType, _ chain: [UInt8]) -> Opened {

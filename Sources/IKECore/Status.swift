@@ -19,6 +19,7 @@ package enum SATask: String, Hashable, Sendable {
     case ikeDelete = "IKE_DELETE"
     case liveness = "IKE_DPD"
     case mobike = "IKE_MOBIKE"
+    case authLifetime = "IKE_AUTH_LIFETIME"
 }
 
 package struct SATasks: Hashable, Sendable {
@@ -53,7 +54,10 @@ package struct IKESAStatus: Hashable, Sendable {
     package var remoteVirtual: [IPAddress] = []
     package var established: Instant?
     package var rekeyAt: Instant?
+    package var reauthAt: Instant?
     package var expiresAt: Instant?
+    /// The SA that this one takes the place of, where it was made to authenticate anew.
+    package var replaces: IKESAID?
     package var children: [ChildSAStatus]
     /// Whether both ends speak MOBIKE, and where the SA was before it last moved. RFC 4555.
     package var mobike = false

@@ -85,7 +85,7 @@ extension ConnTranslator {
     private mutating func ikeLifetime() -> [OutputSetting] {
         let setting = take("ikelifetime")
         let life = setting.map { time($0) ?? 0 } ?? (dialect == .strongSwan ? 10_800 : 28_800)
-        if let reauth = yesNo("reauth"), reauth.value { drop(reauth.setting, "a peer is not authenticated again: its keys are renewed instead") }
+        let reauth = yesNo("reauth").flatMap { $0.value ? $0.setting : nil }
         if let rekey = settings["rekey"], rekey.value == "no" {
             return [OutputSetting(key: "rekey_time", value: "0s", origins: [rekey.origin])]
         }
@@ -93,7 +93,8 @@ extension ConnTranslator {
         let (over, rand) = within(life, margin)
         let origins = (setting.map { [$0.origin] } ?? []) + margin.origins
         return [
-            OutputSetting(key: "rekey_time", value: written(seconds: life - over), origins: origins), OutputSetting(key: "over_time", value: written(seconds: over), origins: margin.origins),
+            OutputSetting(key: reauth == nil ? "rekey_time" : "reauth_time", value: written(seconds: life - over), origins: origins + (reauth.map { [$0.origin] } ?? [])),
+            OutputSetting(key: "over_time", value: written(seconds: over), origins: margin.origins),
             OutputSetting(key: "rand_time", value: written(seconds: rand), origins: margin.origins),
         ]
     }

@@ -20,7 +20,7 @@ struct Document {
         introduction.append("It was read as \(dialect.name) reads it, \(why).")
         introduction.append("Behind each value stands the line that it comes from, or that it is the default of ipsec.conf.")
         if dialect == .strongSwan, !connections.isEmpty {
-            introduction.append("Unless reauth=no is set, strongSwan authenticates a peer anew when the time of its IKE SA is over. Here its keys are renewed.")
+            introduction.append("Unless reauth=no is set, strongSwan authenticates a peer anew when the time of its IKE SA is over. Here its keys are renewed, unless reauth=yes is written.")
         }
     }
 

@@ -64,7 +64,7 @@ private let repository = URL(fileURLWithPath: #filePath).deletingLastPathCompone
         }
         let result = load(MemoryFiles(["etc/martlet.conf": settings.joined(separator: "\n")]), "etc/martlet.conf")
         #expect(result.errors == [])
-        #expect(settings.joined().contains("cookie_threshold = 30"))
+        #expect(settings.joined().contains("cookie_threshold = 100"))
         #expect(result.configuration?.gateway == GatewaySettings())
     }
 }

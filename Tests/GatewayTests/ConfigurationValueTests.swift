@@ -231,6 +231,8 @@ import Testing
             shards = 4
             crypto = gcrypt, openssl
             half_open_limit = 100
+            half_open_per_address = 7
+            half_open_per_prefix = 70
             retransmit_initial = 0.5s
             retransmit_growth = 2
             debug_export_keys = keys
@@ -247,7 +249,8 @@ import Testing
         #expect(gateway.listen.map(\.description) == ["192.0.2.1", "2001:db8::1"])
         #expect(gateway.port == 1500 && gateway.natPort == 4500 && gateway.shards == 4 && gateway.crypto == ["gcrypt", "openssl"])
         #expect(gateway.control == "etc/run/vici.sock" && gateway.logFile == "/var/log/m.log" && gateway.logLevel == 3)
-        #expect(gateway.limits.halfOpen == 100 && gateway.limits.retransmitInitial == .milliseconds(500) && gateway.limits.retransmitGrowth == 2)
+        #expect(gateway.limits.halfOpen == 100 && gateway.limits.halfOpenPerAddress == 7 && gateway.limits.halfOpenPerPrefix == 70)
+        #expect(gateway.limits.retransmitInitial == .milliseconds(500) && gateway.limits.retransmitGrowth == 2)
         #expect(gateway.exportKeysFolder == "etc/keys" && gateway.limits.exportKeys)
         #expect(configuration.plugins.path == ["etc/plugins"])
         #expect(configuration.plugins.plugin("gcrypt")?.isLoaded == false && configuration.plugins.plugin("gcrypt")?.priority == 5)

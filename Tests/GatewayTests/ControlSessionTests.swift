@@ -99,7 +99,7 @@ import ViciWire
                 continue
             }
         }
-        #expect(parse("rekey", [("ike", "gw"), ("reauth", "yes")]) == .unsupported("reauth is not there yet; a rekey is"))
+        #expect(parse("rekey", [("ike", "gw"), ("reauth", "yes")]) == .rekey(RekeyRequest(filter: SAFilter(ike: "gw"), reauthenticates: true)))
         #expect(parse("load-key") == .unsupported("load-key: private keys are not there yet"))
         #expect(parse("list-policies", [("trap", "yes"), ("drop", "no")]) == .listPolicies(PolicyFilter(kinds: [.trap, .drop])))
         #expect(parse("make-coffee") == .unknown("make-coffee"))

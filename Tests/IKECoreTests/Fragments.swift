@@ -74,6 +74,14 @@ import Testing
         }
     }
 
+    @Test func nothingStandsBehindTheFragment() throws {
+        let (east, west) = try channels()
+        var datagram = try east.seal(header, payloads(500))[0] + [0, 0, 0, 4]
+        datagram[27] += 4
+        #expect(isForged(west.open(header, datagram, now: start)))
+        #expect(throws: WireError.self) { try Message.parse(datagram.span) }
+    }
+
     @Test func noBitOfAFragmentCanBeChanged() throws {
         let (east, west) = try channels()
         let datagram = try east.seal(header, payloads(500))[0]
@@ -140,6 +148,62 @@ import Testing
             let datagrams = answers.filter { if case .transmit = $0 { true } else { false } }
             #expect(index == 0 ? datagrams.count > 1 : datagrams.isEmpty)
         }
+    }
+
+    /// RFC 7383 section 2.6.1: cut into other fragments than the first time, it is still the request that was answered.
+    @Test(arguments: [false, true]) func aRequestCutAnewRepeatsTheAnswer(_ closes: Bool) throws {
+        let (world, east, west) = Fixtures.pair(seed: 11)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5))
+        let sa = try #require(east.endpoint.sas.values.first), channel = try #require(sa.established?.channel)
+        let header = sa.header(.informational, messageID: 2, response: false)
+        let payloads: [Payload] = [.vendorID([UInt8](repeating: 7, count: 900))] + (closes ? [.delete(Delete(protocolID: .ike))] : [])
+        func give(_ bytes: [UInt8]) -> [[UInt8]] {
+            west.endpoint.handle(.datagramReceived(Datagram(local: west.local, remote: east.local, marked: false, bytes: bytes)), now: world.now).compactMap {
+                if case .transmit(let datagram) = $0 { datagram.bytes } else { nil }
+            }
+        }
+        channel.fragmentLimit = 500
+        let large = try channel.seal(header, payloads)
+        let answer = large.map(give)
+        #expect(large.count > 1 && answer.last?.count == 1)
+        channel.fragmentLimit = 200
+        let small = try channel.seal(header, payloads)
+        #expect(small.count > large.count)
+        for (index, fragment) in small.enumerated() { #expect(give(fragment) == (index == 0 ? answer.last : [])) }
+        var forged = small[0]
+        forged[40] ^= 1
+        #expect(give(forged) == [])
+    }
+
+    /// RFC 7383 sections 2.6 and 5: what never becomes whole goes, and what all hold together has a limit.
+    @Test func piecesGoInTimeAndHaveALimitInAll() throws {
+        let (east, west) = try channels()
+        let room = FragmentRoom(300)
+        west.fragmentRoom = room
+        let datagrams = try east.seal(header, payloads(2000))
+        for datagram in datagrams { #expect(isIncomplete(west.open(header, datagram, now: start))) }
+        #expect(room.held > 0 && room.held <= 300 && room.refused > 0)
+        #expect(west.piecesDeadline == start + .seconds(180))
+        west.discardPieces(now: start + .seconds(180))
+        #expect(room.held == 0 && west.piecesDeadline == nil)
+        _ = west.open(header, datagrams[0], now: start)
+        #expect(room.held > 0)
+        west.fragmentRoom = nil
+        #expect(room.held == 0)
+    }
+
+    @Test func anSAForgetsPiecesThatNeverBecomeWhole() throws {
+        let (world, east, west) = Fixtures.pair(seed: 12)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5))
+        let sa = try #require(east.endpoint.sas.values.first), channel = try #require(sa.established?.channel)
+        channel.fragmentLimit = 300
+        let first = try channel.seal(sa.header(.informational, messageID: 2, response: false), payloads(900))[0]
+        world.inject(Datagram(local: west.local, remote: east.local, marked: false, bytes: first))
+        #expect(west.endpoint.context.provenFragments.held > 0)
+        world.run(.seconds(181))
+        #expect(west.endpoint.context.provenFragments.held == 0)
     }
 
     @Test func oneSideThatTakesNoneGetsNone() {

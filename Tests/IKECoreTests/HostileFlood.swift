@@ -9,6 +9,101 @@ import TestSupport
 
 @Suite struct HostileFlood {
     private static let count: UInt64 = 10_000
+    /// An address in a network of its own.
+    private static func stranger(_ number: UInt64) -> SocketAddress { SocketAddress(address: IPAddress(v4: UInt32(number) << 8 | 1), port: 500) }
+
+    /// One IKE_SA_INIT request, and once more with the cookie that it is answered with.
+    @discardableResult
+    private func ask(_ target: Target, _ peer: HostilePeer, from remote: SocketAddress) throws -> [UInt8]? {
+        guard let answer = target.receive(peer.initRequest(), from: remote).first else { return nil }
+        guard case .notify(let notify)? = try Message.parse(answer.span).payloads.first, notify.type == .cookie else { return answer }
+        return target.receive(peer.initRequest([.notify(notify)] + peer.initPayloads), from: remote).first
+    }
+
+    /// Half-open SAs of peers that begin from `addresses` in turn, with a cookie where one is asked for.
+    private func besiege(_ target: Target, _ count: Int, from first: UInt64 = 1, _ address: (UInt64) -> IPAddress) throws -> Int {
+        let peer = try HostilePeer()
+        for number in first..<first + UInt64(count) {
+            peer.spi = IKESPI(rawValue: number)
+            try ask(target, peer, from: SocketAddress(address: address(number), port: 500))
+        }
+        return target.endpoint.halfOpenCount
+    }
+
+    @Test func anAddressBringsCookiesAboveItsShareAndIsRefusedWellAbove() throws {
+        let target = Target(), limits = Limits()
+        let nat = IPAddress(v4: 0xcb00_7101)
+        #expect(try besiege(target, 32) { _ in nat } == 32)
+        #expect(target.endpoint.counters.cookiesDemanded == 0)
+        // Others notice nothing.
+        let other = try HostilePeer(seed: 77)
+        #expect(try target.receive(other.initRequest(), from: Self.stranger(1)).map { try Message.parse($0.span).payloads.notifications.contains(.cookie) } == [false])
+        let most = Limits.halfOpenExcess * limits.halfOpenPerAddress
+        #expect(try besiege(target, 1000, from: 1000) { _ in nat } == most + 1)
+        #expect(target.endpoint.counters.cookiesTaken == UInt64(most - limits.halfOpenPerAddress))
+        #expect(target.endpoint.counters.addressOverLimit == UInt64(1000 - most + limits.halfOpenPerAddress))
+        let late = try HostilePeer(seed: 78)
+        #expect(try ask(target, late, from: Self.stranger(2)) != nil)
+        #expect(target.remnants == [])
+        #expect(target.endpoint.halfOpen.held == 0)
+    }
+
+    @Test func aNetworkHasAShareToo() throws {
+        let limits = Limits(), most = Limits.halfOpenExcess * limits.halfOpenPerPrefix
+        let networks: [(first: IPAddress, apart: UInt128)] = [
+            (IPAddress(v4: 0xc633_6400), 0xc633_6501), (IPAddress(family: .v6, value: 0x2001_0db8_0000_0100 << 64), UInt128(0x2001_0db8_0000_0200) << 64),
+        ]
+        for (first, apart) in networks {
+            let target = Target()
+            let held = try besiege(target, 2000) { number in
+                // IPv6: another /64 of the same /56 each time.
+                IPAddress(family: first.family, value: first.value | (first.family == .v4 ? UInt128(number % 250) : UInt128(number % 256) << 64 | UInt128(number)))
+            }
+            #expect(held == most)
+            #expect(target.endpoint.counters.networkOverLimit == UInt64(2000 - most))
+            let late = try HostilePeer(seed: 79)
+            #expect(try ask(target, late, from: SocketAddress(address: IPAddress(family: first.family, value: apart), port: 500)) != nil)
+            #expect(target.remnants == [])
+        }
+    }
+
+    /// A NAT in front of many honest clients: all of them get in, with a cookie where it is many at once.
+    @Test func threeHundredClientsBehindOneAddressConnect() throws {
+        let target = Target()
+        let nat = IPAddress(v4: 0xcb00_7101)
+        // Two hundred have begun and wait for their answers when the others come.
+        var begun: [(HostilePeer, SocketAddress)] = []
+        for number in 1...300 as ClosedRange<UInt64> {
+            let peer = try HostilePeer(seed: number), remote = SocketAddress(address: nat, port: UInt16(number) + 1024)
+            let answer = try ask(target, peer, from: remote)
+            try peer.take(initResponse: try #require(answer))
+            begun.append((peer, remote))
+            guard begun.count > 200 else { continue }
+            let (first, place) = begun.removeFirst()
+            #expect(target.receive(try first.seal(.ikeAuth, try first.authPayloads()), from: place).count == 1)
+        }
+        for (peer, remote) in begun { #expect(target.receive(try peer.seal(.ikeAuth, try peer.authPayloads()), from: remote).count == 1) }
+        #expect(target.endpoint.status().count { $0.state == .established } == 300)
+        #expect(target.endpoint.halfOpenCount == 0 && target.endpoint.halfOpen.held == 0)
+    }
+
+    @Test func everyShardHasAnEqualPartOfALimit() {
+        var limits = Limits()
+        limits.shards = 3
+        #expect(limits.share(of: 100) == 34 && limits.share(of: 99) == 33 && limits.share(of: 1) == 1 && limits.share(of: 0) == 0)
+        limits.halfOpenPerAddress = 6
+        var ledger = HalfOpen(limits)
+        let now = Instant(nanoseconds: 0)
+        let address = IPAddress(v4: 1)
+        for count in 0..<100 {
+            let verdict = ledger.verdict(address, now: now)
+            #expect(verdict == (count < 2 ? .open : count < 16 ? .cookieFirst : .refused(.address)))
+            ledger.add(address)
+        }
+        for _ in 0..<100 { ledger.remove(address) }
+        let last = ledger.verdict(address, now: now)
+        #expect(last == .open && ledger.held == 0 && ledger.count == 0)
+    }
 
     @Test func initRequestsWithoutCookiesCostNextToNothing() throws {
         let target = Target(), peer = try HostilePeer()
@@ -16,7 +111,7 @@ import TestSupport
         for number in 1...Self.count {
             peer.spi = IKESPI(rawValue: number)
             let request = peer.initRequest()
-            let answer = target.receive(request)
+            let answer = target.receive(request, from: Self.stranger(number))
             #expect(answer.count == 1)
             bytes += answer.reduce(0) { $0 + $1.count } - request.count
         }
@@ -37,10 +132,7 @@ import TestSupport
         let target = Target(limits: limits), peer = try HostilePeer()
         for number in 1...2000 as ClosedRange<UInt64> {
             peer.spi = IKESPI(rawValue: number)
-            guard let answer = target.receive(peer.initRequest()).first else { continue }
-            if case .notify(let notify)? = try Message.parse(answer.span).payloads.first, notify.type == .cookie {
-                target.receive(peer.initRequest([.notify(notify)] + peer.initPayloads))
-            }
+            try ask(target, peer, from: Self.stranger(number))
         }
         #expect(target.endpoint.halfOpenCount == 200)
         #expect(target.endpoint.ikeSACount == 200)
@@ -51,7 +143,9 @@ import TestSupport
     }
 
     @Test func peersThatAreRefusedCountAsHalfOpen() throws {
-        let target = Target()
+        var limits = Limits()
+        limits.cookieThreshold = 30
+        let target = Target(limits: limits)
         for seed in 1...30 as ClosedRange<UInt64> {
             let peer = try HostilePeer(seed: seed)
             try peer.begin(target)

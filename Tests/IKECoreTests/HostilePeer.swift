@@ -269,7 +269,8 @@ final class HostilePeer {
     /// A request, and the one answer to it, opened; nil when there is none.
     func ask(_ target: Target, _ exchange: ExchangeType, _ payloads: [Payload]) throws -> [Payload]? {
         let sent = target.receive(try seal(exchange, payloads))
-        guard let bytes = sent.first(where: { (try? Header.parse($0.span))?.isResponse == true }) else { return nil }
+        // What says that the SA is not there has no protection, and is no answer.
+        guard let bytes = sent.first(where: { (try? Header.parse($0.span)).map { $0.isResponse && $0.isProtected } == true }) else { return nil }
         nextID += 1
         return try open(bytes)
     }

@@ -78,12 +78,12 @@ import TestSupport
         #expect([window.takeRequestID(), window.takeRequestID()] == [4, 5])
     }
 
-    @Test func identifiersComeRoundWithoutATrap() {
+    @Test func identifiersDoNotComeRound() {
         var window = MessageWindow(nextRequest: .max, expected: .max)
+        #expect(window.judge(request: .max, bytes: [1]) == .fresh)
         window.accept(bytes: [1])
-        #expect(window.expected == 0)
-        #expect(window.takeRequestID() == .max)
-        #expect(window.nextRequest == 0)
+        #expect(window.judge(request: 0, bytes: [2]) == .outside && window.judge(request: .max, bytes: [2]) == .outside)
+        #expect([window.takeRequestID(), window.takeRequestID(), window.takeRequestID()] == [.max, nil, nil])
     }
 }
 

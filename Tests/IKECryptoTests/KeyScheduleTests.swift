@@ -60,6 +60,23 @@ import Testing
         #expect(keys.pr.array == cut[6])
     }
 
+    /// RFC 7296 section 2.18: SKEYSEED is the old PRF's work, and what is expanded from it the new one's.
+    @Test func aRekeyToAnotherPRFExpandsWithTheNewOne() throws {
+        let old = try #require(registry.prf(.prfHMACSHA256)), new = try #require(registry.prf(.prfHMACSHA384))
+        let before = try suite(.aesGCM16(256))
+        let suite = IKESuite(encryption: before.encryption, integrity: nil, prf: new, keyExchange: before.keyExchange)
+        let d = SecretBytes(copying: [UInt8](repeating: 7, count: 32).span), secret = SecretBytes(copying: [9, 9].span)
+        let keys = try KeySchedule.rekeyed(
+            suite: suite, oldPRF: old, oldD: d, sharedSecret: secret, initiatorNonce: [1], responderNonce: [2], initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2))
+        let seed = try KeySchedule.prf(old, key: d.span, data: ([9, 9, 1, 2] as [UInt8]).span)
+        let tail: [UInt8] = [1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+        let material = try KeySchedule.prfPlus(new, key: seed.span, seed: tail.span, count: 3 * 48 + 2 * 36)
+        let bytes = material.array
+        #expect(keys.d.array == Array(bytes[..<48]))
+        #expect(keys.ei.array == Array(bytes[48..<84]) && keys.er.array == Array(bytes[84..<120]))
+        #expect(keys.pi.array == Array(bytes[120..<168]) && keys.pr.array == Array(bytes[168..<216]))
+    }
+
     @Test func anAEADHasASaltAndNoIntegrityKey() throws {
         let secret = SecretBytes(copying: [9].span)
         let keys = try KeySchedule.initial(

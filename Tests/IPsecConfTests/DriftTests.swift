@@ -9,7 +9,7 @@ import Testing
 @Suite struct DriftTests {
     /// A line of ipsec.conf, and swanctl.conf's words for it: of the connection, the local side, the remote side or the child.
     @Test(arguments: [
-        ("ikedscp=101110", "connection", "dscp = 101110"), ("reauth=yes", "connection", "reauth_time = 1h"),
+        ("ikedscp=101110", "connection", "dscp = 101110"),
         ("mediation=yes", "connection", "mediation = yes"), ("compress=yes", "child", "ipcomp = yes"), ("inactivity=5m", "child", "inactivity = 5m"),
         ("mark=5", "child", "mark_in = 5"), ("mark_out=5", "child", "mark_out = 5"), ("reqid=7", "child", "reqid = 7"), ("type=transport", "child", "mode = transport"),
         ("type=passthrough", "child", "mode = pass"), ("type=drop", "child", "mode = drop"), ("ah=sha256!", "child", "ah_proposals = sha256"), ("tfc=%mtu", "child", "tfc_padding = mtu"),

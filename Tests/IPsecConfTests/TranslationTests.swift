@@ -61,7 +61,7 @@ import Testing
     /// Lines without which the connection is no weaker.
     @Test(arguments: [
         ("compress=yes", "compressed"), ("inactivity=5m", "idle"), ("leftfirewall=yes", "firewall"), ("leftupdown=\"ipsec _updown iptables\"", "firewall"),
-        ("reauth=yes", "again"), ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
+        ("right=%any\nauto=start", "no single address"), ("esp=aes256-sha256,3des-md5!", "3des"),
         ("replay_window=8192", "4096"), ("authby=secret|rsasig", "only the preshared"),
     ]) func notCarried(line: String, reason: String) {
         let result = importing(conn(line))

@@ -44,7 +44,8 @@ struct ConnectionBuilder {
         connection.dpdDelay = reader.time("dpd_delay") ?? .zero
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
         connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no
-        connection.lifetime = lifetime(reader, &diagnostics)
+        setLifetime(&connection, reader, &diagnostics)
+        connection.childless = reader.text("childless").flatMap { Childless(rawValue: $0.lowercased()) } ?? .allow
         connection.pools = section.value("pools")?.elements.map(\.text) ?? []
         connection.vips = virtualAddresses(section, &diagnostics)
         let children = section.section("children")?.sections ?? []
@@ -115,16 +116,20 @@ struct ConnectionBuilder {
         return addresses
     }
 
-    /// `over_time` is a tenth of `rekey_time`, `rand_time` is `over_time`.
-    private func lifetime(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> Lifetime {
-        let rekey = reader.time("rekey_time") ?? .seconds(4 * 3600)
-        let over = reader.time("over_time") ?? rekey / 10
+    /// `over_time` is a tenth of the longer of `rekey_time` and `reauth_time`, `rand_time` is `over_time`. With `reauth_time` alone keys are
+    /// renewed then, with new IKE SAs.
+    private func setLifetime(_ connection: inout Connection, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
+        let reauth = reader.time("reauth_time") ?? .zero
+        let rekey = reader.time("rekey_time") ?? (reauth == .zero ? .seconds(4 * 3600) : .zero)
+        let over = reader.time("over_time") ?? max(rekey, reauth) / 10
         let rand = reader.time("rand_time") ?? over
-        if rekey == .zero { return Lifetime(rekeyTime: .zero, lifeTime: .zero, randTime: .zero) }
-        if rand >= rekey, reader.section.value("rand_time") != nil {
-            diagnostics.warning(at: reader.position("rand_time"), "'rand_time' is not below 'rekey_time': the keys may be renewed at once")
+        let shortest = [rekey, reauth].filter { $0 > .zero }.min() ?? .zero
+        if shortest > .zero, rand >= shortest, reader.section.value("rand_time") != nil {
+            diagnostics.warning(at: reader.position("rand_time"), "'rand_time' is not below '\(shortest == rekey ? "rekey_time" : "reauth_time")': the keys may be renewed at once")
         }
-        return Lifetime(rekeyTime: rekey, lifeTime: rekey + over, randTime: min(rand, rekey))
+        connection.reauthTime = reauth
+        connection.overTime = over
+        connection.lifetime = Lifetime(rekeyTime: rekey, lifeTime: rekey == .zero ? .zero : rekey + over, randTime: shortest == .zero ? .zero : min(rand, max(rekey, reauth)))
     }
 
     /// The one round of `local` or `remote`.

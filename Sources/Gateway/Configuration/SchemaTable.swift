@@ -27,7 +27,8 @@ enum SchemaTable {
             SchemaKey("dpd_delay", .time), SchemaKey("mobike", .boolean),
             SchemaKey("keyingtries", .integer(0...1_000_000)),
             SchemaKey("unique", .choice(["no", "never", "keep", "replace"])),
-            SchemaKey("rekey_time", .time), SchemaKey("over_time", .time), SchemaKey("rand_time", .time),
+            SchemaKey("rekey_time", .time), SchemaKey("reauth_time", .time), SchemaKey("over_time", .time), SchemaKey("rand_time", .time),
+            SchemaKey("childless", .choice(["allow", "prefer", "force", "never"])),
             SchemaKey("crypto", .text),
             SchemaKey("vips", .list), SchemaKey("pools", .list),
             // `force` is of IKEv1: it means yes.
@@ -41,11 +42,8 @@ enum SchemaTable {
             SchemaKey("send_cert", .choice(["ifasked", "always", "never"]), .tunesOnly(x509), inert: ["never", "ifasked"]),
             SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly(x509), inert: ["never", "reply"]),
 
-            SchemaKey(
-                "childless", .choice(["allow", "prefer", "force", "never"]), .restricts("childless initiation (RFC 6023) is not there yet, write childless = never"), inert: ["allow", "never"]),
             SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
             SchemaKey("ppk_required", .boolean, .restricts("postquantum preshared keys (RFC 8784) are not there yet"), inert: ["no"]),
-            SchemaKey("reauth_time", .time, .restricts("a peer would stay longer than its credentials are looked at; rekey_time renews the keys"), inert: ["0", "0s"]),
             SchemaKey("if_id_in", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
             SchemaKey("if_id_out", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
             SchemaKey("mediation", .boolean, .restricts("mediation is not there"), inert: ["no"]),
@@ -177,7 +175,8 @@ enum SchemaTable {
             SchemaKey("shards", .integer(0...255)),
             SchemaKey("crypto", .list),
             SchemaKey("cookie_threshold", .integer(0...1_000_000)),
-            SchemaKey("half_open_limit", .integer(1...1_000_000)), SchemaKey("half_open_time", .time),
+            SchemaKey("half_open_limit", .integer(1...1_000_000)), SchemaKey("half_open_per_address", .integer(1...1_000_000)), SchemaKey("half_open_per_prefix", .integer(1...1_000_000)),
+            SchemaKey("half_open_time", .time),
             SchemaKey("retransmit_initial", .text), SchemaKey("retransmit_growth", .text), SchemaKey("retransmit_tries", .integer(1...100)),
             SchemaKey("fragment_size", .integer(256...9000)),
             SchemaKey("keepalive", .time), SchemaKey("return_routability", .choice(["before", "after", "no"])),

@@ -61,6 +61,8 @@ struct SettingsBuilder {
     private func setLimits(_ limits: inout Limits, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
         if let value = reader.integer("cookie_threshold") { limits.cookieThreshold = Int(clamping: value) }
         if let value = reader.integer("half_open_limit") { limits.halfOpen = Int(clamping: value) }
+        if let value = reader.integer("half_open_per_address") { limits.halfOpenPerAddress = Int(clamping: value) }
+        if let value = reader.integer("half_open_per_prefix") { limits.halfOpenPerPrefix = Int(clamping: value) }
         if let value = reader.time("half_open_time") { limits.halfOpenTime = value }
         if let value = reader.time("keepalive") { limits.keepalive = value }
         if let value = reader.text("return_routability").flatMap({ ReturnRoutability(rawValue: $0.lowercased()) }) { limits.returnRoutability = value }

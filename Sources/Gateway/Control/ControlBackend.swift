@@ -85,7 +85,12 @@ package struct TerminateRequest: Sendable, Hashable {
 
 package struct RekeyRequest: Sendable, Hashable {
     package var filter: SAFilter
-    package init(filter: SAFilter) { self.filter = filter }
+    /// New IKE SAs beside the old ones, instead of new keys.
+    package var reauthenticates: Bool
+    package init(filter: SAFilter, reauthenticates: Bool = false) {
+        self.filter = filter
+        self.reauthenticates = reauthenticates
+    }
 }
 
 package struct InitiateOutcome: Sendable, Hashable {

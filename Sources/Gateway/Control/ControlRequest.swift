@@ -112,8 +112,9 @@ extension ControlRequest {
             case "rekey":
                 let filter = try SAFilter(message)
                 guard !filter.isEmpty else { throw BadArgument("rekey needs one of child, child-id, ike and ike-id") }
-                guard !message.boolean("reauth") else { throw BadArgument("reauth is not there yet; a rekey is", isMissing: true) }
-                self = .rekey(RekeyRequest(filter: filter))
+                let reauthenticates = message.boolean("reauth")
+                guard !reauthenticates || !filter.selectsChildren else { throw BadArgument("reauth is for an IKE SA: name it with ike or ike-id") }
+                self = .rekey(RekeyRequest(filter: filter, reauthenticates: reauthenticates))
             case "install": self = .install(child: try message.needed("child", by: name), ike: message.text("ike"))
             case "uninstall": self = .uninstall(child: try message.needed("child", by: name), ike: message.text("ike"))
             case "get-algorithms": self = .algorithms

@@ -28,6 +28,7 @@ extension IKESASnapshot {
         suite = status.transforms.isEmpty ? nil : SuiteSnapshot(chosen: status.transforms)
         provider = status.provider
         establishedSeconds = status.established.map { now.secondsSince($0) }
+        reauthSeconds = status.reauthAt.map { now.secondsUntil($0) }
         rekeySeconds = status.rekeyAt.map { now.secondsUntil($0) }
         lifeSeconds = status.expiresAt.map { now.secondsUntil($0) }
         tasksQueued = status.tasks.queued.map(\.rawValue)
@@ -163,6 +164,7 @@ extension ConnectionSnapshot {
         localPort = connection.localPort
         remotePort = connection.remotePort
         rekeySeconds = UInt64(clamping: connection.lifetime.rekeyTime.wholeSeconds)
+        reauthSeconds = UInt64(clamping: connection.reauthTime.wholeSeconds)
         unique = connection.unique.rawValue
         livenessSeconds = UInt64(clamping: connection.dpdDelay.wholeSeconds)
         usesMOBIKE = connection.mobike

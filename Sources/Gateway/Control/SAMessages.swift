@@ -107,6 +107,7 @@ enum SAMessages {
         if lives {
             m.add("established", sa.establishedSeconds)
             m.add("rekey-time", sa.rekeySeconds)
+            m.add("reauth-time", sa.reauthSeconds)
         }
         addUnlessEmpty(&m, "local-vips", sa.localVirtual)
         addUnlessEmpty(&m, "remote-vips", sa.remoteVirtual)

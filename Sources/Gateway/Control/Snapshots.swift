@@ -31,6 +31,8 @@ package struct IKESASnapshot: Sendable, Hashable {
     /// Seconds since the SA was established; nil before.
     package var establishedSeconds: UInt64?
     /// Seconds until the SA is rekeyed; negative when that is overdue.
+    /// Until it is authenticated anew.
+    package var reauthSeconds: Int64?
     package var rekeySeconds: Int64?
     /// Seconds until the SA ends for good.
     package var lifeSeconds: Int64?

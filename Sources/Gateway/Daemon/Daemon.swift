@@ -140,6 +140,7 @@ package enum Daemon {
         let transport = Transport(sockets, log: log)
         let loop = try EventLoop("control")
         var crypto = Crypto(preferred: plugins.registry(order: settings.ikeProviders) ?? Registry(random: SystemRandom()))
+        crypto.signatureHashes = plugins.signatureHashes
         for provider in plugins.providers { crypto.providers[provider] = plugins.registry(order: settings.crypto, provider: provider) }
         let plane = try planes.name.flatMap { name in plugins.plane(named: name).map { (name, $0) } }.map { try PlaneDriver(name: $0.0, table: $0.1, log: log) }
         let gateway = try RunningGateway(

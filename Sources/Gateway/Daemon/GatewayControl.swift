@@ -29,6 +29,12 @@ extension RunningGateway: ControlBackend {
                     CounterSnapshot(name: "ike_malformed", value: transport.malformed + view.sum(\.malformed)),
                     CounterSnapshot(name: "ike_unknown_spi", value: transport.noShard + view.sum(\.unknownSPI)),
                     CounterSnapshot(name: "ike_over_limit", value: view.sum(\.overLimit)),
+                    CounterSnapshot(name: "ike_address_over_limit", value: view.sum(\.addressOverLimit)),
+                    CounterSnapshot(name: "ike_network_over_limit", value: view.sum(\.networkOverLimit)),
+                    CounterSnapshot(name: "ike_agreements_over_limit", value: view.sum(\.agreementsOverLimit)),
+                    CounterSnapshot(name: "ike_auth_not_tried", value: view.sum(\.authNotTried)),
+                    CounterSnapshot(name: "ike_answers_held_back", value: view.sum(\.answersHeldBack)),
+                    CounterSnapshot(name: "ike_fragments_over_limit", value: view.sum(\.fragmentsOverLimit)),
                     CounterSnapshot(name: "ike_queue_full", value: transport.queueFull),
                     CounterSnapshot(name: "ike_send_refused", value: transport.refused),
                     CounterSnapshot(name: "esp_stray", value: transport.strayESP),
@@ -39,6 +45,8 @@ extension RunningGateway: ControlBackend {
             stats.counters = [
                 CounterSnapshot(name: "ike_received", value: transport.received), CounterSnapshot(name: "ike_sent", value: transport.sent),
                 CounterSnapshot(name: "nat_keepalives", value: transport.keepalives), CounterSnapshot(name: "cookies_demanded", value: view.sum(\.cookiesDemanded)),
+                CounterSnapshot(name: "cookies_taken", value: view.sum(\.cookiesTaken)),
+                CounterSnapshot(name: "invalid_spi_sent", value: view.sum(\.invalidSPISent)), CounterSnapshot(name: "invalid_spi_received", value: view.sum(\.invalidSPIReceived)),
             ]
             completion(stats)
         }
@@ -108,7 +116,8 @@ extension RunningGateway: ControlBackend {
     }
 
     package func rekey(_ request: RekeyRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
-        change(request.filter, progress, isDone: false, { .rekey($0, request: $1) }, completion)
+        let reauthenticates = request.reauthenticates
+        change(request.filter, progress, isDone: false, { reauthenticates ? .reauthenticate($0, request: $1) : .rekey($0, request: $1) }, completion)
     }
 
     /// Sends one event for each SA that the filter means, and counts the answers. `isDone`: begun is done.

@@ -16,6 +16,8 @@ package struct AuthMethod: @unchecked Sendable {
     package let name: String
     /// AUTH methods (IANA "IKEv2 Authentication Method") that it makes and takes.
     package let methods: [UInt16]
+    /// The hashes of its signatures (IANA "IKEv2 Hash Algorithms"). RFC 7427.
+    package let hashes: [UInt16]
     /// Calls that may be under way at once, which the job pool sees to; nil for no limit.
     package let maximumConcurrency: Int?
     /// Immortal and constant.
@@ -32,6 +34,8 @@ package struct AuthMethod: @unchecked Sendable {
         guard (1...16).contains(method.method_count) else { throw TableDefect("the method makes \(method.method_count) AUTH methods, 1 to 16 are taken") }
         name = String(cString: method.name)
         methods = (0..<method.method_count).map { method.methods[$0] }
+        guard method.hash_count <= 32 else { throw TableDefect("the method signs with \(method.hash_count) hashes, at most 32 are taken") }
+        hashes = method.hashes.map { hashes in (0..<method.hash_count).map { hashes[$0] } } ?? []
         maximumConcurrency = method.max_concurrency == 0 ? nil : Int(method.max_concurrency)
     }
 
@@ -155,6 +159,7 @@ private final class PendingRequest: @unchecked Sendable {
             martlet_identity(type: identification.kind.rawValue, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent(identification.data))
         }
         let connection = lent(Array(request.connection.utf8) + [0])
+        let hashes = request.peerHashes.withUnsafeBytes { lent(Array($0)) }
         let name = UnsafeRawPointer(connection.data ?? UnsafePointer(kept[0].assumingMemoryBound(to: UInt8.self))).assumingMemoryBound(to: CChar.self)
         table.initialize(
             to: martlet_auth_request(
@@ -165,7 +170,8 @@ private final class PendingRequest: @unchecked Sendable {
                     Unmanaged<PendingRequest>.fromOpaque(request.pointee.opaque).takeUnretainedValue().withSecret(use, context)
                 },
                 opaque: UnsafeMutableRawPointer(table),
-                complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0))
+                complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0,
+                peer_hashes: hashes.data.map { UnsafeRawPointer($0).assumingMemoryBound(to: UInt16.self) }, peer_hash_count: request.peerHashes.count))
         memory = kept
         table.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
     }

@@ -95,6 +95,11 @@ package final class PluginSet: Sendable {
     /// The names of the providers of algorithms, the preferred ones first.
     package var providers: [String] { cryptoProviders.map(\.name) }
     package var authMethodNames: [String] { authMethods.map(\.name) }
+    /// Of all methods' signatures, each once. RFC 7427 section 4.
+    package var signatureHashes: [UInt16] {
+        var seen: Set<UInt16> = []
+        return authMethods.flatMap(\.hashes).filter { seen.insert($0).inserted }
+    }
     package var planeNames: [String] { planes.keys.sorted() }
 
     /// The tested algorithms: of `provider` alone, or of all providers, those in `order` first and then the others by their

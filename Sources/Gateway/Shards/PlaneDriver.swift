@@ -38,7 +38,17 @@ package final class PlaneDriver: @unchecked Sendable {
         var hasInbound = false
         var hasOutbound = false
         var lastUse: Instant?
+        /// What it carries and to whom, and whether it waits for another with the same to stop.
+        var localTS: [TrafficSelector] = []
+        var remoteTS: [TrafficSelector] = []
+        var remote: IPAddress
+        var reqid: UInt32
+        var isWaiting = false
+
+        func carriesSame(as other: Child) -> Bool { remote == other.remote && localTS == other.localTS && remoteTS == other.remoteTS }
     }
+    /// How long a new child leaves the traffic to one with the same selectors: longer than an answer takes to the peer.
+    private static let yieldTime = Duration.seconds(1)
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
     private var history = TunnelHistory()
@@ -105,6 +115,7 @@ package final class PlaneDriver: @unchecked Sendable {
     func activate(_ id: ChildSAID) {
         loop.post { [self] in
             guard children[id] != nil else { return }
+            children[id]?.isWaiting = false
             let status = table.pointee.activate(id.rawValue)
             if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
         }
@@ -114,8 +125,18 @@ package final class PlaneDriver: @unchecked Sendable {
         loop.post { [self] in removeNow(id, keepInbound: keepInbound) }
     }
 
+    /// The child's turn has come.
+    private func takeOver(_ id: ChildSAID) {
+        guard isRunning, children[id]?.isWaiting == true else { return }
+        children[id]?.isWaiting = false
+        let status = table.pointee.activate(id.rawValue)
+        if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
+    }
+
     private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
         guard var child = children[id] else { return }
+        // Whoever waits for this one carries the traffic before it goes, so that no packet finds neither.
+        if child.hasOutbound, !child.isWaiting { for (waiting, other) in children where other.isWaiting && other.carriesSame(as: child) { takeOver(waiting) } }
         if child.hasOutbound {
             history.removed(child.tunnel, counters(child.outboundSPI, MARTLET_OUTBOUND, id), isInbound: false)
             report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id)
@@ -253,7 +274,9 @@ package final class PlaneDriver: @unchecked Sendable {
     /// Inbound, then outbound; takes the keys, which are wiped when it returns. Why the plane refused, or nil.
     private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
         guard isRunning else { return "it is not running" }
-        var child = Child(shard: shard, inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI)
+        var child = Child(
+            shard: shard, inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS, remote: parameters.remote.address,
+            reqid: parameters.reqid)
         let inbound = add(parameters, MARTLET_INBOUND, parameters.inboundKey, parameters.inboundIntegrityKey)
         guard inbound == MARTLET_OK else { return words(inbound) }
         child.hasInbound = true
@@ -264,8 +287,18 @@ package final class PlaneDriver: @unchecked Sendable {
         }
         child.hasOutbound = true
         child.tunnel = history.added(parameters.reqid, now: Instant.now())
+        guard parameters.activates else {
+            children[parameters.id] = child
+            return nil
+        }
+        // The kernel takes packets of those SAs alone that the policy in force names: there a pair of another policy, which is another shard's, cannot wait.
+        if parameters.yields, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || name == "tun") }) {
+            child.isWaiting = true
+            children[parameters.id] = child
+            loop.arm(after: Self.yieldTime) { [unowned self] in takeOver(parameters.id) }
+            return nil
+        }
         children[parameters.id] = child
-        guard parameters.activates else { return nil }
         let activated = table.pointee.activate(parameters.id.rawValue)
         guard activated == MARTLET_OK else {
             removeNow(parameters.id, keepInbound: false)

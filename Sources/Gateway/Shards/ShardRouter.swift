@@ -24,7 +24,9 @@ package struct ShardRouter: Sendable {
         let ours = isFromInitiator ? responder : initiator
         if ours == 0 { return isFromInitiator ? shard(forRequestFrom: remote, initiatorSPI: initiator) : nil }
         let shard = Int(ours >> 56)
-        return shard < count ? shard : nil
+        if shard < count { return shard }
+        // A request for an SA of an earlier life, with more shards: any of them can say that it is not there. A response is nobody's.
+        return HeaderFlags(rawValue: message[19]).contains(.response) ? nil : self.shard(forRequestFrom: remote, initiatorSPI: initiator)
     }
 
     /// A retransmitted IKE_SA_INIT request meets the same shard.

@@ -96,6 +96,7 @@ extension Established {
             context.releaseInboundSPI(answer.offer.inboundSPI)
             return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
         }
+        child.replacesOther = answer.replacing != nil
         old?.peerRekey = ChildSA.PeerRekey(lowestNonce: lowest(answer.initiatorNonce, nonce), replacement: child.id)
         var payloads: [Payload] = answer.offer.notifications + answer.configuration + [.securityAssociation(SecurityAssociation(proposals: [answered(answer.offer, answer.agreement)])), .nonce(nonce)]
         if let publicValue, let method = answer.agreement.chosen.transform(.keyExchange) { payloads.append(.keyExchange(KeyExchange(method: method.id, data: publicValue))) }
@@ -110,6 +111,12 @@ extension Established {
         var head = head
         do throws(ChildRefusal) {
             head += try answerFirstConfiguration(payloads)
+            //= RFC 6023 §3: a request without a child is answered without one.
+            guard payloads.contains(where: { $0.type == .securityAssociation }) else {
+                respond(.ikeAuth, sa.authMessageID, head)
+                return channel.nonces = ([], [])
+            }
+            guard sa.connection.childless != .force else { throw ChildRefusal(Notify(.noAdditionalSAs), .childNotTakenInAuth(sa)) }
             let (offer, agreement) = try negotiate(payloads, proposals, replacing: nil, withoutKeyExchange: true)
             guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
                 context.releaseInboundSPI(offer.inboundSPI)
@@ -117,11 +124,11 @@ extension Established {
             }
             //= RFC 7296 §1.3.1: USE_TRANSPORT_MODE in the answer where it is taken, and only there.
             let tail: [Payload] = offer.notifications + [.securityAssociation(SecurityAssociation(proposals: [answered(offer, agreement)]))] + selectors(agreement)
-            incoming = .installing(child.id, .ikeAuth, 1, payloads: head + tail)
+            incoming = .installing(child.id, .ikeAuth, sa.authMessageID, payloads: head + tail)
         } catch {
             //= RFC 7296 §1.2: the IKE SA stands without the child.
             if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
-            respond(.ikeAuth, 1, head + [.notify(error.notify)])
+            respond(.ikeAuth, sa.authMessageID, head + [.notify(error.notify)])
             if error.notify.type == .invalidSyntax { end("the peer sent what is no valid request") }
         }
         channel.nonces = ([], [])
@@ -147,8 +154,8 @@ extension Established {
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
         } else {
-            // Said again for one whose predecessor went meanwhile; a new child carries traffic already.
-            context.emit(.activateChildSA(id))
+            // One whose predecessor went meanwhile; a new child carries traffic already.
+            if child.replacesOther { context.emit(.activateChildSA(id)) }
             context.emit(.report(.childSAUp(sa.status, child.status)))
         }
         respond(exchange, messageID, payloads)

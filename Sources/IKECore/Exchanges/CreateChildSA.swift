@@ -290,7 +290,7 @@ extension Established {
                     originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
-                    provider: sa.connection.provider, activates: reqid == nil,
+                    provider: sa.connection.provider, activates: reqid == nil, yields: reqid == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
         return child

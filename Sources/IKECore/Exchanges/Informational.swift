@@ -100,6 +100,7 @@ extension Established {
                     if child.state != .deleting { answered.append(child.inboundSPI) }
                     if let policy = peerDeleted(child) { ended.append(policy) }
                 }
+            case .notify(let notify) where notify.type == .authLifetime: takeAuthLifetime([payload])
             case .notify(let notify) where notify.type == .authenticationFailed: closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
             case .notify(let notify) where notify.type == .invalidSyntax: closing = "the peer could not read our message (INVALID_SYNTAX)"
             case .notify(let notify) where notify.type == .invalidSPI || notify.type == .invalidSelectors: doubt(notify)

@@ -224,8 +224,14 @@ extension Established {
                 initiatorSPI: successor.initiatorSPI, responderSPI: successor.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: asInitiator, random: sa.registry.random)
             channel.fragmentLimit = successor.fragmentLimit
+            successor.proof = sa.proof
             successor.exportKeys(channel)
-            successor.state = .established(Established(successor, channel, window: MessageWindow()))
+            let heir = Established(successor, channel, window: MessageWindow())
+            // New keys prove nobody's identity.
+            heir.reauthAt = reauthAt
+            heir.authEndsAt = authEndsAt
+            successor.beganAuthentication = sa.beganAuthentication
+            successor.state = .established(heir)
             return successor
         } catch { return nil }
     }
@@ -239,6 +245,12 @@ extension Established {
         sa.handPath(to: successor)
         heir.armKeepalive()
         if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
+        sa.successor = successor
+        successor.replacement = sa.replacement
+        successor.replaces = sa.replaces.take()
+        if let old = successor.replaces { Established.current(old).replacement = successor }
+        heir.reauthRequests += reauthRequests
+        reauthRequests = []
         // The peer may have made children on the new SA already.
         heir.children += children
         children = []

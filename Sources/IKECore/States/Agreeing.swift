@@ -23,6 +23,7 @@ struct Agreeing {
                 suite: suite, sharedSecret: secret, initiatorNonce: work.nonce, responderNonce: responderNonce, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: true, nonces: (work.nonce, responderNonce), random: sa.registry.random)
             channel.fragmentLimit = sa.fragmentLimit
+            channel.fragmentRoom = sa.context.provenFragments
             sa.exportKeys(channel)
             let own = sa.connection.ownIdentity(sa.local.address)
             sa.localIdentity = own
@@ -32,7 +33,7 @@ struct Agreeing {
                 }
             let ask = AuthenticationRequest(
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: expected, prf: suite.prf,
-                message: request, nonce: responderNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: true))
+                message: request, nonce: responderNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: true), peerHashes: sa.peerHashes)
             var work = work
             work.deadline = sa.now + sa.context.limits.jobTime
             return .signing(Signing(job: sa.context.run(.sign(ask), for: sa.localSPI), work: work, channel: channel, response: response))

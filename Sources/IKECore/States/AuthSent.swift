@@ -7,12 +7,13 @@ import IKEWire
 struct AuthSent {
     var work: Initiation
     let channel: SecureChannel
-    let offer: ChildOffer
+    /// Nil without a child. RFC 6023.
+    let offer: ChildOffer?
     let response: [UInt8]
     var retransmission: Retransmission
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
-        guard header.exchangeType == .ikeAuth, header.isResponse, !header.isFromInitiator, header.messageID == 1 else { return .authSent(self) }
+        guard header.exchangeType == .ikeAuth, header.isResponse, !header.isFromInitiator, header.messageID == sa.authMessageID else { return .authSent(self) }
         let payloads: [Payload]
         switch channel.open(header, datagram.bytes, now: sa.now) {
         case .forged, .incomplete: return .authSent(self)

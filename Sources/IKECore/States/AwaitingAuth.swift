@@ -11,19 +11,39 @@ struct AwaitingAuth {
     let initiatorNonce: [UInt8]
     let nonce: [UInt8]
     let deadline: Instant
+    /// Requests that were none of the peer's, and until when no further one is tried.
+    private var forgeries = 0
+    private var quietUntil: Instant?
+
+    init(channel: SecureChannel, request: [UInt8], response: [UInt8], initiatorNonce: [UInt8], nonce: [UInt8], deadline: Instant) {
+        self.channel = channel
+        self.request = request
+        self.response = response
+        self.initiatorNonce = initiatorNonce
+        self.nonce = nonce
+        self.deadline = deadline
+    }
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         guard !header.isResponse, header.isFromInitiator else { return .awaitingAuth(self) }
         if header.exchangeType == .ikeSAInit {
             //= RFC 7296 §2.1: a retransmitted request gets the same response.
-            if datagram.bytes == request { sa.transmit(response) }
+            if datagram.bytes == request {
+                sa.proof.receive(datagram.bytes.count)
+                sa.transmit(response)
+            }
             return .awaitingAuth(self)
         }
-        guard header.exchangeType == .ikeAuth, header.messageID == 1 else { return .awaitingAuth(self) }
-        var window = MessageWindow(nextRequest: 0, expected: 1)
+        guard header.exchangeType == .ikeAuth, header.messageID == sa.authMessageID else { return .awaitingAuth(self) }
+        guard quietUntil.map({ $0 <= sa.now }) ?? true else {
+            sa.context.counters.authNotTried += 1
+            return .awaitingAuth(self)
+        }
+        var window = MessageWindow(nextRequest: 0, expected: sa.authMessageID)
         let payloads: [Payload]
         switch channel.open(header, datagram.bytes, now: sa.now) {
-        case .forged, .incomplete: return .awaitingAuth(self)
+        case .forged: return .awaitingAuth(forged(sa))
+        case .incomplete: return .awaitingAuth(self)
         case .malformed:
             window.accept(bytes: channel.openedDatagram)
             move(sa, datagram)
@@ -59,6 +79,11 @@ struct AwaitingAuth {
         sa.connection = connection
         let own = connection.ownIdentity(sa.local.address)
         sa.localIdentity = own
+        //= RFC 6023 §3: where childless IKE SAs are not served, a request without a child is malformed; so is half of one everywhere.
+        let parts = payloads.count { [.securityAssociation, .trafficSelectorInitiator, .trafficSelectorResponder].contains($0.type) }
+        guard parts == 3 || (parts == 0 && connection.childless != .never) else {
+            return refuse(sa, &window, .badAnswer("its IKE_AUTH request has no proposals or no traffic selectors", sa), Notify(.invalidSyntax))
+        }
         do throws(CryptoError) {
             let ask = AuthenticationRequest(
                 method: connection.remote.method, connection: connection.name, local: own, remote: remote, prf: channel.suite.prf, message: request, nonce: nonce,
@@ -74,9 +99,24 @@ struct AwaitingAuth {
 
     /// IKE_AUTH comes from another port than IKE_SA_INIT when the initiator found a NAT. The message is authentic by now.
     private func move(_ sa: IKESA, _ datagram: Datagram) {
+        // It could not be made without our IKE_SA_INIT, which the address has received therefore; another address may be anybody's.
+        if datagram.remote.address == sa.remote.address {
+            sa.proof.prove()
+        } else {
+            sa.proof = AddressProof(isProven: false, factor: sa.context.limits.amplification)
+            sa.proof.receive(channel.openedByteCount)
+        }
         sa.local = datagram.local
         sa.remote = datagram.remote
         sa.marked = datagram.marked
+    }
+
+    /// Somebody who saw the SPIs makes us open what he sends: he gets so many tries at once, and then ten a second, and the peer's own may be that one.
+    private func forged(_ sa: IKESA) -> AwaitingAuth {
+        var next = self
+        next.forgeries += 1
+        if next.forgeries >= sa.context.limits.forgeries { next.quietUntil = sa.now + .milliseconds(100) }
+        return next
     }
 
     private func refuse(_ sa: IKESA, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
@@ -86,10 +126,10 @@ struct AwaitingAuth {
     /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
     static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
         sa.context.reportUnproven(sa.connection.name, sa) { failure }
-        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: 1, response: true), [.notify(notify)]) else { return .dead }
+        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), [.notify(notify)]) else { return .dead }
         window.store(response: datagrams)
         sa.transmit(datagrams)
-        return Closed.answering(sa, window, proven: false)
+        return Closed.answering(sa, window, channel, proven: false)
     }
 
     func deadlineReached(_ sa: IKESA) -> State {

@@ -15,15 +15,15 @@ struct Closed {
     let isProven: Bool
 
     /// The peer closed the SA, or was refused; `window` holds our answer.
-    static func answering(_ sa: IKESA, _ window: MessageWindow, proven: Bool = true) -> State {
+    static func answering(_ sa: IKESA, _ window: MessageWindow, _ channel: SecureChannel? = nil, proven: Bool = true) -> State {
         guard window.storedResponse != nil else { return .dead }
-        return .closed(Closed(window: window, until: sa.now + sa.context.limits.closedTime, retransmission: nil, channel: nil, isProven: proven))
+        return .closed(Closed(window: window, until: sa.now + sa.context.limits.closedTime, retransmission: nil, channel: channel, isProven: proven))
     }
 
     /// The responder believes in an SA that we refuse: tells it so, and is done.
     static func refusing(_ sa: IKESA, _ channel: SecureChannel) -> State {
         let payloads: [Payload] = [.notify(Notify(.authenticationFailed)), .delete(Delete(protocolID: .ike))]
-        guard let datagrams = try? channel.seal(sa.header(.informational, messageID: 2, response: false), payloads) else { return .dead }
+        guard let datagrams = try? channel.seal(sa.header(.informational, messageID: sa.authMessageID &+ 1, response: false), payloads) else { return .dead }
         sa.transmit(datagrams)
         return .closed(
             Closed(
@@ -35,12 +35,12 @@ struct Closed {
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
         if header.isResponse {
-            guard let channel, retransmission != nil, header.messageID == 2, case .payloads = channel.open(header, datagram.bytes, now: sa.now) else { return .closed(self) }
+            guard let channel, retransmission != nil, header.messageID == sa.authMessageID &+ 1, case .payloads = channel.open(header, datagram.bytes, now: sa.now) else { return .closed(self) }
             sa.countReceived(header)
             return .dead
         }
-        if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate, let response = window.storedResponse {
-            for bytes in response { sa.context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
+        if window.judge(request: header.messageID, bytes: datagram.bytes) == .duplicate || window.isCutAnew(header, datagram.bytes, channel), let response = window.storedResponse {
+            sa.repeatAnswer(response, to: datagram)
         }
         return .closed(self)
     }

@@ -25,6 +25,13 @@ final class Established {
     let since: Instant
     var rekeyAt: Instant?
     var expiresAt: Instant?
+    /// When the identities are to be proven anew, and when the SA ends where that has not happened. Both outlive a rekey. RFC 4478.
+    var reauthAt: Instant?
+    var authEndsAt: Instant?
+    /// Who waits for that.
+    var reauthRequests: [RequestID] = []
+    /// Children of the SA that this one replaces, which were asked for here.
+    var inherited: Set<String> = []
     var keepaliveAt: Instant?
     /// When the peer was last heard: an authentic message, or ESP that the data plane told of.
     var lastInbound: Instant
@@ -32,6 +39,8 @@ final class Established {
     var livenessAt: Instant?
     /// Whether the data plane was asked first.
     var askedDataPlane = false
+    /// When somebody last made us ask whether the peer is alive.
+    var suspectedAt: Instant?
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
     /// Why this SA ends, once our own rekey of it, which the peer's has overtaken, has keys.
@@ -40,6 +49,10 @@ final class Established {
     weak var predecessor: Established?
     /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
     var earlyDeletes: Set<UInt32> = []
+    /// How many requests the peer would take at once. We send one: what is slow here waits for calculations, not for the peer. RFC 7296 section 2.3.
+    var peerWindow: UInt32 = 1
+    /// The rekey that new Message IDs need was asked for.
+    var renumbers = false
     /// What the SA becomes when the current event is done; nil to stay.
     var next: State?
 
@@ -74,6 +87,8 @@ final class Established {
         case deleteIKE([RequestID], reason: String)
         case liveness
         case updateAddresses(AddressUpdate.Kind)
+        /// Seconds until the peer is to prove itself anew. RFC 4478.
+        case authLifetime(UInt32)
     }
 
     /// The one outgoing exchange.
@@ -146,6 +161,7 @@ final class Established {
         self.channel = channel
         self.window = window
         channel.reassemblyLimit = 65_536
+        channel.fragmentRoom = sa.context.provenFragments
         since = sa.now
         lastInbound = sa.now
         let lifetime = sa.connection.lifetime
@@ -164,6 +180,7 @@ final class Established {
     /// Tells everyone that the SA stands.
     func begin() {
         context.emit(.report(.ikeSAEstablished(status(of: .established))))
+        if !sa.vendorIDs.isEmpty { context.note(.debug, "the peer's Vendor IDs: \(sa.vendorIDs.joined(separator: ", "))", sa) }
     }
 
     // MARK: Receiving
@@ -171,6 +188,10 @@ final class Established {
     func received(_ header: Header, _ datagram: Datagram) -> State {
         //= RFC 7296 §2.2: the flags say who was the original initiator.
         guard header.isFromInitiator != sa.isInitiator else { return .established(self) }
+        if header.nextPayload == .notify, heard(unprotected: datagram) {
+            suspect()
+            return settled()
+        }
         if header.isResponse { receivedResponse(header, datagram) } else { receivedRequest(header, datagram) }
         return settled()
     }
@@ -179,9 +200,10 @@ final class Established {
         switch window.judge(request: header.messageID, bytes: datagram.bytes) {
         case .duplicate:
             // The stored answer; none while the exchange is still worked on, or was forgotten.
-            for bytes in window.storedResponse ?? [] { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
+            return sa.repeatAnswer(window.storedResponse ?? [], to: datagram)
+        case .outside:
+            if window.isCutAnew(header, datagram.bytes, channel) { sa.repeatAnswer(window.storedResponse ?? [], to: datagram) }
             return
-        case .outside: return
         case .fresh: break
         }
         guard incoming.isIdle else { return }
@@ -204,6 +226,7 @@ final class Established {
                 return
             }
             adoptEarly(payloads)
+            takeWindowSize(payloads)
             switch header.exchangeType {
             case .createChildSA: answerCreateChildSA(header.messageID, payloads)
             case .informational: answerInformational(header.messageID, payloads)
@@ -248,6 +271,7 @@ final class Established {
     /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
     private func heard(from datagram: Datagram) {
         lastInbound = now
+        if datagram.remote.address == sa.remote.address { sa.proof.prove() }
         //= RFC 4555 §3.8: with MOBIKE it does not: a message without UPDATE_SA_ADDRESSES changes nothing, and may serve to try a path.
         guard sa.mobility == nil, sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
         moved(to: datagram.remote)
@@ -265,7 +289,8 @@ final class Established {
             return end("a message could not be sealed")
         }
         window.store(response: datagrams)
-        let path = requestPath ?? (sa.local, sa.remote, sa.marked)
+        // IKE_AUTH is answered to an address that may have shown nothing.
+        guard let path = requestPath else { return sa.transmit(datagrams) }
         for bytes in datagrams { context.emit(.transmit(Datagram(local: path.local, remote: path.remote, marked: path.marked, bytes: bytes))) }
     }
 
@@ -308,7 +333,10 @@ final class Established {
     }
 
     func send(_ exchange: Exchange, _ payloads: [Payload]) {
-        let messageID = window.takeRequestID()
+        guard let messageID = window.takeRequestID() else {
+            fail(exchange, Failure(.internalError, "The Message IDs of the IKE SA with \(sa.remote) are used up"))
+            return end("its Message IDs are used up")
+        }
         guard let datagrams = try? channel.seal(sa.header(exchange.type, messageID: messageID, response: false), payloads) else {
             fail(exchange, Failure(.internalError, "A message to \(sa.remote) could not be sealed"))
             return end("a message could not be sealed")
@@ -350,6 +378,8 @@ final class Established {
 
     /// Starts what waits; the state to go on with.
     func settled() -> State {
+        renumber()
+        finishReauthentication()
         while next == nil, case .idle = outgoing, !incoming.replacesIKESA, let task = queue.first {
             // A child that the peer is being answered about must not change its IKE SA before the answer.
             if case .rekeyIKE = task, !incoming.isIdle { break }
@@ -377,6 +407,7 @@ final class Established {
         case .deleteIKE(let requests, let reason): startDelete(requests, reason)
         case .liveness: send(.informational, livenessPayloads)
         case .updateAddresses(let kind): startUpdate(kind)
+        case .authLifetime(let seconds): send(.informational, [.authLifetime(seconds)])
         }
     }
 
@@ -421,7 +452,7 @@ final class Established {
         guard next == nil else { return }
         tearDown(Failure(.closed, "The IKE SA with \(sa.remote) was closed: \(reason)"))
         context.emit(.report(.ikeSAClosed(sa.status, reason: reason)))
-        next = Closed.answering(sa, window)
+        next = Closed.answering(sa, window, channel)
     }
 
     /// For `IKESA.abandon`: as `end`, without an afterlife.
@@ -445,6 +476,9 @@ final class Established {
         if case .agreeingChild(_, let answer) = incoming { context.releaseInboundSPI(answer.offer.inboundSPI) }
         incoming = .idle
         for task in takeTasks() { fail(task, failure) }
+        answer(reauthRequests, .failure(failure))
+        reauthRequests = []
+        if let old = sa.replaces.take() { Established.current(old).established?.reauthenticationFailed() }
     }
 
     /// Gives up the exchange under way, whatever it waits for.
@@ -483,7 +517,7 @@ final class Established {
         switch task {
         case .createChild(_, let requests), .rekeyChild(_, let requests), .rekeyIKE(let requests): answer(requests, .failure(failure))
         case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
-        case .liveness, .updateAddresses: break
+        case .liveness, .updateAddresses, .authLifetime: break
         }
     }
 
@@ -492,7 +526,8 @@ final class Established {
         status.state = state
         status.established = since
         status.rekeyAt = rekeyAt
-        status.expiresAt = expiresAt
+        status.reauthAt = reauthAt
+        status.expiresAt = [expiresAt, authEndsAt].compactMap { $0 }.min()
         status.children = children.map(\.status)
         status.tasks = shownTasks
         return status

@@ -7,9 +7,9 @@ extension Established {
     var nextDeadline: Instant? {
         var candidates: [Instant?] = children.map(\.nextDeadline)
         candidates += delayed.map(\.at)
-        candidates += [outgoingUntil, incomingUntil]
+        candidates += [outgoingUntil, incomingUntil, channel.piecesDeadline]
         switch phase {
-        case .active: candidates += [expiresAt, rekeyAt, livenessAt, keepaliveAt]
+        case .active: candidates += [expiresAt, authEndsAt, rekeyAt, livenessAt, keepaliveAt, sa.beganAuthentication ? reauthAt : nil]
         case .rekeyed(let until), .redundant(let until): candidates.append(until)
         case .deleting: break
         }
@@ -42,6 +42,7 @@ extension Established {
 
     func deadlineReached() -> State {
         giveUpWork()
+        channel.discardPieces(now: now)
         if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
             switch retransmission.fire(now: now) {
             case .sendAgain:
@@ -77,6 +78,13 @@ extension Established {
             for policy in wantedChildren() { follow(policy.startAction, policy, after: context.limits.retryDelay) }
             enqueue(.deleteIKE([], reason: Established.lifetimeOver))
         }
+        if let at = authEndsAt, at <= now {
+            authEndsAt = nil
+            for child in children where child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
+            //= RFC 4478 §2: an SA whose identities were not proven anew in time is deleted.
+            enqueue(.deleteIKE([], reason: "its time without a new authentication is over"))
+        }
+        if let at = reauthAt, at <= now, sa.beganAuthentication { reauthenticate([]) }
         if let at = rekeyAt, at <= now {
             rekeyAt = nil
             enqueue(.rekeyIKE([]))
@@ -123,6 +131,13 @@ extension Established {
         }
         // Of an SA that was replaced nobody asks any more.
         if case .updateAddresses = exchange, phase != .active { return end("it was replaced") }
+        if case .rekeyIKE(let rekey) = exchange, let successor = peerSuccessor {
+            // The peer's own rekey went through, and it uses that SA: the children live on there. This one has nobody left to talk to.
+            peerSuccessor = nil
+            answer(rekey.requests, .success("the peer rekeyed it at the same time"))
+            succeed(by: successor.sa)
+            return end("our rekey of it was not answered, and the peer's took its place")
+        }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
         let wanted = wantedChildren(besides: exchange)

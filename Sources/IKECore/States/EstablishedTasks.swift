@@ -13,6 +13,7 @@ extension Established {
             case .deleteIKE: .ikeDelete
             case .liveness: .liveness
             case .updateAddresses: .mobike
+            case .authLifetime: .authLifetime
             }
         }
         switch outgoing {

@@ -30,6 +30,7 @@ struct InitSent {
         payloads += NATDetection.notifications(initiatorSPI: sa.localSPI, responderSPI: .none, local: sa.local, remote: sa.remote, hidden: sa.connection.encap)
         //= RFC 7383 §2.3
         if sa.connection.fragmentation != .no { payloads.append(.notify(Notify(.fragmentationSupported))) }
+        payloads += SignatureHashes.payloads(sa.context.crypto)
         let bytes = Message(header: sa.header(.ikeSAInit, messageID: 0, response: false), payloads: payloads).serialized()
         sa.transmit(bytes)
         return .initSent(
@@ -41,7 +42,7 @@ struct InitSent {
         // Nothing here is authentic yet: what cannot be read is as good as lost, and the request goes on being sent.
         guard let message = try? Message.parse(datagram.bytes.span), message.payloads.misplacedType == nil else { return .initSent(self) }
         sa.countReceived(header)
-        var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?, takesFragments = false
+        var securityAssociation: SecurityAssociation?, keyExchange: KeyExchange?, nonce: [UInt8]?, error: Notify?, takesFragments = false, takesChildless = false, hashes: [UInt16] = []
         for payload in message.payloads {
             switch payload {
             case .securityAssociation(let value): securityAssociation = value
@@ -55,6 +56,8 @@ struct InitSent {
                 }
             case .notify(let notify) where notify.type == .invalidKEPayload: return anotherMethod(notify, sa)
             case .notify(let notify) where notify.type == .fragmentationSupported: takesFragments = true
+            case .notify(let notify) where notify.type == .childlessSupported: takesChildless = true
+            case .notify(let notify) where notify.type == .signatureHashAlgorithms: hashes = SignatureHashes.parse(notify)
             case .notify(let notify) where notify.type.isError: error = error ?? notify
             case .unknown(_, critical: true, _): return .initSent(self)
             default: break
@@ -71,6 +74,8 @@ struct InitSent {
         sa.remoteSPI = header.responderSPI
         sa.transforms = chosen.transforms
         sa.takesFragments = takesFragments
+        sa.peerHashes = hashes
+        sa.vendorIDs = VendorIDs.texts(message.payloads)
         let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
         sa.nat = seen ?? NATDetection.Verdict()
         sa.peerDetectsNAT = seen != nil
@@ -78,6 +83,7 @@ struct InitSent {
         if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT || sa.connection.mobike }) == true || sa.connection.encap { sa.floatPorts() }
         var next = work
         next.deadline = sa.now + sa.context.limits.jobTime
+        next.peerTakesChildless = takesChildless
         return .agreeing(
             Agreeing(
                 job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, suite: suite, request: retransmission.datagrams.first ?? [],

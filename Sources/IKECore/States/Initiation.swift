@@ -9,15 +9,21 @@ struct Initiation {
     }
     /// The first is negotiated in IKE_AUTH, the others follow in exchanges of their own.
     private(set) var wanted: [Wanted]
+    /// Who wants the IKE SA itself.
+    var requests: [RequestID] = []
+    /// The responder takes IKE_AUTH without a child. RFC 6023.
+    var peerTakesChildless = false
     /// Our nonce, the same in every retry of IKE_SA_INIT. RFC 7296 section 2.6.
     let nonce: [UInt8]
     /// When the job under way has taken too long.
     var deadline: Instant
 
-    init(child: ChildPolicy, request: RequestID?, nonce: [UInt8], deadline: Instant) {
-        wanted = [Wanted(policy: child, requests: request.map { [$0] } ?? [])]
+    /// Without a child the IKE SA is what is wanted.
+    init(child: ChildPolicy?, request: RequestID?, nonce: [UInt8], deadline: Instant) {
         self.nonce = nonce
         self.deadline = deadline
+        wanted = []
+        if let child { add(child, request) } else if let request { requests.append(request) }
     }
 
     mutating func add(_ child: ChildPolicy, _ request: RequestID?) {
@@ -42,10 +48,24 @@ struct Initiation {
     func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false, atLeast: Int = 0) {
         if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
         sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+        if let old = sa.replaces.take() {
+            // The old SA stands, and tries again.
+            Established.current(old).established?.reauthenticationFailed()
+            for request in requests { sa.context.emit(.answer(request, .failure(failure))) }
+            for want in wanted { for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) } }
+            return sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+        }
         let tries = sa.connection.keyingTries == 0 ? 0 : max(sa.connection.keyingTries, atLeast)
         let attempt = sa.context.countAttempt(sa.connection.name)
         // With `keyingtries = 0` every failure is tried again; otherwise only silence is.
         let again = !final && (tries == 0 || (retry && attempt < tries))
+        for request in requests {
+            if again {
+                sa.context.emit(.initiateAgain(connection: sa.connection.name, child: nil, packet: nil, after: sa.context.limits.retryDelay, request: request))
+            } else {
+                sa.context.emit(.answer(request, .failure(failure)))
+            }
+        }
         for want in wanted {
             if again {
                 let requests = want.requests.isEmpty ? [nil] : want.requests.map(Optional.some)

@@ -12,13 +12,19 @@ struct Signing {
     let response: [UInt8]
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
-        guard case .signed(let authentication) = result, let own = sa.localIdentity, let first = work.wanted.first else {
+        guard case .signed(let authentication) = result, let own = sa.localIdentity else {
             work.fail(.job(result, "computing our proof of identity", sa), sa, retry: false)
             return .dead
         }
-        let offer = ChildOffer(first.policy, sa: sa, withoutKeyExchange: true)
-        sa.offeredSPI = offer.inboundSPI
-        if let failure = offer.defect(sa) {
+        //= RFC 6023 §3: without a child only where the responder has said that it takes that.
+        let isChildless = sa.connection.childless == .force || (sa.connection.childless == .prefer && work.peerTakesChildless) || work.wanted.isEmpty
+        guard !isChildless || work.peerTakesChildless else {
+            work.fail(.childlessNotServed(sa), sa, retry: false)
+            return .dead
+        }
+        let offer = isChildless ? nil : work.wanted.first.map { ChildOffer($0.policy, sa: sa, withoutKeyExchange: true) }
+        sa.offeredSPI = offer?.inboundSPI
+        if let failure = offer?.defect(sa) {
             work.fail(failure, sa, retry: false)
             return .dead
         }
@@ -27,12 +33,12 @@ struct Signing {
         payloads.append(.authentication(authentication))
         //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.
         let isOnly = !sa.context.hasOtherSA(sa) && !sa.context.connections.contains { sa.context.establishedElsewhere.contains($0.name) && $0.mayReachPeer(of: sa.connection) }
-        if sa.connection.unique != .never, isOnly { payloads.append(.notify(Notify(.initialContact))) }
-        payloads += sa.addressRequest + offer.payloads
+        if sa.connection.unique != .never, isOnly, sa.replaces == nil { payloads.append(.notify(Notify(.initialContact))) }
+        payloads += sa.addressRequest + (offer?.payloads ?? [])
         payloads += sa.mobilityNotifications
         if sa.connection.mobike, !sa.peerDetectsNAT { payloads += sa.natNotifications(AddressPair(local: sa.local, remote: sa.remote)) }
         do throws(CryptoError) {
-            let datagrams = try channel.seal(sa.header(.ikeAuth, messageID: 1, response: false), payloads)
+            let datagrams = try channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: false), payloads)
             sa.transmit(datagrams)
             return .authSent(AuthSent(work: work, channel: channel, offer: offer, response: response, retransmission: Retransmission(datagrams, limits: sa.context.limits, now: sa.now)))
         } catch {

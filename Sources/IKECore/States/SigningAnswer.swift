@@ -19,7 +19,10 @@ struct SigningAnswer {
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()
-        established.answerFirstChild(payloads, head: [.identificationResponder(own), .authentication(authentication)] + (sa.mobility == nil ? [] : sa.mobilityNotifications))
+        established.takeWindowSize(payloads)
+        established.startAuthenticationClock()
+        let head: [Payload] = [.identificationResponder(own), .authentication(authentication)] + established.authLifetime
+        established.answerFirstChild(payloads, head: head + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
     }
 }

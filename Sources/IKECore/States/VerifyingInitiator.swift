@@ -27,7 +27,7 @@ struct VerifyingInitiator {
         do throws(CryptoError) {
             let ask = AuthenticationRequest(
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: remote, prf: channel.suite.prf, message: response,
-                nonce: initiatorNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: false))
+                nonce: initiatorNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: false), peerHashes: sa.peerHashes)
             return .signingAnswer(
                 SigningAnswer(job: sa.context.run(.sign(ask), for: sa.localSPI), channel: channel, window: window, payloads: payloads, deadline: sa.now + sa.context.limits.jobTime))
         } catch {

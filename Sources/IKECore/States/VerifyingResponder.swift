@@ -8,7 +8,7 @@ struct VerifyingResponder {
     let job: JobID
     var work: Initiation
     let channel: SecureChannel
-    let offer: ChildOffer
+    let offer: ChildOffer?
     /// IKE_AUTH's answer, opened.
     let payloads: [Payload]
 
@@ -20,8 +20,16 @@ struct VerifyingResponder {
         sa.context.forgetAttempts(sa.connection.name)
         sa.offeredSPI = nil
         sa.beginMobility(payloads, decides: true)
-        let established = Established(sa, channel, window: MessageWindow(nextRequest: 2, expected: 0))
+        let established = Established(sa, channel, window: MessageWindow(nextRequest: sa.authMessageID &+ 1, expected: 0))
         established.begin()
+        established.takeWindowSize(payloads)
+        established.startAuthenticationClock()
+        established.takeAuthLifetime(payloads)
+        established.reauthRequests = sa.replaces == nil ? [] : work.requests
+        guard let offer else {
+            established.completeWithoutChild(payloads, work)
+            return established.settled()
+        }
         let first = work.wanted.first
         established.completeFirstChild(offer, payloads, requests: first?.requests ?? [])
         for want in work.wanted.dropFirst() { established.createChild(want.policy, requests: want.requests) }

@@ -32,7 +32,7 @@ import Testing
     private func sa(_ id: UInt64, unique: UniquePolicy = .no, contact: Int64? = nil, established: Int64? = nil, remote: String = "peer", connection: String = "site") -> IKESAStatus {
         let address = SocketAddress(address: IPAddress(v4: 1), port: 500)
         return IKESAStatus(
-            id: IKESAID(rawValue: id), connection: connection, state: .established, local: address, remote: address,
+            id: IKESAID(rawValue: id), connection: connection, state: .established, local: address, remote: SocketAddress(address: IPAddress(v4: UInt32(id)), port: 500),
             localIdentity: Identification(kind: .fqdn, data: Array("us".utf8)), remoteIdentity: Identification(kind: .fqdn, data: Array(remote.utf8)), isInitiator: false,
             initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2), localBehindNAT: false, remoteBehindNAT: false, transforms: [], provider: nil, unique: unique,
             initialContact: contact.map(second), established: established.map(second), rekeyAt: nil, expiresAt: nil, children: [])

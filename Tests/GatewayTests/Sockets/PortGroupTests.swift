@@ -161,7 +161,9 @@ private func esp(_ spi: UInt32) -> [UInt8] { [UInt8(spi >> 24), UInt8(spi >> 16 
         // We began: the initiator's SPI is ours, in requests and responses of the peer.
         #expect(router.shard(of: message(initiator: 0x0100_0000_0000_0001, responder: 0x0300_0000_0000_0001, flags: .response), from: loopback) == 1)
         #expect(router.shard(of: message(initiator: 0x0200_0000_0000_0001, responder: 0, flags: .response), from: loopback) == 2)
-        #expect(router.shard(of: message(initiator: 1, responder: 0x0400_0000_0000_0001, flags: .initiator), from: loopback) == nil)
+        // No shard has it: a request is told so by any of them, a response is nobody's.
+        #expect(router.shard(of: message(initiator: 1, responder: 0x0400_0000_0000_0001, flags: .initiator), from: loopback) == router.shard(forRequestFrom: loopback, initiatorSPI: 1))
+        #expect(router.shard(of: message(initiator: 1, responder: 0x0400_0000_0000_0001, flags: [.initiator, .response]), from: loopback) == nil)
         #expect(router.shard(of: message(initiator: 0, responder: 0, flags: .response), from: loopback) == nil)
         #expect(router.shard(of: [1, 2, 3], from: loopback) == nil)
     }

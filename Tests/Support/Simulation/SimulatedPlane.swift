@@ -64,7 +64,13 @@ package struct SimulatedPlane {
         pairs[id]?.accepts = true
         pairs[id]?.sends = true
         pairs[id]?.since = now
-        if pair.parameters.activates { activate(id) }
+        guard pair.parameters.activates else { return }
+        if pair.parameters.yields, let current = activated[pair.parameters.reqid]?.last, pairs[current]?.sends == true, pairs[current]?.remote.address == pair.remote.address {
+            // It leaves the traffic to that one for now.
+            activated[pair.parameters.reqid, default: []].insert(id, at: max(0, activated[pair.parameters.reqid, default: []].count - 1))
+        } else {
+            activate(id)
+        }
     }
     mutating func activate(_ id: ChildSAID) {
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to carry traffic and is not installed") }

@@ -39,6 +39,9 @@ struct martlet_auth_request {
     /* Ends a request that returned MARTLET_PENDING. `auth_data` as `sign` returns it, empty for `verify`; copied before it returns. */
     void (*complete)(uint64_t token, martlet_status status, struct martlet_bytes auth_data);
     uint64_t token;
+    /* When signing: the hash algorithms (IANA "IKEv2 Hash Algorithms") that the peer takes, RFC 7427 section 4. None where it has named none. */
+    const uint16_t *MARTLET_NULLABLE peer_hashes;
+    size_t peer_hash_count;
 };
 
 #define MARTLET_AUTH_MAX 4096 /* the most that `sign` may write */
@@ -57,6 +60,10 @@ struct martlet_auth_method {
     martlet_status (*verify)(const struct martlet_auth_request *request);
     /* Asks a pending request to end early. It is completed all the same: what it was lent is kept until then. May be null. */
     void (*MARTLET_NULLABLE cancel)(uint64_t token);
+    /* The hash algorithms (IANA "IKEv2 Hash Algorithms") of its signatures, the preferred one first, at most 32; the gateway tells peers. A method that
+     * does not sign has none. */
+    const uint16_t *MARTLET_NULLABLE hashes;
+    size_t hash_count;
 };
 
 MARTLET_HEADER_END

@@ -1,0 +1,112 @@
+// IKE_SA_INIT requests of peers: a cookie first, or a half-open IKE SA.
+// RFC 7296 sections 1.2, 2.6 and 2.7.
+
+import IKECrypto
+import IKEWire
+
+extension Endpoint {
+    func receivedInit(_ header: Header, _ datagram: Datagram) {
+        let key = InitiationKey(remote: datagram.remote, spi: header.initiatorSPI)
+        if let spi = initiations[key], let sa = sas[spi] { return touch(sa) { sa.received(header, datagram) } }
+        guard !shuttingDown, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
+        let verdict = halfOpen.verdict(datagram.remote.address, now: context.now)
+        if case .refused(let reason) = verdict { return refuse(reason) }
+        guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
+        var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?, takesFragments = false, hashes: [UInt16] = []
+        for payload in message.payloads {
+            switch payload {
+            //= RFC 7296 §3.3.1: the SPI of a first proposal has no octets.
+            case .securityAssociation(let association): proposals = association.proposals.filter { $0.spi.isEmpty }
+            case .keyExchange(let exchange): value = exchange
+            case .nonce(let bytes): nonce = bytes
+            case .notify(let notify) where notify.type == .cookie: cookie = notify.data
+            case .notify(let notify) where notify.type == .fragmentationSupported: takesFragments = true
+            case .notify(let notify) where notify.type == .signatureHashAlgorithms: hashes = SignatureHashes.parse(notify)
+            case .unknown(let type, critical: true, _): return reply(header, datagram, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
+            default: break
+            }
+        }
+        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else {
+            return reply(header, datagram, [.notify(Notify(.invalidSyntax))])
+        }
+        context.messages.count(.initRequestIn, nil)
+        // A cookie that nobody asked for proves as much, if it is one of ours.
+        let isProven = cookie.map { takesCookie($0, header, datagram, nonce) } ?? false
+        if verdict == .cookieFirst, !isProven { return demandCookie(header, datagram, nonce) }
+
+        let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
+        let probe = candidates.first ?? Connection(name: "?", proposals: [])
+        let sa = IKESA(
+            context: context, connection: probe, isInitiator: false, localSPI: context.newIKESPI(), remoteSPI: header.initiatorSPI, local: datagram.local, remote: datagram.remote,
+            marked: datagram.marked)
+        guard !candidates.isEmpty else {
+            context.reportUnproven(nil, nil) { .noConnection(sa) }
+            return reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+        }
+        for candidate in candidates {
+            guard let chosen = Negotiation.choose(configured: candidate.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
+                let method = chosen.transform(.keyExchange), let suite = context.crypto.registry(candidate.provider).suite(chosen)
+            else { continue }
+            //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
+            guard method.id == value.method else { return reply(header, datagram, [.notify(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))]) }
+            // Nothing is kept, and nothing computed, for a value that cannot be one.
+            guard value.data.count == suite.keyExchange.publicLength else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
+            sa.connection = candidate
+            sa.transforms = chosen.transforms
+            sa.takesFragments = takesFragments
+            sa.peerHashes = hashes
+            sa.vendorIDs = VendorIDs.texts(message.payloads)
+            let nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote)
+            sa.nat = nat ?? NATDetection.Verdict()
+            sa.peerDetectsNAT = nat != nil
+            if isProven { sa.proof.prove() }
+            sa.proof.receive(datagram.bytes.count)
+            let answer = Answering.payloads(
+                sa, chosen, method, publicValue: [UInt8](repeating: 0, count: suite.keyExchange.publicLength), nonce: [UInt8](repeating: 0, count: 32), detectsNAT: nat != nil)
+            // Three times what came in is the most that goes to an address that anybody may have written: above that, a cookie first.
+            if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
+            guard datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }
+            let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
+            sas[sa.localSPI] = sa
+            initiations[key] = sa.localSPI
+            initiationKeys[sa.localSPI] = key
+            touch(sa) {
+                sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, detectsNAT: nat != nil, deadline: context.now + limits.jobTime))
+            }
+            return
+        }
+        context.reportUnproven(candidates.count == 1 ? probe.name : nil, nil) { .noCommonIKEProposal(offered: proposals, connections: candidates, sa) }
+        reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+    }
+
+    private func refuse(_ reason: HalfOpen.Reason) {
+        switch reason {
+        case .all: counters.overLimit += 1
+        case .address: counters.addressOverLimit += 1
+        case .network: counters.networkOverLimit += 1
+        case .agreements: counters.agreementsOverLimit += 1
+        }
+    }
+
+    // MARK: Cookies, RFC 7296 section 2.6
+
+    private func freshCookies() -> CookieJar {
+        var jar = cookies ?? CookieJar(secret: context.randomBytes(32), now: context.now)
+        if jar.isStale(context.now) { jar.renew(secret: context.randomBytes(32), now: context.now) }
+        cookies = jar
+        return jar
+    }
+
+    private func takesCookie(_ cookie: [UInt8], _ header: Header, _ datagram: Datagram, _ nonce: [UInt8]) -> Bool {
+        guard let prf = context.crypto.preferred.prfs.first, freshCookies().verify(cookie, prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) else { return false }
+        counters.cookiesTaken += 1
+        return true
+    }
+
+    /// Asks for a cookie, and keeps nothing.
+    private func demandCookie(_ header: Header, _ datagram: Datagram, _ nonce: [UInt8]) {
+        counters.cookiesDemanded += 1
+        guard let prf = context.crypto.preferred.prfs.first, let fresh = freshCookies().cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) else { return }
+        reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isCookie: true)
+    }
+}

@@ -1,0 +1,149 @@
+// What a peer that has proven nothing can make us send, compute and hold.
+// RFC 7296 sections 2.1 and 2.6, RFC 6989 section 2.5.
+
+import IKECrypto
+import IKEWire
+import TestSupport
+import Testing
+
+@testable import IKECore
+
+@Suite struct UnprovenPeers {
+    private static let victim = SocketAddress(address: IPAddress(v4: 0xcb00_7109), port: 500)
+
+    /// The cookie that the answer asks for.
+    private func cookie(_ answers: [[UInt8]]) throws -> Payload? {
+        try answers.first.flatMap { bytes in try Message.parse(bytes.span).payloads.first { [$0].notifications == [.cookie] } }
+    }
+
+    // MARK: Bytes
+
+    @Test func threeTimesWhatCameIsTheMost() {
+        var proof = AddressProof(isProven: false, factor: 3)
+        func spent(_ counts: Int...) -> [Bool] { counts.map { proof.spend($0) } }
+        #expect(spent(1) == [false])
+        proof.receive(100)
+        #expect(spent(200, 100, 1) == [true, true, false])
+        proof.receive(1)
+        #expect(spent(3, 1) == [true, false])
+        proof.prove()
+        #expect(spent(1_000_000) == [true])
+    }
+
+    /// Whatever is repeated: never more than three times the octets go out.
+    @Test func aReplayedRequestDoesNotAmplify() throws {
+        let target = Target(), peer = try HostilePeer()
+        let request = peer.initRequest()
+        var sent = 0
+        for count in 1...50 {
+            sent += target.receive(request, from: Self.victim).byteCount
+            #expect(sent <= 3 * count * request.count)
+        }
+        #expect(sent > 0 && target.jobs == 1)
+    }
+
+    /// No answer that is longer than allowed before the address has shown that it answers: a cookie first, and nothing computed.
+    @Test func aLongAnswerNeedsACookieFirst() throws {
+        var limits = Limits()
+        limits.amplification = 1
+        let target = Target(limits: limits), peer = try HostilePeer()
+        // Our nonce is the longer one.
+        let demanded = try #require(try cookie(target.receive(peer.initRequest())))
+        #expect(target.jobs == 0 && target.endpoint.ikeSACount == 0)
+        try peer.take(initResponse: try #require(target.receive(peer.initRequest([demanded] + peer.initPayloads)).first))
+        #expect(try peer.ask(target, .ikeAuth, try peer.authPayloads())?.contains { $0.type == .authentication } == true)
+        #expect(target.endpoint.counters.answersHeldBack == 0 && target.endpoint.counters.cookiesTaken == 1)
+    }
+
+    /// IKE_AUTH from another address than IKE_SA_INIT: its sender holds the keys, and may have written any address on it.
+    @Test func keysDoNotProveAnotherAddress() throws {
+        var limits = Limits()
+        limits.amplification = 0
+        let target = Target(limits: limits), peer = try HostilePeer()
+        let demanded = try #require(try cookie(target.receive(peer.initRequest())))
+        try peer.take(initResponse: try #require(target.receive(peer.initRequest([demanded] + peer.initPayloads)).first))
+        let request = try peer.seal(.ikeAuth, try peer.authPayloads())
+        #expect(target.receive(request, from: Self.victim) == [])
+        #expect(target.receive(request, from: Self.victim) == [])
+        #expect(target.endpoint.counters.answersHeldBack == 2)
+    }
+
+    @Test func theLastRequestRepeatedFromElsewhereDoesNotAmplify() throws {
+        let target = Target(), peer = try HostilePeer()
+        try peer.connect(target)
+        let request = try peer.seal(.informational, [])
+        #expect(target.receive(request).count == 1)
+        let repeated = target.receive(request, from: Self.victim)
+        #expect(repeated.count == 1 && repeated.byteCount <= 3 * request.count)
+    }
+
+    // MARK: Calculations
+
+    @Test func forgedProofsAreTriedSlowlyAndThePeersOwnStillCounts() throws {
+        var limits = Limits()
+        limits.forgeries = 16
+        let target = Target(limits: limits), peer = try HostilePeer()
+        try peer.begin(target)
+        let request = try peer.seal(.ikeAuth, try peer.authPayloads())
+        var forged = request
+        forged[forged.count - 1] ^= 1
+        for _ in 0..<1000 { #expect(target.receive(forged) == []) }
+        #expect(target.endpoint.counters.authNotTried == UInt64(1000 - limits.forgeries))
+        #expect(target.receive(request) == [])
+        target.pass(.seconds(1))
+        #expect(target.receive(request).count == 1)
+        #expect(target.endpoint.status().map(\.state) == [.established])
+    }
+
+    /// A value that costs a calculation and is none: nothing is kept of it, and it counts as long as any other half-open SA.
+    @Test func aBadValueCostsItsSender() throws {
+        let target = Target(), peer = try HostilePeer()
+        var payloads = peer.initPayloads
+        payloads[1] = .keyExchange(KeyExchange(method: 31, data: [UInt8](repeating: 0, count: 32)))
+        let request = peer.initRequest(payloads), share = Limits().halfOpenPerAddress
+        for _ in 0..<share { #expect(try target.receive(request).map { try Message.parse($0.span).payloads.notifications } == [[.invalidSyntax]]) }
+        // No IKE SA is made of it. RFC 6989 section 2.5.
+        #expect(target.jobs == share && target.endpoint.ikeSACount == 0 && target.endpoint.halfOpenCount == 0)
+        for number in 1...100 as ClosedRange<UInt64> {
+            peer.spi = IKESPI(rawValue: number)
+            #expect(try cookie(target.receive(peer.initRequest(payloads))) != nil)
+        }
+        #expect(target.jobs == share)
+        // Well above it cookies do not help either.
+        for number in 1...1000 as ClosedRange<UInt64> {
+            peer.spi = IKESPI(rawValue: number)
+            guard let demanded = try cookie(target.receive(peer.initRequest(payloads))) else { continue }
+            target.receive(peer.initRequest([demanded] + payloads))
+        }
+        #expect(target.jobs == Limits.halfOpenExcess * share)
+        target.pass(Limits().halfOpenTime)
+        #expect(target.receive(peer.initRequest()).count == 1 && target.endpoint.halfOpenCount == 1)
+        #expect(target.remnants == [])
+    }
+
+    @Test func onlySoManyAgreementsAtOnce() throws {
+        var limits = Limits()
+        limits.agreementsAtOnce = 8
+        let target = Target(limits: limits), peer = try HostilePeer()
+        target.worksAtOnce = false
+        for number in 1...20 as ClosedRange<UInt64> {
+            peer.spi = IKESPI(rawValue: number)
+            target.receive(peer.initRequest())
+        }
+        #expect(target.jobs == 8 && target.endpoint.counters.agreementsOverLimit == 12)
+        target.work()
+        peer.spi = IKESPI(rawValue: 21)
+        #expect(target.receive(peer.initRequest()).count == 1)
+        #expect(target.remnants == [])
+    }
+
+    // MARK: Memory
+
+    @Test func aVeryLongRequestIsNotKept() throws {
+        let target = Target(), peer = try HostilePeer()
+        let padding = (0..<30).map { Payload.vendorID([UInt8](repeating: UInt8($0), count: 300)) }
+        #expect(target.receive(peer.initRequest(peer.initPayloads + padding)) == [])
+        #expect(target.endpoint.ikeSACount == 0 && target.jobs == 0 && target.endpoint.counters.overLimit == 1)
+        #expect(target.receive(peer.initRequest(peer.initPayloads + padding.prefix(20))).count == 1)
+    }
+}
