@@ -152,9 +152,11 @@ package final class Endpoint {
         case .configurationReplaced(let connections):
             let known = Dictionary(connections.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
             context.connections = connections
+            context.previousAddresses = context.previousAddresses.filter { known[$0.key] != nil }
             for sa in Array(sas.values) where known[sa.connection.name] != sa.connection { touch(sa) { sa.reconfigure(known[sa.connection.name]) } }
         case .connectionChanged(let name, let connection):
             context.connectionChanged(name, connection)
+            if connection == nil { context.previousAddresses[name] = nil }
             for sa in Array(sas.values) where sa.connection.name == name && sa.connection != connection { touch(sa) { sa.reconfigure(connection) } }
         }
         return context.takeActions()

@@ -295,6 +295,12 @@ private typealias Attribute = Configuration.Attribute
         #expect(target.addresses.isEmpty)
         let (_, _, again) = try start(target: target)
         #expect(asked(again).first?.value == [10, 9, 0, 7])
+        // A connection that is gone is forgotten.
+        let connection = try #require(target.node.connections.first)
+        target.handle(.connectionChanged(name: "site", nil))
+        target.handle(.connectionChanged(name: "site", connection))
+        let (_, _, anew) = try start(target: target)
+        #expect(asked(anew).first?.value == [])
     }
 
     @Test func noMoreThanWasAskedForAndNothingImpossible() throws {

@@ -71,6 +71,19 @@ def test_users_return_after_a_kill():
         expect(as_user(a, "anna") == "10.3.0.1", "a user who was offline has another address")
 
 
+def test_a_client_leaves_the_file_to_the_gateway():
+    shared = {"gateway": "leases = @FOLDER@/../shared.db"}
+    with pair(east={**CLIENT, **shared}, west={**GATEWAY, **shared}, start=False) as (lab, a, b):
+        a.start()
+        expect(not (lab.folder / "shared.db").exists(), "a gateway that lends nothing has made a database")
+        a.stop()
+        prepare(a, b)
+        expect(as_user(a, "anna") == "10.3.0.1", "no address is lent")
+        b.stop()
+        b.start()
+        expect(as_user(a, "boris") == "10.3.0.2" and "leases are in memory alone" not in a.log() + b.log(), "the file was not the gateway's")
+
+
 def test_a_file_that_is_no_database_stops_nobody():
     with pair(east=CLIENT, west={**GATEWAY, "gateway": "leases = @FOLDER@/notes"}, start=False) as (lab, a, b):
         (b.folder / "notes").write_text("These are not leases.\n")
@@ -97,6 +110,21 @@ def test_a_full_pool_is_explained():
         a.cli("down", "peer")
         a.cli("up", "more")
         expect(a.sas()[0]["children"][0]["local_selectors"] == ["10.4.0.1/32"], "the address has not come back")
+
+
+def test_what_is_left_of_two_families():
+    second = connections("east", **{**outer("east"), **CLIENT, "connection": "vips = 0.0.0.0, ::"}, local_id="@second.example", peer="other", name="more").replace("ike-peer", "ike-other")
+    with pair(east=CLIENT, west={**GATEWAY, "connection": "pools = one, six"}, start=False) as (lab, a, b):
+        a.write(a.file.read_text() + second)
+        prepare(a, b)
+        a.start()
+        a.cli("up", "site")
+        a.cli("up", "more")
+        given = [sa["children"][0]["local_selectors"] for sa in a.sas() if sa["name"] == "other"]
+        expect(given == [["fd03::1/128"]], lambda: f"the client has {given}")
+        said = [line for line in b.log().splitlines() if "No IPv4 address is left for second.example" in line]
+        expect(len(said) == 1 and "the pool one (10.4.0.1 to 10.4.0.1) has lent 1 of its 1" in said[0], lambda: f"the log says {said}")
+        lab.ping("east", "fd02::1", source="fd03::1")
 
 
 def test_strongswan_users_of_several_pools():
@@ -156,6 +184,27 @@ def test_name_servers_go_to_resolved():
         wait(lambda: len(calls()) == 7, "resolved is told again", 10)
         a.stop()
         expect(calls()[7:] == ["resolvectl revert martlet0"], lambda: f"at the end of the daemon: {calls()[7:]}")
+
+
+def test_name_servers_of_strongswan():
+    pools = """pools { rw { addrs = 10.3.0.0/24
+        dns = 10.2.0.53
+        25 = corp.example, "-h", "a b", "x;touch /tmp/martlet-was-here", lab.example
+        28675 = corp.example }
+        six { addrs = fd03::/64
+        dns = fd02::53 } }"""
+    with facing(martlet_host="east", martlet={**CLIENT, "connection": "vips = 0.0.0.0, ::", "gateway": "resolver = auto"}, peer={**GATEWAY, "remote_id": None}, start=False) as (lab, martlet, peer):
+        peer.write(peer.file.read_text() + pools)
+        peer.start()
+        calls = fake(martlet, "resolvectl")
+        martlet.start()
+        martlet.cli("up", "site")
+        told = ["resolvectl dns martlet0 10.2.0.53 fd02::53", "resolvectl domain martlet0 corp.example lab.example", "resolvectl default-route martlet0 no"]
+        wait(lambda: calls() == told, "resolved is told what strongSwan says", 10)
+        carries(lab, martlet, peer, source="10.3.0.1", bytes_each=100_000)
+        # The peer ends the tunnel.
+        peer.down()
+        wait(lambda: calls() == [*told, "resolvectl revert martlet0"], "resolved is told that they are gone", 10)
 
 
 def test_name_servers_of_a_daemon_that_was_killed():

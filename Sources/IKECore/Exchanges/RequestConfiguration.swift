@@ -55,6 +55,9 @@ extension Established {
             context.note(.notice, "the gateway lends us \(address)", sa)
             context.emit(.addAddress(address))
         }
+        for family in Set(vips.map(\.family)) where !sa.localVirtual.contains(where: { $0.family == family }) {
+            context.note(.notice, "the gateway lends us no IPv\(family.rawValue) address, which vips asks for", sa)
+        }
         sa.ownAddresses = sa.localVirtual
         context.previousAddresses[sa.connection.name] = sa.localVirtual
         if !networks.isEmpty { context.note(.info, "the gateway protects \(networks.joined(separator: ", ")); what goes through the tunnel is what remote_ts says", sa) }
