@@ -101,3 +101,11 @@ package struct GatewayConfiguration: Sendable {
     package func connection(named name: String) -> Connection? { connections.first { $0.name == name } }
     package func origin(ofConnection name: String) -> SourcePosition? { origins["connections." + name] }
 }
+
+/// `gateway.resolver`.
+package enum ResolverChoice: String, Hashable, Sendable, CaseIterable {
+    /// systemd-resolved where it answers, else resolvconf.
+    case auto, resolved, resolvconf
+    /// Name servers are not set up.
+    case no
+}

@@ -6,14 +6,6 @@ import IKECore
 import IKEWire
 import Synchronization
 
-/// `gateway.resolver`.
-package enum ResolverChoice: String, Hashable, Sendable, CaseIterable {
-    /// systemd-resolved where it answers, else resolvconf.
-    case auto, resolved, resolvconf
-    /// Name servers are not set up.
-    case no
-}
-
 /// One thread runs the programs, one after the other: use and forget return at once.
 package final class NameServerSetup: @unchecked Sendable {
     private let choice: ResolverChoice
