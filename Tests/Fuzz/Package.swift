@@ -27,6 +27,7 @@ let package = Package(
         .target(name: "IKEWire", swiftSettings: common),
         .target(name: "IKECrypto", dependencies: ["IKEWire", "CSecret"], swiftSettings: common),
         .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
+        .target(name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], swiftSettings: common),
         .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
         .target(name: "ViciWire", swiftSettings: common),
         .target(name: "IPsecConf", dependencies: ["IKEWire"], swiftSettings: common),

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds every fuzzer in Fuzzers/ and runs each for SECONDS (default 60). `run.sh SECONDS FuzzX` runs one.
+# RUNS=1000000 runs so many inputs instead; SANITIZE=address builds with the address sanitizer as well, in a folder of its own.
 # `run.sh build` only builds them, for debugging, which shows whether they still fit the sources.
 # To add a fuzzer: a file Fuzzers/FuzzX.swift that defines LLVMFuzzerTestOneInput; what it imports is what it is linked with.
 # First inputs in Corpus/FuzzX (committed); what the fuzzer finds is kept in .build/found/FuzzX; a crash in .build/crashes.
@@ -15,16 +16,27 @@ done
 # libFuzzer itself catches the trap, and saves the input.
 export SWIFT_BACKTRACE=enable=no FUZZERS
 if [ "$seconds" = build ]; then exec swift build --sanitize=fuzzer -j "${JOBS:-2}"; fi
+folder=.build
+sanitize=--sanitize=fuzzer
+if [ -n "${SANITIZE:-}" ]; then
+    folder=.build/$SANITIZE
+    sanitize="$sanitize --sanitize=$SANITIZE"
+    # Stacks of every allocation would cost more than the inputs.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-malloc_context_size=0:quarantine_size_mb=8}"
+fi
+limit="-max_total_time=$seconds"
+if [ -n "${RUNS:-}" ]; then limit="-runs=$RUNS"; fi
 names=${2:-$(for file in Fuzzers/*.swift; do basename "$file" .swift; done)}
 mkdir -p .build/crashes
 failed=0
 for name in $names; do
-    swift build -c release --sanitize=fuzzer --product "$name" -j "${JOBS:-2}"
+    # shellcheck disable=SC2086 # two words, if there are two
+    swift build -c release $sanitize --scratch-path "$folder" --product "$name" -j "${JOBS:-2}"
 done
 for name in $names; do
     mkdir -p ".build/found/$name" "Corpus/$name"
-    echo "== $name, $seconds seconds"
-    if ".build/release/$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 -verbosity=0 \
+    echo "== $name, ${limit#-}"
+    if "$folder/release/$name" "$limit" -timeout=5 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 -verbosity=0 \
         -artifact_prefix=".build/crashes/$name-" ".build/found/$name" "Corpus/$name" >".build/$name.log" 2>&1; then
         grep -E "number_of_executed_units|average_exec_per_sec|peak_rss" ".build/$name.log" | sed 's/^stat:://'
     else

@@ -1,0 +1,9 @@
+// What an authenticated peer has inside one message: to IKE_AUTH and to an established SA, in both roles.
+
+import TestSupport
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzDecrypted(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    FuzzedInputs.decrypted(Array(UnsafeBufferPointer(start: start, count: count)))
+    return 0
+}

@@ -1,0 +1,9 @@
+// A whole life: messages of the peer's, datagrams of strangers, time, jobs, the data plane and operators, in any order.
+
+import TestSupport
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzEvents(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    FuzzedInputs.events(Array(UnsafeBufferPointer(start: start, count: count)))
+    return 0
+}
