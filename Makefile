@@ -15,8 +15,11 @@ CONFIG ?= debug
 # For `make fuzz`: seconds for each fuzzer, and one fuzzer's name to run it alone.
 SECONDS_EACH ?= 60
 FUZZER ?=
+# For `make rfc-mutate`: the seed, and how many records are tried.
+SEED ?=
+COUNT ?= 50
 
-.PHONY: help deps build install clean lint rfc-coverage fuzz bench demo check check-full soak
+.PHONY: help deps build install clean lint rfc-coverage rfc-mutate fuzz bench demo check check-full soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +55,10 @@ lint: ## Check layers, style and what must not be in what ships
 
 rfc-coverage: ## Print what of each RFC is met, tested, missing or done otherwise
 	@python3 Tests/RFC/coverage.py
+
+rfc-mutate: ## Break what the records of docs/rfc cite, and see their tests fail (SEED=n COUNT=50)
+	@packaging/deps.sh build test
+	@python3 Tests/RFC/mutate.py $(if $(SEED),--seed $(SEED)) --count $(COUNT)
 
 fuzz: ## Run the fuzzers (SECONDS_EACH=60 FUZZER=FuzzMessage)
 	@packaging/deps.sh build

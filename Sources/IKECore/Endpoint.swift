@@ -79,6 +79,9 @@ package final class Endpoint {
     /// Entries in the queue of deadlines, dead ones included: for tests that look for growth.
     var waitingDeadlines: Int { deadlines.count }
 
+    /// The established part of an IKE SA: for tests.
+    func established(_ id: IKESAID) -> Established? { sas.values.first { $0.id == id }?.established }
+
     /// Every IKE SA with its children, as they stand.
     package func status() -> [IKESAStatus] {
         sas.values.filter { if case .closed = $0.state { false } else { true } }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue }

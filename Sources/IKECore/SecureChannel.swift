@@ -190,7 +190,8 @@ extension Registry {
         //= RFC 7296 §5: IKE is never without encryption, whatever a plugin serves.
         guard encryption.id != 11 else { return nil }
         if let aead = aead(encryption) { return IKESuite(encryption: .aead(aead), integrity: nil, prf: prf, keyExchange: keyExchange) }
-        guard let cipher = cipher(encryption), let integrity = proposal.transform(.integrity), let mac = mac(integrity) else { return nil }
+        //= RFC 7296 §5: nor without integrity.
+        guard let cipher = cipher(encryption), let integrity = proposal.transform(.integrity), integrity.id != 0, let mac = mac(integrity) else { return nil }
         return IKESuite(encryption: .cipher(cipher), integrity: mac, prf: prf, keyExchange: keyExchange)
     }
 

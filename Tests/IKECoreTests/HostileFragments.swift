@@ -43,6 +43,7 @@ import TestSupport
             ("an ICV that is wrong among them", taken, between(changed(three[1]) { $0.breaksICV = true })),
             ("another message's among them", taken, between(changed(three[1]) { $0.id &+= 7 })),
             ("a Next Payload in all of them", taken, three.enumerated().map { index, piece in index == 0 ? piece : changed(piece) { $0.innerFirst = 44 } }),
+            ("one with a payload behind it", taken, between(changed(three[1]) { $0.afterEncrypted = [0, 0, 0, 8, 1, 2, 3, 4] })),
             ("padding in each", taken, three.map { piece in changed(piece) { $0.padding = [1, 2, 3, 4] } }),
             ("the whole message after one", taken, [three[0], honest]),
             (

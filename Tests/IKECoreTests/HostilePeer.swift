@@ -26,6 +26,8 @@ final class Target {
     private(set) var moves: [(child: ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool)] = []
     /// The address of this host that the routes choose towards one of the peer's; nil for no way there.
     var route: (IPAddress) -> IPAddress? = { _ in Fixtures.westAddress }
+    /// From where and to where the last one went.
+    private(set) var keepalivePath: (local: SocketAddress, remote: SocketAddress)?
     private(set) var jobs = 0
     var worksAtOnce = true
     private var waiting: [(JobID, Job)] = []
@@ -44,11 +46,13 @@ final class Target {
         while let action = actions.popFirst() {
             switch action {
             case .transmit(let datagram): sent.append(datagram)
-            case .transmitKeepalive: keepalives += 1
             case .run(let id, .findPaths(let remotes)):
                 let paths = remotes.compactMap { remote in route(remote).map { FoundPath(remote: remote, local: $0) } }
                 actions += endpoint.handle(.jobFinished(id, .pathsFound(paths)), now: now)
             case .moveChildSA(let id, let local, let remote, let encapsulated): moves.append((id, local, remote, encapsulated))
+            case .transmitKeepalive(let local, let remote):
+                keepalives += 1
+                keepalivePath = (local, remote)
             case .run(let id, let job):
                 jobs += 1
                 if worksAtOnce { actions += endpoint.handle(.jobFinished(id, node.run(job)), now: now) } else { waiting.append((id, job)) }
@@ -313,6 +317,11 @@ func mutations(_ payloads: [Payload]) -> [(String, [Payload])] {
     all.append(("nested SK", payloads + [.encrypted(first: .notify, body: Array(repeating: 7, count: 40))]))
     all.append(("nested SKF", payloads + [.encryptedFragment(first: .notify, number: 1, total: 2, body: Array(repeating: 7, count: 40))]))
     return all
+}
+
+extension Endpoint {
+    /// The established part of the first IKE SA there is.
+    var firstEstablished: Established? { status().first.flatMap { established($0.id) } }
 }
 
 extension [Payload] {

@@ -188,6 +188,7 @@ enum HostileCases {
             with("CERTREQ", .harmless("3.7: processed only where certificates are"), Raw(38, [4] + Array(repeating: 9, count: 20)))
             with("CERTREQ of half a hash", .harmless("3.7: nothing is looked up"), Raw(38, [4] + Array(repeating: 9, count: 13)))
             with("empty CERTREQ", .malformed("3.7: no encoding"), Raw(38, []))
+            with("CP with reserved octets, and of attributes that nobody knows", .harmless("1.7, 3.15, 3.15.1: ignored"), Raw(47, [1, 0xff, 0xff, 0xff, 0, 5, 0, 4, 1, 2, 3, 4, 0x7f, 0xff, 0, 0]))
             with("CP with an attribute beyond its end", .malformed("3.15.1"), Raw(47, [1, 0, 0, 0, 0, 1, 0, 8, 1, 2, 3, 4]))
             with("CP with half an attribute", .malformed("3.15.1"), Raw(47, [1, 0, 0, 0, 0, 1]))
             with("CP without a type", .malformed("3.15"), Raw(47, []))

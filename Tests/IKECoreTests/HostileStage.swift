@@ -215,7 +215,7 @@ final class Stage {
         try drain()
         let lives = try isAlive()
         if let error = payloads.notifications.first(where: \.isError) {
-            if error == .unsupportedCriticalPayload || error == .invalidSyntax, payloads.count > 1, scene.isEstablished { return .broken("\(error) is not alone: \(payloads)") }
+            if error == .unsupportedCriticalPayload || error == .invalidSyntax, payloads.count > 1 { return .broken("\(error) is not alone: \(payloads)") }
             if let lives { return lives ? .refused(error) : .fatal(error) }
             return .broken("half alive after \(error): \(target.endpoint.status().map(\.state)), \(target.held)")
         }

@@ -16,6 +16,13 @@ import Testing
         }
     }
 
+    /// Section 2.3: one octet, 0xff.
+    @Test func aKeepaliveIsOneOctet() {
+        #expect(UDPEncapsulation.keepalive == [0xff])
+        let octets = UDPEncapsulation.keepalive
+        #expect(UDPEncapsulation.classify(octets.span) == .keepalive)
+    }
+
     @Test func aMarkedMessageIsIKE() {
         let marked = UDPEncapsulation.marked([1, 2, 3])
         #expect(marked == [0, 0, 0, 0, 1, 2, 3])

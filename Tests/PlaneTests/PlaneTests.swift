@@ -31,6 +31,22 @@ import Testing
         }
     }
 
+    /// RFC 7296 section 2.23: the kind of an SA says how it sends. Here each end sends what the other does not.
+    @Test(arguments: [true, false]) func takesBothKindsOfPacketAtAnyTime(udp: Bool) throws {
+        let hosts = try TwoHosts()
+        let tunnel = TwoHosts.Tunnel(udp: udp, extraOfA: "encapsulation=\(udp ? 0 : 1)")
+        hosts.add(tunnel)
+        // Who is sent ESP in UDP, while it sends bare ESP itself.
+        let receiver = udp ? hosts.a : hosts.b
+        receiver.send("record veth0 udp")
+        #expect(receiver.readLine() == "ok recording")
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(receiver.readLine().hasPrefix(udp ? "ok c0000001" : "ok c0000002"))
+        #expect(hosts.a.counters(tunnel.spi, inbound: true, child: 1)["packets"] == 1)
+        #expect(hosts.b.counters(tunnel.spi + 1, inbound: true, child: 1)["packets"] == 1)
+        #expect(hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
+    }
+
     @Test func severalWorkersAndChildren() throws {
         let hosts = try TwoHosts(workers: 2)
         for number in 1...6 {

@@ -3,8 +3,9 @@
 
     coverage.py [--check | --list STATUS | --strict]
 
---check prints findings alone; --list the records of a status with the lines that their anchors stand for; --strict also
-fails on `not-yet` and `untested`. docs/rfc/README.md describes the format.
+Without a word it also fails on every MUST and MUST NOT that lacks a line of code or a test, or the reason why it has none.
+--check prints what is wrong with the records alone; --list the records of a status with the lines that their anchors stand for;
+--strict also fails on every other record that is `not-yet` or `untested`. docs/rfc/README.md describes the format.
 """
 import pathlib
 import re
@@ -22,7 +23,7 @@ WIDTH = 200
 class Record:
     def __init__(self, place, name, level, role, status):
         self.place, self.name, self.level, self.role, self.status = place, name, level, role, status
-        self.text, self.code, self.test, self.note = [], [], [], []
+        self.text, self.code, self.test, self.note, self.breaks = [], [], [], [], []
 
 
 def read(path, complain):
@@ -42,7 +43,7 @@ def read(path, complain):
                 complain(place, "is not `ID LEVEL ROLE STATUS`")
         elif records:
             key, _, value = line.strip().partition(": ")
-            field = key if key in ("code", "test", "note") else "text"
+            field = {"break": "breaks"}.get(key, key if key in ("code", "test", "note") else "text")
             getattr(records[-1], field).append(line.strip() if field == "text" else value)
     return records
 
@@ -90,11 +91,27 @@ def check(record, number, seen, complain):
         wrong("is untested and names a test")
     if record.status in ("deviates", "not-applicable") and not record.note:
         wrong(f"is {record.status} without a note that says why")
+    for rule in record.breaks:
+        old, arrow, _ = rule.partition(" => ")
+        cited = [ROOT / anchor.partition("#")[0] for anchor in record.code]
+        if not arrow or not any(path.is_file() and path.read_text(errors="replace").count(old) == 1 for path in cited):
+            wrong(f"`break: {rule}`: no cited file has the left side exactly once")
     for anchor in record.code + record.test:
         try:
             resolve(anchor)
         except ValueError as error:
             wrong(str(error))
+
+
+def lacks(record):
+    """What a MUST or MUST NOT has to have and has not; nothing where all is there."""
+    if record.level not in ("MUST", "MUST NOT"):
+        return None
+    if record.status == "untested" or (record.status == "met" and not (record.code and record.test)):
+        return "has no test that would fail without the code"
+    if record.status in ("not-yet", "deviates", "not-applicable") and not record.note:
+        return f"is {record.status}, and no note says why"
+    return None
 
 
 def table(name, records):
@@ -123,6 +140,8 @@ def main(words):
             print(f"{record.name} {record.level} ({record.role}): {' '.join(record.text)}")
             for line in record.note + [resolve(anchor) for anchor in record.code + record.test]:
                 print(f"    {line}")
+    if not words or words == ["--strict"]:
+        findings += [f"{r.place}: {r.name} {r.level}: {what}" for r in every if (what := lacks(r))]
     if words == ["--strict"]:
         findings += [f"{r.place}: {r.name} is {r.status}" for r in every if r.status in ("not-yet", "untested")]
     print("\n".join(findings), end="\n" if findings else "")

@@ -128,7 +128,8 @@ extension Established {
         } catch {
             //= RFC 7296 §1.2: the IKE SA stands without the child.
             if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }
-            respond(.ikeAuth, sa.authMessageID, head + [.notify(error.notify)])
+            //= RFC 7296 §2.21.2: INVALID_SYNTAX is alone.
+            respond(.ikeAuth, sa.authMessageID, (error.notify.type == .invalidSyntax ? [] : head) + [.notify(error.notify)])
             if error.notify.type == .invalidSyntax { end("the peer sent what is no valid request") }
         }
         channel.nonces = ([], [])
