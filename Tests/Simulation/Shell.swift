@@ -48,6 +48,7 @@ final class Shell {
             for verdict in identities[node.index]?.established(sa, shard: 0) ?? [] {
                 switch verdict {
                 case .terminate(let member): world.schedule(.replaced(member.sa), for: node, after: 0)
+                case .terminateSoon(let member): world.schedule(.terminate(.ikeSA(member.sa), request: nil), for: node, after: 4000)
                 case .forget(let member): world.schedule(.forget(member.sa), for: node, after: 0)
                 }
             }
