@@ -452,7 +452,7 @@ final class Established {
         guard next == nil else { return }
         tearDown(Failure(.closed, "The IKE SA with \(sa.remote) was closed: \(reason)"))
         context.emit(.report(.ikeSAClosed(sa.status, reason: reason)))
-        next = Closed.answering(sa, window, channel)
+        next = Closed.answering(sa, window)
     }
 
     /// For `IKESA.abandon`: as `end`, without an afterlife.
