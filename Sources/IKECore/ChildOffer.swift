@@ -123,8 +123,8 @@ struct ChildOffer {
 extension ChildPolicy {
     /// The selectors as they stand between the two ends now. Empty where transport mode has none that holds an end's address.
     func selectors(_ sa: IKESA) -> (local: [TrafficSelector], remote: [TrafficSelector]) {
-        let local = localTS.flatMap { $0.resolved(sa.localEnds) }, remote = remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
-        guard mode == .transport else { return (local, remote) }
+        let local = self.localTS.flatMap { $0.resolved(sa.localEnds) }, remote = self.remoteTS.flatMap { $0.resolved(sa.remoteEnds) }
+        guard self.mode == .transport else { return (local, remote) }
         //= RFC 7296 §2.23.1: one address each, the source and the destination of the IKE SA.
         return (
             TrafficSelectors.narrow(configured: local, offered: [TrafficSelector(host: sa.local.address)]),

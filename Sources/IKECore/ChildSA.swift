@@ -8,7 +8,8 @@ final class ChildSA {
     let id: ChildSAID
     /// As configured now.
     var policy: ChildPolicy
-    let reqid: UInt32
+    /// Whose number is the reqid.
+    let instance: PolicyInstance
     let inboundSPI: UInt32
     let outboundSPI: UInt32
     let transforms: [Transform]
@@ -44,12 +45,12 @@ final class ChildSA {
     }
 
     init(
-        id: ChildSAID, policy: ChildPolicy, reqid: UInt32, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
+        id: ChildSAID, policy: ChildPolicy, instance: PolicyInstance, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
         originals: OriginalAddresses?, path: OuterPath, installed: Instant
     ) {
         self.id = id
         self.policy = policy
-        self.reqid = reqid
+        self.instance = instance
         self.inboundSPI = inboundSPI
         self.outboundSPI = outboundSPI
         self.transforms = transforms
@@ -62,6 +63,8 @@ final class ChildSA {
 
     /// Whether the pair carries packets like this one.
     func covers(_ packet: TriggeringPacket) -> Bool { TrafficSelectors.within([packet.source], localTS) && TrafficSelectors.within([packet.destination], remoteTS) }
+
+    var reqid: UInt32 { instance.number }
 
     /// In use: neither replaced nor on its way out.
     var isCurrent: Bool { state == .installed || state == .rekeying }

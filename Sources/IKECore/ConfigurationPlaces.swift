@@ -18,14 +18,14 @@ extension Connection {
     package func setting(_ path: String) -> String {
         let key = path.split(separator: ".").last.map(String.init) ?? path
         let side = path.hasPrefix("local.") || path.hasPrefix("remote.") ? path : key
-        if let place = places.entries[path] { return "`\(side)` (\(place))" }
+        if let place = self.places.entries[path] { return "`\(side)` (\(place))" }
         var section = path[...]
         while let dot = section.lastIndex(of: ".") {
             section = section[..<dot]
-            if let place = places.entries[String(section)] { return "`\(side)` (not set; its section is at \(place))" }
+            if let place = self.places.entries[String(section)] { return "`\(side)` (not set; its section is at \(place))" }
         }
-        guard let place = places.entries[""] else { return "`\(side)` of connection \(name)" }
-        return "`\(side)` (not set; connection \(name) is at \(place))"
+        guard let place = self.places.entries[""] else { return "`\(side)` of connection \(self.name)" }
+        return "`\(side)` (not set; connection \(self.name) is at \(place))"
     }
 
     func setting(_ key: String, ofChild child: String) -> String { setting("children.\(child).\(key)") }

@@ -46,11 +46,14 @@ package enum IdentityPattern: Hashable, Sendable {
 
 extension Identification {
     /// Equal, with letters compared without case in host names and mail addresses' ASCII.
-    package func matches(_ other: Identification) -> Bool { lowercased == other.lowercased }
+    package func matches(_ other: Identification) -> Bool {
+        self == other || (kind == other.kind && data.count == other.data.count && lowercased == other.lowercased)
+    }
 
     /// The same for all identities that `matches` holds equal.
     package var lowercased: Identification {
-        guard kind == .fqdn || kind == .rfc822 else { return self }
+        // Mostly they are in lower case already, and stay the same bytes in memory.
+        guard kind == .fqdn || kind == .rfc822, data.contains(where: { (0x41...0x5a).contains($0) }) else { return self }
         return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })
     }
 }
@@ -128,7 +131,9 @@ package enum ChildMode: String, Hashable, Sendable {
 }
 
 /// One child of a connection: what an ESP SA pair may carry.
-package struct ChildPolicy: Hashable, Sendable {
+package typealias ChildPolicy = Shared<ChildSettings>
+
+package struct ChildSettings: Hashable, Sendable {
     package var name: String
     package var mode = ChildMode.tunnel
     package var localTS: [SelectorPattern] = [.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)]
@@ -147,11 +152,10 @@ package struct ChildPolicy: Hashable, Sendable {
     package var replayWindow: Int = 64
     /// The packet that asks for the child, offered before the selectors (RFC 7296 section 2.9). Nil in a configuration.
     package var trigger: TriggeringPacket?
+}
 
-    package init(name: String, proposals: [Proposal]) {
-        self.name = name
-        self.proposals = proposals
-    }
+extension ChildPolicy {
+    package init(name: String, proposals: [Proposal]) { self.init(ChildSettings(name: name, proposals: proposals)) }
 }
 
 /// RFC 6023: whether an IKE SA comes up without a child. As the responder `never` takes none, and `force` nothing else; as the initiator `prefer` does
@@ -162,7 +166,9 @@ package enum Childless: String, Hashable, Sendable { case allow, prefer, force, 
 package enum Fragmentation: String, Hashable, Sendable { case no, accept, yes }
 
 /// One connection: a peer, or a class of peers.
-package struct Connection: Hashable, Sendable {
+package typealias Connection = Shared<ConnectionSettings>
+
+package struct ConnectionSettings: Hashable, Sendable {
     package var name: String
     package var localAddresses: [AddressPattern] = [.any]
     package var remoteAddresses: [AddressPattern] = [.any]
@@ -200,15 +206,14 @@ package struct Connection: Hashable, Sendable {
     package var provider: String?
     /// Where all this stands, for explanations.
     package var places = ConfigurationPlaces()
+}
 
-    package init(name: String, proposals: [Proposal]) {
-        self.name = name
-        self.proposals = proposals
-    }
+extension Connection {
+    package init(name: String, proposals: [Proposal]) { self.init(ConnectionSettings(name: name, proposals: proposals)) }
 
     /// How many addresses or names of the peer's are written out.
     var remotePlaces: Int {
-        remoteAddresses.count { pattern in
+        self.remoteAddresses.count { pattern in
             switch pattern {
             case .any: false
             case .name: true
@@ -217,11 +222,11 @@ package struct Connection: Hashable, Sendable {
         }
     }
 
-    package func child(named name: String) -> ChildPolicy? { children.first { $0.name == name } }
+    package func child(named name: String) -> ChildPolicy? { self.children.first { $0.name == name } }
 
     /// Whether it says where to send a first message.
-    package var hasInitiableAddress: Bool { remoteAddresses.contains(where: \.isInitiable) }
+    package var hasInitiableAddress: Bool { self.remoteAddresses.contains(where: \.isInitiable) }
 
     /// Whether there may be an IKE SA of it. One that holds nothing but policies without SAs has no peer, and needs no proof of identity.
-    package var isNegotiated: Bool { children.isEmpty || children.contains { $0.mode.isNegotiated } }
+    package var isNegotiated: Bool { self.children.isEmpty || self.children.contains { $0.mode.isNegotiated } }
 }

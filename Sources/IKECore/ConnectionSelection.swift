@@ -130,9 +130,9 @@ extension AuthenticationPolicy {
 extension Connection {
     /// Whether an SA of this connection may be one between the same identities as an SA of the other.
     func mayReachPeer(of other: Connection) -> Bool {
-        guard name != other.name else { return true }
-        guard local.identity == other.local.identity else { return false }
-        return switch (remote.identity, other.remote.identity) {
+        guard self.name != other.name else { return true }
+        guard self.local.identity == other.local.identity else { return false }
+        return switch (self.remote.identity, other.remote.identity) {
         case (.exactly(let one), let pattern), (let pattern, .exactly(let one)): pattern.matches(one)
         default: true
         }
@@ -140,7 +140,7 @@ extension Connection {
 
     /// The identity that we show: the configured one, or our address.
     func ownIdentity(_ address: IPAddress) -> Identification {
-        if case .exactly(let identity) = local.identity { return identity }
+        if case .exactly(let identity) = self.local.identity { return identity }
         return Identification(kind: address.family == .v4 ? .ipv4 : .ipv6, data: address.bytes)
     }
 }

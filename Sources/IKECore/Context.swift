@@ -97,33 +97,45 @@ final class Context {
 
     // MARK: Policy instances
 
-    private struct PolicyInstance: Hashable {
-        let connection: String, child: String
-        let localTS: [TrafficSelector], remoteTS: [TrafficSelector]
-    }
-    private var reqids: [PolicyInstance: UInt32] = [:]
-    private var reqidUses: [UInt32: (count: Int, instance: PolicyInstance)] = [:]
+    private var instances: Set<PolicyInstance> = []
 
-    /// The number of a policy instance: the same for children of the same connection, name and selectors.
-    func reqid(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) -> UInt32 {
-        let instance = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS)
-        if let number = reqids[instance] { return retainReqid(number) }
-        let number = UInt32(truncatingIfNeeded: next(.reqid))
-        reqids[instance] = number
-        reqidUses[number] = (1, instance)
-        return number
+    /// The same instance for children of the same connection, name and selectors.
+    func instance(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) -> PolicyInstance {
+        let new = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS)
+        let (isNew, instance) = instances.insert(new)
+        if isNew { instance.number = UInt32(truncatingIfNeeded: next(.reqid)) }
+        instance.uses += 1
+        return instance
     }
 
-    func retainReqid(_ number: UInt32) -> UInt32 {
-        reqidUses[number]?.count += 1
-        return number
+    func release(_ instance: PolicyInstance) {
+        instance.uses -= 1
+        if instance.uses == 0 { instances.remove(instance) }
     }
 
-    func releaseReqid(_ number: UInt32) {
-        guard let use = reqidUses[number] else { return }
-        if use.count > 1 { return reqidUses[number] = (use.count - 1, use.instance) }
-        reqidUses[number] = nil
-        reqids[use.instance] = nil
+    // MARK: Algorithms
+
+    private var suites: [Choice: IKESuite] = [:]
+    private var transforms: Set<[Transform]> = []
+    /// What was chosen is the same for many SAs: one copy serves them all. A configuration has few choices; beyond these nothing is shared.
+    private static let choices = 256
+    private struct Choice: Hashable {
+        let provider: String?
+        let transforms: [Transform]
+    }
+
+    /// The backends for an IKE proposal with one transform of each type; nil when one is missing.
+    func suite(_ proposal: Proposal, provider: String?) -> IKESuite? {
+        let choice = Choice(provider: provider, transforms: proposal.transforms)
+        if let known = suites[choice] { return known }
+        guard let suite = crypto.registry(provider).suite(proposal) else { return nil }
+        if suites.count < Self.choices { suites[choice] = suite }
+        return suite
+    }
+
+    func shared(_ chosen: [Transform]) -> [Transform] {
+        guard transforms.count < Self.choices else { return chosen }
+        return transforms.insert(chosen).memberAfterInsert
     }
 
     // MARK: Owners
@@ -148,10 +160,10 @@ final class Context {
     func forgetJobs(of owner: IKESPI) { for id in jobs.removeValue(forKey: owner) ?? [] { jobOwners[id] = nil } }
 
     /// What is handed out, and to whom: for tests that look for leaks.
-    var holdings: (jobs: [JobID: IKESPI], inboundSPIs: Set<UInt32>, children: [ChildSAID: IKESPI], reqids: [UInt32: Int]) { (jobOwners, inboundSPIs, childOwners, reqidUses.mapValues(\.count)) }
+    var holdings: (jobs: [JobID: IKESPI], inboundSPIs: Set<UInt32>, children: [ChildSAID: IKESPI], reqids: [UInt32: Int]) { (jobOwners, inboundSPIs, childOwners, Dictionary(instances.map { ($0.number, $0.uses) }, uniquingKeysWith: +)) }
 
     /// How many jobs have an owner, inbound SPIs a child, and children an SA: for tests that look for leaks.
-    var held: (jobs: Int, inboundSPIs: Int, children: Int, reqids: Int) { (jobOwners.count, inboundSPIs.count, childOwners.count, reqids.count) }
+    var held: (jobs: Int, inboundSPIs: Int, children: Int, reqids: Int) { (jobOwners.count, inboundSPIs.count, childOwners.count, instances.count) }
 
     func newChildID(for owner: IKESPI) -> ChildSAID {
         let id = ChildSAID(rawValue: next(.child))
@@ -287,4 +299,35 @@ extension IKESA {
     }
 
     var status: IKESAStatus { established.map { $0.status(of: $0.shownState) } ?? baseStatus }
+}
+
+/// An instance of a child's policy: its number, `reqid`, is the same before and after a rekey.
+final class PolicyInstance: Hashable {
+    fileprivate(set) var number: UInt32 = 0
+    fileprivate var uses = 0
+    private let connection: String, child: String
+    private let localTS: [TrafficSelector], remoteTS: [TrafficSelector]
+
+    fileprivate init(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) {
+        self.connection = connection
+        self.child = child
+        self.localTS = localTS
+        self.remoteTS = remoteTS
+    }
+
+    /// For another child of the same instance.
+    func retained() -> PolicyInstance {
+        uses += 1
+        return self
+    }
+
+    static func == (a: PolicyInstance, b: PolicyInstance) -> Bool {
+        a === b || (a.connection == b.connection && a.child == b.child && a.localTS == b.localTS && a.remoteTS == b.remoteTS)
+    }
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(connection)
+        hasher.combine(child)
+        hasher.combine(localTS)
+        hasher.combine(remoteTS)
+    }
 }

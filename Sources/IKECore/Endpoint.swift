@@ -22,9 +22,10 @@ package final class Endpoint {
     let limits: Limits
     /// By our SPI.
     var sas: [IKESPI: IKESA] = [:]
-    /// Half-open SAs by what a retransmitted IKE_SA_INIT request has in common with the first.
-    var initiations: [InitiationKey: IKESPI] = [:]
-    var initiationKeys: [IKESPI: InitiationKey] = [:]
+    /// By the number that people and programs know: one of a hundred thousand is found as fast as one of two.
+    var spis: [IKESAID: IKESPI] = [:]
+    /// SAs that answer an IKE_SA_INIT, by the digest of what a retransmitted request has in common with the first.
+    var initiations: [Int: IKESPI] = [:]
     private var deadlines = DeadlineQueue()
     var cookies: CookieJar?
     var halfOpen: HalfOpen
@@ -42,9 +43,12 @@ package final class Endpoint {
     }
     package var messages: ConnectionCounters { context.messages }
 
-    struct InitiationKey: Hashable {
-        let remote: SocketAddress
-        let spi: IKESPI
+    /// Of a request's source and SPI. The seed is the process's own, so that no peer can make two that are the same.
+    func initiation(_ remote: SocketAddress, _ spi: IKESPI) -> Int {
+        var hasher = Hasher()
+        hasher.combine(remote)
+        hasher.combine(spi)
+        return hasher.finalize()
     }
 
     /// `shard` is carried in the first byte of every SPI chosen here.
@@ -74,7 +78,7 @@ package final class Endpoint {
     var all: [IKESA] { Array(sas.values) }
 
     /// The SAs as they are found, and the half-open ones as a repeated first request finds them: for tests that look for leaks.
-    var tables: (sas: [IKESPI: IKESA], initiations: Set<IKESPI>, initiationKeys: Set<IKESPI>) { (sas, Set(initiations.values), Set(initiationKeys.keys)) }
+    var tables: (sas: [IKESPI: IKESA], initiations: Set<IKESPI>, initiationKeys: Set<IKESPI>) { (sas, Set(initiations.values), Set(sas.values.filter { $0.initiation != nil }.map(\.localSPI))) }
 
     /// Entries in the queue of deadlines, dead ones included: for tests that look for growth.
     var waitingDeadlines: Int { deadlines.count }
@@ -132,7 +136,7 @@ package final class Endpoint {
             context.localAddresses = addresses
             for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
         case .forget(let id):
-            for sa in sas.values where sa.id == id {
+            if let sa = spis[id].flatMap({ sas[$0] }) {
                 touch(sa) {
                     let wanted = sa.established?.wantedChildren() ?? []
                     sa.abandon(Failure(.closed, "The peer has begun anew"))
@@ -141,8 +145,7 @@ package final class Endpoint {
                 }
             }
         case .replaced(let id):
-            for sa in sas.values where sa.id == id {
-                guard let established = sa.established, established.phase == .active else { continue }
+            if let sa = spis[id].flatMap({ sas[$0] }), let established = sa.established, established.phase == .active {
                 touch(sa) {
                     for policy in established.wantedChildren() { sa.begin(policy.startAction, policy, after: limits.retryDelay) }
                     established.enqueueFirst(.deleteIKE([], reason: "another IKE SA with the peer takes its place"))
@@ -172,9 +175,14 @@ package final class Endpoint {
         body()
         settle(sa)
         for new in context.takeNewSAs() {
-            sas[new.localSPI] = new
+            add(new)
             settle(new)
         }
+    }
+
+    func add(_ sa: IKESA) {
+        sas[sa.localSPI] = sa
+        spis[sa.id] = sa.localSPI
     }
 
     private func settle(_ sa: IKESA) {
@@ -193,8 +201,9 @@ package final class Endpoint {
         }
         guard !sa.isDead else {
             //= RFC 7296 §2.1: a late copy of the first request still belongs to its SA, and makes no second one.
-            if let key = initiationKeys.removeValue(forKey: sa.localSPI) { initiations[key] = nil }
+            if let key = sa.initiation { initiations[key] = nil }
             sas[sa.localSPI] = nil
+            spis[sa.id] = nil
             context.forgetJobs(of: sa.localSPI)
             // The dead leave their deadlines behind.
             if deadlines.count > 1024 + 4 * sas.count { deadlines.keep { sas[$1]?.scheduled == $0 } }

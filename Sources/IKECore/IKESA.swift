@@ -60,6 +60,8 @@ final class IKESA {
     /// The inbound SPI offered in IKE_AUTH, until a child has it.
     var offeredSPI: UInt32?
     var state: State = .dead
+    /// Under what the endpoint knows the IKE_SA_INIT request that made this SA.
+    var initiation: Int?
     /// When this SA is next in the endpoint's queue.
     var scheduled: Instant?
     /// Whether the peer's address has shown that it answers: what we send to it before has a limit.
@@ -286,21 +288,22 @@ final class IKESA {
     }
 }
 
-/// The states of an IKE SA. A responder's begin with `answering`, an initiator's with `generatingKey`.
+/// The states of an IKE SA. A responder's begin with `answering`, an initiator's with `generatingKey`. What a state holds is apart from the SA,
+/// so that one that is established does not keep room for what is behind it.
 enum State {
     case dead
-    case generatingKey(GeneratingKey)
-    case initSent(InitSent)
-    case agreeing(Agreeing)
-    case signing(Signing)
-    case authSent(AuthSent)
-    case verifyingResponder(VerifyingResponder)
-    case answering(Answering)
-    case awaitingAuth(AwaitingAuth)
-    case verifyingInitiator(VerifyingInitiator)
-    case signingAnswer(SigningAnswer)
+    indirect case generatingKey(GeneratingKey)
+    indirect case initSent(InitSent)
+    indirect case agreeing(Agreeing)
+    indirect case signing(Signing)
+    indirect case authSent(AuthSent)
+    indirect case verifyingResponder(VerifyingResponder)
+    indirect case answering(Answering)
+    indirect case awaitingAuth(AwaitingAuth)
+    indirect case verifyingInitiator(VerifyingInitiator)
+    indirect case signingAnswer(SigningAnswer)
     case established(Established)
-    case closed(Closed)
+    indirect case closed(Closed)
 }
 
 extension [[UInt8]] {

@@ -4,7 +4,7 @@
 
 import IKEWire
 
-package struct IdentityIndex {
+package final class IdentityIndex {
     package init() {}
 
     package struct Member: Hashable {
@@ -32,11 +32,22 @@ package struct IdentityIndex {
         /// A peer may be here over IPv4 and over IPv6 at once, and say of either that it is the only one.
         let family: IPAddress.Family
     }
-    private var members: [Key: [Member]] = [:]
+    /// One peer's SAs. Held once, however many tables lead to it.
+    private final class Peer {
+        let key: Key
+        var members: [Member] = []
+        init(_ key: Key) { self.key = key }
+    }
+    /// A peer by its key, without a second copy of it.
+    private struct Entry: Hashable {
+        let peer: Peer
+        static func == (a: Self, b: Self) -> Bool { a.peer.key == b.peer.key }
+        func hash(into hasher: inout Hasher) { hasher.combine(peer.key) }
+    }
+    private var peers: Set<Entry> = []
     private struct Place {
-        var key: Key
+        var peer: Peer
         var connection: String
-        var shard: Int
         var established: Instant?
         var origin: Origin
         var remote: SocketAddress
@@ -70,13 +81,14 @@ package struct IdentityIndex {
     /// The shards that have an established SA of a connection.
     package func shards(ofConnection name: String) -> Set<Int> { Set(population[name, default: [:]].keys) }
 
-    package mutating func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
+    package func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         guard let local = status.localIdentity, let remote = status.remoteIdentity else { return [] }
         let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
+        let peer = peers.insert(Entry(peer: Peer(key))).memberAfterInsert.peer
         let origin = Origin(status)
         // The one that we replace ourselves is told to go when the new one has all that it had.
-        let all = (members[key] ?? []).filter { $0.sa != status.id }, older = all.filter { $0.sa != status.replaces }
+        let all = peer.members.filter { $0.sa != status.id }, older = all.filter { $0.sa != status.replaces }
         /// A peer that authenticates anew comes from where it is.
         func isReplaced(_ member: Member) -> Bool { places[member.sa]?.remote == status.remote }
         var verdicts: [Verdict] = []
@@ -101,25 +113,25 @@ package struct IdentityIndex {
             let verdict = Verdict.terminate(isKept ? new : member)
             if !verdicts.contains(verdict) { verdicts.append(verdict) }
         }
-        members[key] = all + [new]
-        places[status.id] = Place(key: key, connection: status.connection, shard: shard, established: status.established, origin: origin, remote: status.remote)
+        peer.members = all + [new]
+        places[status.id] = Place(peer: peer, connection: status.connection, established: status.established, origin: origin, remote: status.remote)
         population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
 
-    package mutating func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
+    package func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {
         guard let place = places.removeValue(forKey: previous) else { return }
-        members[place.key] = (members[place.key] ?? []).filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
-        places[current.id] = Place(key: place.key, connection: place.connection, shard: place.shard, established: current.established, origin: place.origin, remote: current.remote)
+        place.peer.members = place.peer.members.filter { $0.sa != previous } + [Member(sa: current.id, shard: shard)]
+        places[current.id] = Place(peer: place.peer, connection: place.connection, established: current.established, origin: place.origin, remote: current.remote)
     }
 
-    package mutating func closed(_ id: IKESAID) {
-        guard let place = places.removeValue(forKey: id) else { return }
-        let rest = (members[place.key] ?? []).filter { $0.sa != id }
-        members[place.key] = rest.isEmpty ? nil : rest
+    package func closed(_ id: IKESAID) {
+        guard let place = places.removeValue(forKey: id), let index = place.peer.members.firstIndex(where: { $0.sa == id }) else { return }
+        let shard = place.peer.members.remove(at: index).shard
+        if place.peer.members.isEmpty { peers.remove(Entry(peer: place.peer)) }
         var counts = population[place.connection, default: [:]]
-        let left = counts[place.shard, default: 1] - 1
-        counts[place.shard] = left > 0 ? left : nil
+        let left = counts[shard, default: 1] - 1
+        counts[shard] = left > 0 ? left : nil
         population[place.connection] = counts.isEmpty ? nil : counts
     }
 }

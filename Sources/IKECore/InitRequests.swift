@@ -6,8 +6,8 @@ import IKEWire
 
 extension Endpoint {
     func receivedInit(_ header: Header, _ datagram: Datagram) {
-        let key = InitiationKey(remote: datagram.remote, spi: header.initiatorSPI)
-        if let spi = initiations[key], let sa = sas[spi] { return touch(sa) { sa.received(header, datagram) } }
+        let key = initiation(datagram.remote, header.initiatorSPI)
+        if let spi = initiations[key], let sa = sas[spi], sa.remoteSPI == header.initiatorSPI { return touch(sa) { sa.received(header, datagram) } }
         guard !shuttingDown, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
         let verdict = halfOpen.verdict(datagram.remote.address, now: context.now)
         if case .refused(let reason) = verdict { return refuse(reason) }
@@ -45,14 +45,14 @@ extension Endpoint {
         }
         for candidate in candidates {
             guard let chosen = Negotiation.choose(configured: candidate.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
-                let method = chosen.transform(.keyExchange), let suite = context.crypto.registry(candidate.provider).suite(chosen)
+                let method = chosen.transform(.keyExchange), let suite = context.suite(chosen, provider: candidate.provider)
             else { continue }
             //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
             guard method.id == value.method else { return reply(header, datagram, [.notify(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))]) }
             // Nothing is kept, and nothing computed, for a value that cannot be one.
             guard value.data.count == suite.keyExchange.publicLength else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
             sa.connection = candidate
-            sa.transforms = chosen.transforms
+            sa.transforms = sa.context.shared(chosen.transforms)
             sa.takesFragments = takesFragments
             sa.peerHashes = hashes
             sa.vendorIDs = VendorIDs.texts(message.payloads)
@@ -67,9 +67,9 @@ extension Endpoint {
             if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
             guard datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
-            sas[sa.localSPI] = sa
+            add(sa)
             initiations[key] = sa.localSPI
-            initiationKeys[sa.localSPI] = key
+            sa.initiation = key
             touch(sa) {
                 sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, detectsNAT: nat != nil, deadline: context.now + limits.jobTime))
             }

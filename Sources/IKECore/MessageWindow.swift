@@ -19,11 +19,13 @@ struct MessageWindow {
     /// The length and last bytes of a request (its ICV): enough to tell a retransmission from anything else.
     private struct Fingerprint: Equatable {
         let count: Int
-        let tail: [UInt8]
+        /// As numbers, in place: one is kept for every SA.
+        private var tail: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
         init(_ bytes: [UInt8]) {
             count = bytes.count
-            tail = Array(bytes.suffix(32))
+            for byte in bytes.suffix(32) { tail = (tail.0 << 8 | tail.1 >> 56, tail.1 << 8 | tail.2 >> 56, tail.2 << 8 | tail.3 >> 56, tail.3 << 8 | UInt64(byte)) }
         }
+        static func == (a: Self, b: Self) -> Bool { a.count == b.count && a.tail == b.tail }
     }
 
     init(nextRequest: UInt32 = 0, expected: UInt32 = 0) {

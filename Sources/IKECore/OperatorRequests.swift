@@ -29,7 +29,7 @@ extension Endpoint {
         let sa = IKESA(
             context: context, connection: connection, isInitiator: true, localSPI: context.newIKESPI(), remoteSPI: .none, local: local, remote: remote,
             marked: local.port == limits.natPort && local.port != 500)
-        sas[sa.localSPI] = sa
+        add(sa)
         let work = Initiation(child: child, request: request, nonce: context.randomBytes(32), deadline: context.now + limits.jobTime)
         touch(sa) {
             context.emit(.report(.initiating(sa.status)))
@@ -40,17 +40,20 @@ extension Endpoint {
     /// The children meant, with their SAs; whole SAs where `selection` names those.
     private func selected(_ selection: SASelection) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
         // An SA whose rekey collision is not decided is not an operator's business yet.
-        let all = sas.values.filter { $0.established?.predecessor?.peerSuccessor == nil }.sorted { $0.id.rawValue < $1.id.rawValue }
+        func decided(_ sa: IKESA) -> Bool { sa.established?.predecessor?.peerSuccessor == nil }
+        var all: [IKESA] { sas.values.filter(decided).sorted { $0.id.rawValue < $1.id.rawValue } }
         switch selection {
         case .connection(let name): return (all.filter { $0.connection.name == name }, [])
-        case .ikeSA(let id): return (all.filter { $0.id == id }, [])
+        case .ikeSA(let id): return (spis[id].flatMap { sas[$0] }.map { decided($0) ? [$0] : [] } ?? [], [])
         case .child(let name, let connection):
             return (
                 [],
                 all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && $0.isCurrent }.map { (sa, $0) }
                 }
             )
-        case .childSA(let id): return ([], all.flatMap { sa in (sa.established?.children ?? []).filter { $0.id == id && $0.isCurrent }.map { (sa, $0) } })
+        case .childSA(let id):
+            guard let sa = context.childOwner(id).flatMap({ sas[$0] }), decided(sa), let child = sa.established?.children.first(where: { $0.id == id }), child.isCurrent else { return ([], []) }
+            return ([], [(sa, child)])
         }
     }
 

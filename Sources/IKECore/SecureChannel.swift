@@ -6,7 +6,10 @@ import IKEWire
 
 final class SecureChannel {
     let suite: IKESuite
-    let keys: IKEKeys
+    /// SK_d.
+    let d: SecretBytes
+    /// SK_pi and SK_pr, until both ends have proven who they are.
+    private var proofKeys: (initiator: SecretBox, responder: SecretBox)?
     let isInitiator: Bool
     /// Ni and Nr of IKE_SA_INIT, until the first child's keys are derived from them.
     var nonces: (initiator: [UInt8], responder: [UInt8])
@@ -18,18 +21,15 @@ final class SecureChannel {
     var fragmentRoom: FragmentRoom? {
         didSet {
             oldValue?.release(countedBytes)
-            requestInPieces = nil
-            responseInPieces = nil
+            inPieces = [:]
             countedBytes = 0
         }
     }
-    /// What is here of the peer's request and of its response.
-    private var requestInPieces: Reassembly?
-    private var responseInPieces: Reassembly?
-    private var heldBytes: Int { (requestInPieces?.byteCount ?? 0) + (responseInPieces?.byteCount ?? 0) }
+    /// What is here of the peer's request, and, under true, of its response.
+    private var inPieces: [Bool: Reassembly] = [:]
+    private var heldBytes: Int { inPieces.values.reduce(0) { $0 + $1.byteCount } }
     private var countedBytes = 0
-    /// The datagram by which a retransmission of the message opened last is known: itself, or its first fragment.
-    private(set) var openedDatagram: [UInt8] = []
+    private var openedDatagram: [UInt8] = []
     /// The octets that the message opened last came in, about.
     private(set) var openedByteCount = 0
     private let sealer: MessageSealer
@@ -47,7 +47,17 @@ final class SecureChannel {
             sealer = try MessageSealer(suite: suite, key: keys.er, integrityKey: keys.ar, random: random)
             opener = try MessageOpener(suite: suite, key: keys.ei, integrityKey: keys.ai)
         }
-        self.keys = keys
+        d = keys.d.copy()
+        proofKeys = (SecretBox(keys.pi.copy()), SecretBox(keys.pr.copy()))
+    }
+
+    /// Both ends have proven who they are, and the first child has its keys: what was for that alone goes.
+    func forgetProofKeys() { proofKeys = nil }
+
+    /// The datagram by which a retransmission of the message opened last is known: itself, or its first fragment. It is handed out once.
+    func takeOpenedDatagram() -> [UInt8] {
+        defer { openedDatagram = [] }
+        return openedDatagram
     }
 
     deinit { fragmentRoom?.release(countedBytes) }
@@ -86,11 +96,10 @@ final class SecureChannel {
         if let fragmentRoom, !fragmentRoom.hasRoom(for: chain.count) { return .incomplete }
         defer { countPieces() }
         var reassembly =
-            (header.isResponse ? responseInPieces : requestInPieces).flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
+            inPieces[header.isResponse].flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
             ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
         let outcome = reassembly.add(chain, first: inner.first, fragment, datagram: bytes, byteLimit: reassemblyLimit)
-        let rest: Reassembly? = if case .incomplete = outcome { reassembly } else { nil }
-        if header.isResponse { responseInPieces = rest } else { requestInPieces = rest }
+        if case .incomplete = outcome { inPieces[header.isResponse] = reassembly } else { inPieces[header.isResponse] = nil }
         switch outcome {
         case .incomplete: return .incomplete
         case .complete(let first, let chain):
@@ -112,13 +121,12 @@ final class SecureChannel {
 
     /// When what is held of messages that never became whole is of no use.
     var piecesDeadline: Instant? {
-        [requestInPieces, responseInPieces].compactMap { $0.map { $0.began + Reassembly.lifetime } }.min()
+        inPieces.values.map { $0.began + Reassembly.lifetime }.min()
     }
 
     //= RFC 7383 §2.6: what is not complete in time is discarded.
     func discardPieces(now: Instant) {
-        if let pieces = requestInPieces, pieces.began + Reassembly.lifetime <= now { requestInPieces = nil }
-        if let pieces = responseInPieces, pieces.began + Reassembly.lifetime <= now { responseInPieces = nil }
+        inPieces = inPieces.filter { $0.value.began + Reassembly.lifetime > now }
         countPieces()
     }
 
@@ -142,13 +150,15 @@ final class SecureChannel {
 
     /// prf(SK_px, body of the ID payload) of the original initiator or of the responder. RFC 7296 section 2.15.
     func macedIdentity(_ identity: Identification, ofInitiator: Bool) throws(CryptoError) -> [UInt8] {
-        ofInitiator ? try mac(keys.pi, identity.body) : try mac(keys.pr, identity.body)
-    }
-
-    private func mac(_ key: borrowing SecretBytes, _ data: [UInt8]) throws(CryptoError) -> [UInt8] {
-        let mac = try KeySchedule.prf(suite.prf, key: key.span, data: data.span)
-        let bytes = mac.span
-        return bytes.indices.map { bytes[$0] }
+        guard let proofKeys else { throw .invalid }
+        let body = identity.body
+        let mac = try (ofInitiator ? proofKeys.initiator : proofKeys.responder).withSecret { (key) throws(CryptoError) -> [UInt8] in
+            let mac = try KeySchedule.prf(suite.prf, key: key.span, data: body.span)
+            let bytes = mac.span
+            return bytes.indices.map { bytes[$0] }
+        }
+        guard let mac else { throw .invalid }
+        return mac
     }
 
     /// The keys for a protocol analyser.
@@ -158,9 +168,11 @@ final class SecureChannel {
         case .aead(let algorithm): encryption = algorithm.transform
         case .cipher(let algorithm): encryption = algorithm.transform
         }
+        let ours = sealer.keyCopies(), theirs = opener.keyCopies()
+        let (initiator, responder) = isInitiator ? (ours, theirs) : (theirs, ours)
         return .ike(
             initiatorSPI: initiatorSPI, responderSPI: responderSPI, encryption: encryption, integrity: suite.integrity?.transform,
-            ei: SecretBox(keys.ei.copy()), er: SecretBox(keys.er.copy()), ai: SecretBox(keys.ai.copy()), ar: SecretBox(keys.ar.copy()))
+            ei: initiator.key, er: responder.key, ai: initiator.integrityKey, ar: responder.integrityKey)
     }
 }
 

@@ -4,7 +4,7 @@
 import IKEWire
 
 /// The transforms of one IKE SA, resolved to a backend.
-package struct IKESuite: Sendable {
+package final class IKESuite: Sendable {
     package let encryption: Encryption
     /// Nil with an AEAD.
     package let integrity: (any MACAlgorithm)?

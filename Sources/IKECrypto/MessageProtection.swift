@@ -3,64 +3,73 @@
 
 import IKEWire
 
-/// One direction's keys, ready for use.
-private enum Protection {
-    /// `salt` is the implicit part of the nonce. RFC 5282 section 4.
-    case combined(any AEADAlgorithm, any AEADContext, salt: SecretHolder)
-    /// Encrypt, then MAC over the whole message.
-    case separate(any CipherAlgorithm, any CipherContext, any MACAlgorithm, any MACContext)
+/// One direction's keys. Contexts are made for each message and go with it: a library's context takes ten times the room of a key, and an
+/// IKE SA has a message in a minute or an hour.
+private final class Protection {
+    let suite: IKESuite
+    /// With the salt of an AEAD, which is the implicit part of the nonce. RFC 5282 section 4.
+    private let key: SecretBytes
+    private let integrityKey: SecretBytes
 
-    init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes, sealing: Bool) throws(CryptoError) {
+    init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes) throws(CryptoError) {
         guard key.count == suite.encryption.keyLength else { throw .invalid }
         switch suite.encryption {
         case .aead(let aead):
             guard aead.saltLength + aead.ivLength == nonceLength, aead.ivLength == counterLength, suite.integrity == nil else { throw .invalid }
-            let context = try aead.makeContext(key: key.span.extracting(0..<aead.keyLength), sealing: sealing)
-            self = .combined(aead, context, salt: SecretHolder(key.slice(aead.keyLength, aead.saltLength)))
         case .cipher(let cipher):
             guard let mac = suite.integrity, integrityKey.count == mac.keyLength, cipher.blockLength > 0, cipher.blockLength <= 256 else { throw .invalid }
-            let context = try cipher.makeContext(key: key.span, encrypting: sealing)
-            self = .separate(cipher, context, mac, try mac.makeContext(key: integrityKey.span))
         }
+        self.suite = suite
+        self.key = key.copy()
+        self.integrityKey = integrityKey.copy()
+    }
+
+    func copies() -> (key: SecretBox, integrityKey: SecretBox) { (SecretBox(key.copy()), SecretBox(integrityKey.copy())) }
+
+    func context(_ aead: any AEADAlgorithm, sealing: Bool) throws(CryptoError) -> any AEADContext { try Self.context(aead, key, sealing: sealing) }
+    private static func context(_ aead: any AEADAlgorithm, _ key: borrowing SecretBytes, sealing: Bool) throws(CryptoError) -> any AEADContext {
+        try aead.makeContext(key: key.span.extracting(0..<aead.keyLength), sealing: sealing)
+    }
+
+    func context(_ cipher: any CipherAlgorithm, encrypting: Bool) throws(CryptoError) -> any CipherContext { try Self.context(cipher, key, encrypting: encrypting) }
+    private static func context(_ cipher: any CipherAlgorithm, _ key: borrowing SecretBytes, encrypting: Bool) throws(CryptoError) -> any CipherContext {
+        try cipher.makeContext(key: key.span, encrypting: encrypting)
+    }
+
+    func context(_ mac: any MACAlgorithm) throws(CryptoError) -> any MACContext { try Self.context(mac, integrityKey) }
+    private static func context(_ mac: any MACAlgorithm, _ key: borrowing SecretBytes) throws(CryptoError) -> any MACContext { try mac.makeContext(key: key.span) }
+
+    /// The nonce of a combined-mode algorithm: salt, then IV.
+    func nonce(_ aead: any AEADAlgorithm, _ iv: Span<UInt8>) -> [UInt8] { Self.nonce(key, saltAt: aead.keyLength, iv) }
+    private static func nonce(_ key: borrowing SecretBytes, saltAt offset: Int, _ iv: Span<UInt8>) -> [UInt8] {
+        var nonce: [UInt8] = []
+        nonce.reserveCapacity(nonceLength)
+        let bytes = key.span
+        for index in offset..<bytes.count { nonce.append(bytes[index]) }
+        for index in iv.indices { nonce.append(iv[index]) }
+        return nonce
     }
 
     var ivLength: Int {
-        switch self {
-        case .combined(let aead, _, _): aead.ivLength
-        case .separate(let cipher, _, _, _): cipher.blockLength
+        switch suite.encryption {
+        case .aead(let aead): aead.ivLength
+        case .cipher(let cipher): cipher.blockLength
         }
     }
 
     var tagLength: Int {
-        switch self {
-        case .combined(let aead, _, _): aead.tagLength
-        case .separate(_, _, let mac, _): mac.tagLength
+        switch suite.encryption {
+        case .aead(let aead): aead.tagLength
+        case .cipher: suite.integrity?.tagLength ?? 0
         }
     }
 
     /// The plaintext with its padding is a multiple of this.
     var alignment: Int {
-        switch self {
-        case .combined: 1
-        case .separate(let cipher, _, _, _): cipher.blockLength
+        switch suite.encryption {
+        case .aead: 1
+        case .cipher(let cipher): cipher.blockLength
         }
-    }
-}
-
-/// A secret in a place that enums and classes can share.
-private final class SecretHolder {
-    let secret: SecretBytes
-    init(_ secret: consuming SecretBytes) { self.secret = secret }
-
-    /// The nonce of a combined-mode algorithm: salt, then IV.
-    func nonce(_ iv: Span<UInt8>) -> [UInt8] { Self.nonce(secret, iv) }
-
-    private static func nonce(_ secret: borrowing SecretBytes, _ iv: Span<UInt8>) -> [UInt8] {
-        var nonce: [UInt8] = []
-        nonce.reserveCapacity(secret.count + iv.count)
-        for index in 0..<secret.count { nonce.append(secret.span[index]) }
-        for index in iv.indices { nonce.append(iv[index]) }
-        return nonce
     }
 }
 
@@ -80,9 +89,12 @@ package final class MessageSealer {
 
     /// `key` is SK_ei or SK_er (with the salt of an AEAD), `integrityKey` SK_ai or SK_ar (empty with an AEAD).
     package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes, random: any RandomSource) throws(CryptoError) {
-        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey, sealing: true)
+        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey)
         self.random = random
     }
+
+    /// For a protocol analyser.
+    package func keyCopies() -> (key: SecretBox, integrityKey: SecretBox) { protection.copies() }
 
     /// A whole message: the header, its lengths filled in, and one Encrypted payload that holds `payloads`.
     package func seal(header: Header, payloads: [Payload]) throws(CryptoError) -> [UInt8] {
@@ -118,14 +130,19 @@ package final class MessageSealer {
 
         //= RFC 7296 §3.14: the padding makes payloads, padding and Pad Length a multiple of the block size.
         let padding = (protection.alignment - (chain.count + 1) % protection.alignment) % protection.alignment
-        var text = Array(chain)
+        let textLength = chain.count + padding + 1
+        let payloadLength = genericHeaderLength + numbers.count + iv.count + textLength + tagLength
+        guard payloadLength <= Int(UInt16.max) else { throw .invalid }
+        var text: [UInt8] = []
+        text.reserveCapacity(textLength)
+        text.append(contentsOf: chain)
         text.append(contentsOf: repeatElement(0, count: padding))
         text.append(UInt8(truncatingIfNeeded: padding))
 
-        let payloadLength = genericHeaderLength + numbers.count + iv.count + text.count + tagLength
-        guard payloadLength <= Int(UInt16.max) else { throw .invalid }
-        var message = Self.bytes(of: header, type, length: Header.byteCount + payloadLength)
+        // A response is kept as long as it may be asked for again: not a byte of room more than it has.
+        var message: [UInt8] = []
         message.reserveCapacity(Header.byteCount + payloadLength)
+        Self.append(header, type, length: Header.byteCount + payloadLength, to: &message)
         message.append(first.rawValue)
         message.append(0)
         message.append(UInt8(truncatingIfNeeded: payloadLength >> 8))
@@ -133,36 +150,37 @@ package final class MessageSealer {
         message.append(contentsOf: numbers)
 
         var tag: [UInt8] = Array(repeating: 0, count: tagLength)
-        switch protection {
-        case .combined(_, let context, let salt):
+        switch protection.suite.encryption {
+        case .aead(let aead):
             //= RFC 5282 §5.1: the associated data is the message from its first octet to the Encrypted payload's generic header.
             var textSpan = text.mutableSpan
             var tagSpan = tag.mutableSpan
-            try context.seal(nonce: salt.nonce(iv.span).span, aad: message.span, text: &textSpan, tag: &tagSpan)
+            try protection.context(aead, sealing: true).seal(nonce: protection.nonce(aead, iv.span).span, aad: message.span, text: &textSpan, tag: &tagSpan)
             message.append(contentsOf: iv)
             message.append(contentsOf: text)
-        case .separate(_, let cipher, _, let mac):
+        case .cipher(let cipher):
+            guard let mac = protection.suite.integrity else { throw .invalid }
             var textSpan = text.mutableSpan
-            try cipher.process(iv: iv.span, text: &textSpan)
+            try protection.context(cipher, encrypting: true).process(iv: iv.span, text: &textSpan)
             message.append(contentsOf: iv)
             message.append(contentsOf: text)
             //= RFC 7296 §3.14: the checksum is over the encrypted message, from the header to the end of the ciphertext.
             var tagSpan = tag.mutableSpan
-            try mac.compute(message.span, text.span.extracting(0..<0), into: &tagSpan)
+            try protection.context(mac).compute(message.span, text.span.extracting(0..<0), into: &tagSpan)
         }
         message.append(contentsOf: tag)
         return message
     }
 
     private func nextIV() -> [UInt8] {
-        switch protection {
-        case .combined:
+        switch protection.suite.encryption {
+        case .aead:
             //= RFC 5282 §3.1: the IV MUST be chosen so that it is never used twice with one key.
             let value = counter
             // 2^64 messages do not fit in any SA: message identifiers have 32 bits.
             counter &+= 1
             return (0..<counterLength).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * UInt64($0))) }
-        case .separate(let cipher, _, _, _):
+        case .cipher(let cipher):
             //= RFC 7296 §3.14: the initialization vector of a CBC cipher MUST be unpredictable.
             var iv: [UInt8] = Array(repeating: 0, count: cipher.blockLength)
             var span = iv.mutableSpan
@@ -172,8 +190,10 @@ package final class MessageSealer {
     }
 
     /// The header of a message whose one payload is encrypted. RFC 7296 section 3.1.
-    private static func bytes(of header: Header, _ type: PayloadType, length: Int) -> [UInt8] {
-        var bytes = IKECrypto.bytes(of: header.initiatorSPI) + IKECrypto.bytes(of: header.responderSPI)
+    private static func append(_ header: Header, _ type: PayloadType, length: Int, to bytes: inout [UInt8]) {
+        for spi in [header.initiatorSPI, header.responderSPI] {
+            for shift in stride(from: 56 as UInt64, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: spi.rawValue >> shift)) }
+        }
         bytes.append(type.rawValue)
         bytes.append(header.majorVersion << 4 | header.minorVersion & 0x0f)
         bytes.append(header.exchangeType.rawValue)
@@ -181,7 +201,6 @@ package final class MessageSealer {
         for value in [header.messageID, UInt32(truncatingIfNeeded: length)] {
             for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: value >> shift)) }
         }
-        return bytes
     }
 }
 
@@ -191,8 +210,11 @@ package final class MessageOpener {
 
     /// `key` is SK_ei or SK_er (with the salt of an AEAD), `integrityKey` SK_ai or SK_ar (empty with an AEAD).
     package init(suite: IKESuite, key: borrowing SecretBytes, integrityKey: borrowing SecretBytes) throws(CryptoError) {
-        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey, sealing: false)
+        protection = try Protection(suite: suite, key: key, integrityKey: integrityKey)
     }
+
+    /// For a protocol analyser.
+    package func keyCopies() -> (key: SecretBox, integrityKey: SecretBox) { protection.copies() }
 
     /// What was inside: the type of the first payload and the chain, padding removed; of a fragment, its part of them.
     package struct Opened {
@@ -224,17 +246,18 @@ package final class MessageOpener {
         let tag = datagram.extracting(textEnd..<datagram.count)
         var text = Self.copy(datagram.extracting(textStart..<textEnd))
 
-        switch protection {
-        case .combined(_, let context, let salt):
+        switch protection.suite.encryption {
+        case .aead(let aead):
             var span = text.mutableSpan
-            try context.open(nonce: salt.nonce(iv).span, aad: datagram.extracting(0..<bodyStart), text: &span, tag: tag)
-        case .separate(_, let cipher, let algorithm, let mac):
-            var expected: [UInt8] = Array(repeating: 0, count: algorithm.tagLength)
+            try protection.context(aead, sealing: false).open(nonce: protection.nonce(aead, iv).span, aad: datagram.extracting(0..<bodyStart), text: &span, tag: tag)
+        case .cipher(let cipher):
+            guard let mac = protection.suite.integrity else { throw .invalid }
+            var expected: [UInt8] = Array(repeating: 0, count: mac.tagLength)
             var expectedSpan = expected.mutableSpan
-            try mac.compute(datagram.extracting(0..<textEnd), datagram.extracting(0..<0), into: &expectedSpan)
+            try protection.context(mac).compute(datagram.extracting(0..<textEnd), datagram.extracting(0..<0), into: &expectedSpan)
             guard constantTimeEqual(expected.span, tag) else { throw .rejected }
             var span = text.mutableSpan
-            try cipher.process(iv: iv, text: &span)
+            try protection.context(cipher, encrypting: false).process(iv: iv, text: &span)
         }
 
         // Authenticated from here on, so the padding is the peer's own and its check tells nobody else anything.

@@ -4,27 +4,30 @@ import CSecret
 
 /// Bytes that must not be copied by accident, printed, or left behind. Wiped in `deinit`; compared in constant time.
 @safe package struct SecretBytes: ~Copyable, @unchecked Sendable {
-    private let memory: UnsafeMutableRawBufferPointer
+    /// Nil where there are no bytes.
+    private let memory: UnsafeMutableRawPointer?
 
     /// `count` zero bytes.
     package init(count: Int) {
-        // One owner from here to `deinit`; the buffer never leaves this file.
-        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, 1), alignment: 16)
-        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0)
+        // One owner from here to `deinit`; the pointer never leaves this file.
+        unsafe memory = count > 0 ? UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 8) : nil
+        unsafe memory?.initializeMemory(as: UInt8.self, repeating: 0, count: count)
         self.count = count
     }
 
     /// A copy of `bytes`.
     package init(copying bytes: Span<UInt8>) {
         self.init(count: bytes.count)
-        var target = mutableSpan
-        for index in bytes.indices { target[index] = bytes[index] }
+        unsafe bytes.withUnsafeBufferPointer { source in
+            // Both hold `count` bytes.
+            if let from = source.baseAddress { unsafe memory?.copyMemory(from: from, byteCount: count) }
+        }
     }
 
     deinit {
         // The memory belongs to this value alone.
-        if let base = unsafe memory.baseAddress { unsafe martlet_secret_wipe(base, memory.count) }
-        unsafe memory.deallocate()
+        if let memory = unsafe memory { unsafe martlet_secret_wipe(memory, count) }
+        unsafe memory?.deallocate()
     }
 
     package let count: Int
@@ -33,7 +36,7 @@ import CSecret
         @_lifetime(borrow self)
         borrowing get {
             // The memory lives as long as `self`, which the lifetime override says.
-            let bytes = unsafe UnsafeBufferPointer(start: memory.baseAddress?.assumingMemoryBound(to: UInt8.self), count: count)
+            let bytes = unsafe UnsafeBufferPointer(start: memory?.assumingMemoryBound(to: UInt8.self), count: count)
             return unsafe _overrideLifetime(Span(_unsafeElements: bytes), borrowing: self)
         }
     }
@@ -42,7 +45,7 @@ import CSecret
         @_lifetime(&self)
         mutating get {
             // As above; exclusive access to `self` is exclusive access to the memory.
-            let bytes = unsafe UnsafeMutableBufferPointer(start: memory.baseAddress?.assumingMemoryBound(to: UInt8.self), count: count)
+            let bytes = unsafe UnsafeMutableBufferPointer(start: memory?.assumingMemoryBound(to: UInt8.self), count: count)
             return unsafe _overrideLifetime(MutableSpan(_unsafeElements: bytes), mutating: &self)
         }
     }

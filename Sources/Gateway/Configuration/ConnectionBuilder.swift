@@ -103,8 +103,8 @@ struct ConnectionBuilder {
                 diagnostics.error(at: element.position, "\(quoted(element.text)) is no address; 0.0.0.0 and :: ask for any")
                 continue
             }
-            guard addresses.count(where: { $0.family == address.family }) < Connection.vipLimit else {
-                diagnostics.error(at: element.position, "'vips' asks for at most \(Connection.vipLimit) addresses of each family")
+            guard addresses.count(where: { $0.family == address.family }) < ConnectionSettings.vipLimit else {
+                diagnostics.error(at: element.position, "'vips' asks for at most \(ConnectionSettings.vipLimit) addresses of each family")
                 continue
             }
             if !address.isUnspecified, addresses.contains(address) {

@@ -30,14 +30,13 @@ package final class PlaneDriver: @unchecked Sendable {
 
     /// One child that the plane holds SAs of.
     private struct Child {
-        var shard: Int
         /// In `history`.
         var tunnel: UInt64 = 0
+        var shard: UInt32
         var inboundSPI: UInt32
         var outboundSPI: UInt32
         var hasInbound = false
         var hasOutbound = false
-        var lastUse: Instant?
         /// What it carries and to whom, and whether it waits for another with the same to stop.
         var localTS: [TrafficSelector] = []
         var remoteTS: [TrafficSelector] = []
@@ -275,7 +274,7 @@ package final class PlaneDriver: @unchecked Sendable {
     private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
         guard isRunning else { return "it is not running" }
         var child = Child(
-            shard: shard, inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS, remote: parameters.remote.address,
+            shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS, remote: parameters.remote.address,
             reqid: parameters.reqid)
         let inbound = add(parameters, MARTLET_INBOUND, parameters.inboundKey, parameters.inboundIntegrityKey)
         guard inbound == MARTLET_OK else { return words(inbound) }
@@ -368,13 +367,13 @@ package final class PlaneDriver: @unchecked Sendable {
 
     fileprivate func expired(_ id: ChildSAID, hard: Bool) {
         loop.post { [self] in
-            if let child = children[id] { deliver?(child.shard, .childSAExpired(id, hard: hard)) }
+            if let child = children[id] { deliver?(Int(child.shard), .childSAExpired(id, hard: hard)) }
         }
     }
 
     fileprivate func moved(_ id: ChildSAID, _ remote: SocketAddress) {
         loop.post { [self] in
-            if let child = children[id] { deliver?(child.shard, .peerMoved(id, remote: remote)) }
+            if let child = children[id] { deliver?(Int(child.shard), .peerMoved(id, remote: remote)) }
         }
     }
 }

@@ -27,12 +27,13 @@ struct TunnelTotals: Hashable, Sendable {
 struct TunnelHistory {
     private struct Tunnel {
         let policy: UInt32
-        /// Of the SAs that are gone.
-        var totals: TunnelTotals
         /// Those that can still send.
-        var pairs = 0
+        var pairs: UInt32 = 0
+        let since: Instant
     }
     private var tunnels: [UInt64: Tunnel] = [:]
+    /// Of the SAs that are gone: most tunnels are young, and have none.
+    private var gone: [UInt64: TunnelTotals] = [:]
     private var current: [UInt32: UInt64] = [:]
     private var last: UInt64 = 0
 
@@ -41,23 +42,27 @@ struct TunnelHistory {
         let number = current[policy] ?? last + 1
         if current[policy] == nil {
             (last, current[policy]) = (number, number)
-            tunnels[number] = Tunnel(policy: policy, totals: TunnelTotals(since: now))
+            tunnels[number] = Tunnel(policy: policy, since: now)
         }
         tunnels[number]?.pairs += 1
         return number
     }
 
     /// One SA of a pair goes, with what it had counted.
-    mutating func removed(_ number: UInt64, _ counters: martlet_sa_counters?, isInbound: Bool) { tunnels[number]?.totals.add(counters, isInbound: isInbound) }
+    mutating func removed(_ number: UInt64, _ counters: martlet_sa_counters?, isInbound: Bool) {
+        guard var totals = self[number] else { return }
+        totals.add(counters, isInbound: isInbound)
+        gone[number] = totals
+    }
 
     /// A pair sends no more. Nothing is kept of a tunnel without one.
     mutating func ended(_ number: UInt64) {
         guard let tunnel = tunnels[number] else { return }
         tunnels[number]?.pairs -= 1
         guard tunnel.pairs <= 1 else { return }
-        (tunnels[number], current[tunnel.policy]) = (nil, nil)
+        (tunnels[number], gone[number], current[tunnel.policy]) = (nil, nil, nil)
     }
 
     /// Of the SAs that are gone.
-    subscript(_ number: UInt64) -> TunnelTotals? { tunnels[number]?.totals }
+    subscript(_ number: UInt64) -> TunnelTotals? { gone[number] ?? tunnels[number].map { TunnelTotals(since: $0.since) } }
 }

@@ -6,7 +6,7 @@ import IKEWire
 /// What one message may ask for and one answer may hold.
 enum ConfigurationLimits {
     /// Addresses of one family that an IKE SA is lent.
-    static let addressesPerFamily = Connection.vipLimit
+    static let addressesPerFamily = ConnectionSettings.vipLimit
     /// Attributes beside addresses, and their bytes.
     static let attributes = 256
     static let bytes = 16_384

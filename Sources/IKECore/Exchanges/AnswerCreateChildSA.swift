@@ -91,7 +91,7 @@ extension Established {
         let nonce = context.randomBytes(32)
         let old = children.first { $0.id == answer.replacing }
         guard answer.replacing == nil || old?.isCurrent == true,
-            let child = install(answer.offer, answer.agreement, reqid: old?.reqid, nonces: (answer.initiatorNonce, nonce), secret: secret, asInitiator: false)
+            let child = install(answer.offer, answer.agreement, replacing: old, nonces: (answer.initiatorNonce, nonce), secret: secret, asInitiator: false)
         else {
             context.releaseInboundSPI(answer.offer.inboundSPI)
             return respond(.createChildSA, answer.messageID, [.notify(Notify(.temporaryFailure))])
@@ -118,7 +118,7 @@ extension Established {
             }
             guard sa.connection.childless != .force else { throw ChildRefusal(Notify(.noAdditionalSAs), .childNotTakenInAuth(sa)) }
             let (offer, agreement) = try negotiate(payloads, proposals, replacing: nil, withoutKeyExchange: true)
-            guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
+            guard let child = install(offer, agreement, replacing: nil, nonces: channel.nonces, secret: nil, asInitiator: false) else {
                 context.releaseInboundSPI(offer.inboundSPI)
                 throw ChildRefusal(Notify(.noProposalChosen), Failure(.internalError, "The keys of \(offer.policy.name) could not be derived"))
             }

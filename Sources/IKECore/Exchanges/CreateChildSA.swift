@@ -154,7 +154,7 @@ extension Established {
         guard agreement.chosen.transform(.keyExchange).map({ $0 == creation.method && secret != nil }) ?? (secret == nil) else {
             return childRefused(creation, payloads, .badAnswer("its answer chooses a key exchange that was not made", sa))
         }
-        guard let child = install(creation.offer, agreement, reqid: old?.reqid, nonces: (creation.nonce, nonce), secret: secret, asInitiator: true) else {
+        guard let child = install(creation.offer, agreement, replacing: old, nonces: (creation.nonce, nonce), secret: secret, asInitiator: true) else {
             return childRefused(creation, payloads, Failure(.internalError, "The keys of \(creation.offer.policy.name) could not be derived"))
         }
         outgoing = .installing(child.id, creation)
@@ -222,11 +222,12 @@ extension Established {
 
     /// The child negotiated in IKE_AUTH, as the initiator.
     func completeFirstChild(_ offer: ChildOffer, _ payloads: [Payload], requests: [RequestID]) {
+        defer { channel.nonces = ([], []) }
         let creation = ChildCreation(offer: offer, nonce: [], replacing: nil, requests: requests)
         do throws(Failure) {
             try takeAddresses(payloads)
             let agreement = try offer.agreement(payloads, sa)
-            guard let child = install(offer, agreement, reqid: nil, nonces: channel.nonces, secret: nil, asInitiator: true) else {
+            guard let child = install(offer, agreement, replacing: nil, nonces: channel.nonces, secret: nil, asInitiator: true) else {
                 throw Failure(.internalError, "The keys of \(offer.policy.name) could not be derived")
             }
             outgoing = .installing(child.id, creation)
@@ -251,12 +252,12 @@ extension Established {
     // MARK: Both roles
 
     /// Derives the keys of a child and hands them to the data plane.
-    func install(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement, reqid: UInt32?, nonces: (initiator: [UInt8], responder: [UInt8]), secret: SecretBox?, asInitiator: Bool) -> ChildSA? {
+    func install(_ offer: ChildOffer, _ agreement: ChildOffer.Agreement, replacing old: ChildSA?, nonces: (initiator: [UInt8], responder: [UInt8]), secret: SecretBox?, asInitiator: Bool) -> ChildSA? {
         guard let lengths = sa.registry.espKeyLengths(agreement.chosen), let encryption = agreement.chosen.transform(.encryption) else { return nil }
         let count = 2 * (lengths.encryption + lengths.integrity)
         guard
             let material = try? KeySchedule.childKeyMaterial(
-                prf: channel.suite.prf, d: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder, count: count)
+                prf: channel.suite.prf, d: channel.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder, count: count)
         else { return nil }
         //= RFC 7296 §2.17: first the keys for packets from the initiator; encryption before integrity.
         let half = lengths.encryption + lengths.integrity
@@ -265,12 +266,13 @@ extension Established {
         let responderKey = SecretBox(material.slice(half, lengths.encryption))
         let responderIntegrity = SecretBox(material.slice(half + lengths.encryption, lengths.integrity))
         var policy = offer.policy
-        policy.trigger = nil
+        // Not touched without need: it is the connection's own, shared by all its children.
+        if policy.trigger != nil { policy.trigger = nil }
         let esn = agreement.chosen.transform(.extendedSequenceNumbers)?.id == 1
-        let shared = reqid.map { context.retainReqid($0) } ?? context.reqid(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
+        let instance = old?.instance.retained() ?? context.instance(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
         let child = ChildSA(
-            id: context.newChildID(for: sa.localSPI), policy: policy, reqid: shared, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
-            transforms: agreement.chosen.transforms, localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, path: sa.espPath,
+            id: context.newChildID(for: sa.localSPI), policy: policy, instance: instance, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
+            transforms: context.shared(agreement.chosen.transforms), localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, path: sa.espPath,
             installed: now)
         let life = policy.lifetime
         if life.rekeyTime > .zero {
@@ -290,7 +292,7 @@ extension Established {
                     originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
-                    provider: sa.connection.provider, activates: reqid == nil, yields: reqid == nil && !asInitiator,
+                    provider: sa.connection.provider, activates: old == nil, yields: old == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
         return child

@@ -88,7 +88,7 @@ extension Established {
             if case .keyExchange(let exchange) = payload { value = exchange }
         }
         guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none,
-            let value, value.method == rekey.method.id, chosen.transform(.keyExchange) == rekey.method, let key = rekey.key, sa.registry.suite(chosen) != nil,
+            let value, value.method == rekey.method.id, chosen.transform(.keyExchange) == rekey.method, let key = rekey.key, sa.context.suite(chosen, provider: sa.connection.provider) != nil,
             let nonce = payloads.nonce, (16...256).contains(nonce.count)
         else { return rekeyFailed(rekey, .badAnswer("its answer to the rekey of the IKE SA chooses what was not offered", sa)) }
         outgoing = .agreeing(context.run(.agree(key, peerValue: value.data), for: sa.localSPI), .rekeyIKE(rekey), payloads: payloads)
@@ -102,7 +102,7 @@ extension Established {
         }
         var answer: [Proposal] = []
         for case .securityAssociation(let association) in payloads { answer = association.proposals }
-        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), let suite = sa.registry.suite(chosen),
+        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), let suite = sa.context.suite(chosen, provider: sa.connection.provider),
             let nonce = payloads.nonce, let successor = makeSuccessor(suite, chosen, secret, localSPI: rekey.spi, peerSPI: peerSPI, nonces: (rekey.nonce, nonce), asInitiator: true)
         else { return rekeyFailed(rekey, Failure(.internalError, "The keys of the new IKE SA could not be derived")) }
         context.adopt(successor)
@@ -159,7 +159,7 @@ extension Established {
             return refuseAsInvalid(.createChildSA, messageID, "its rekey of the IKE SA has no public value")
         }
         guard let chosen = Negotiation.choose(configured: sa.connection.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
-            let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none, let suite = sa.registry.suite(chosen), let method = chosen.transform(.keyExchange)
+            let peerSPI = IKESPI(bytes: chosen.spi), peerSPI != .none, let suite = sa.context.suite(chosen, provider: sa.connection.provider), let method = chosen.transform(.keyExchange)
         else {
             context.emit(.report(.failed(.noCommonIKEProposal(offered: proposals, connections: [sa.connection], sa), connection: sa.connection.name, ikeSA: sa.status)))
             return refuse(Notify(.noProposalChosen))
@@ -217,10 +217,10 @@ extension Established {
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
         successor.takesFragments = sa.takesFragments
-        successor.transforms = chosen.transforms
+        successor.transforms = context.shared(chosen.transforms)
         do throws(CryptoError) {
             let keys = try KeySchedule.rekeyed(
-                suite: suite, oldPRF: channel.suite.prf, oldD: channel.keys.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder,
+                suite: suite, oldPRF: channel.suite.prf, oldD: channel.d, sharedSecret: secret, initiatorNonce: nonces.initiator, responderNonce: nonces.responder,
                 initiatorSPI: successor.initiatorSPI, responderSPI: successor.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: asInitiator, random: sa.registry.random)
             channel.fragmentLimit = successor.fragmentLimit

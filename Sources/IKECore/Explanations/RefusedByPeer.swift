@@ -145,5 +145,5 @@ extension Failure {
 
 extension Connection {
     /// `secrets.ike-east in /etc/martlet/martlet.conf:40`, or where to look for it.
-    var secretPlace: String { places.secret.map { "`secret` of \($0)" } ?? "the secret of these identities in `secrets`" }
+    var secretPlace: String { self.places.secret.map { "`secret` of \($0)" } ?? "the secret of these identities in `secrets`" }
 }

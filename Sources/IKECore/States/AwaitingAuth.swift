@@ -45,13 +45,13 @@ struct AwaitingAuth {
         case .forged: return .awaitingAuth(forged(sa))
         case .incomplete: return .awaitingAuth(self)
         case .malformed:
-            window.accept(bytes: channel.openedDatagram)
+            window.accept(bytes: channel.takeOpenedDatagram())
             move(sa, datagram)
             return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)
-        window.accept(bytes: channel.openedDatagram)
+        window.accept(bytes: channel.takeOpenedDatagram())
         move(sa, datagram)
 
         var remote: Identification?, wanted: Identification?, authentication: Authentication?

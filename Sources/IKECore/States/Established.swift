@@ -79,7 +79,7 @@ final class Established {
     }
 
     /// What an outgoing exchange will be.
-    enum Task {
+    indirect enum Task {
         case createChild(ChildPolicy, [RequestID])
         case rekeyChild(ChildSAID, [RequestID])
         case rekeyIKE([RequestID])
@@ -91,8 +91,8 @@ final class Established {
         case authLifetime(UInt32)
     }
 
-    /// The one outgoing exchange.
-    enum Outgoing {
+    /// The one outgoing exchange. Most of the time there is none: what one holds is apart from the SA.
+    indirect enum Outgoing {
         case idle
         /// A job makes our half of a key exchange.
         case preparing(JobID, Exchange)
@@ -136,7 +136,7 @@ final class Established {
     }
 
     /// The one incoming exchange, while its answer waits.
-    enum Incoming {
+    indirect enum Incoming {
         case idle
         case agreeingChild(JobID, ChildAnswer)
         case agreeingIKE(JobID, IKERekeyAnswer)
@@ -162,6 +162,7 @@ final class Established {
         self.window = window
         channel.reassemblyLimit = 65_536
         channel.fragmentRoom = sa.context.provenFragments
+        channel.forgetProofKeys()
         since = sa.now
         lastInbound = sa.now
         let lifetime = sa.connection.lifetime
@@ -211,13 +212,13 @@ final class Established {
         case .forged, .incomplete: return
         case .malformed(let error):
             sa.count(.invalid)
-            window.accept(bytes: channel.openedDatagram)
+            window.accept(bytes: channel.takeOpenedDatagram())
             requestPath = (datagram.local, datagram.remote, datagram.marked)
             heard(from: datagram)
             refuseAsInvalid(header.exchangeType, header.messageID, "it sent a malformed request (\(error))")
         case .payloads(let payloads):
             sa.countReceived(header)
-            window.accept(bytes: channel.openedDatagram)
+            window.accept(bytes: channel.takeOpenedDatagram())
             requestPath = (datagram.local, datagram.remote, datagram.marked)
             heard(from: datagram)
             for case .unknown(let type, critical: true, _) in payloads {
@@ -496,7 +497,7 @@ final class Established {
         context.emit(.removeChildSA(child.id, keepInbound: false))
         context.forgetChild(child.id)
         context.releaseInboundSPI(child.inboundSPI)
-        context.releaseReqid(child.reqid)
+        context.release(child.instance)
         if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
     }
 

@@ -65,14 +65,14 @@ struct InitSent {
         }
         if let error { return doubted(.refusedInit(error, offered: offered, sa)) }
         guard let securityAssociation, let keyExchange, let nonce, header.responderSPI != .none else { return .initSent(self) }
-        guard let chosen = Negotiation.verify(answer: securityAssociation.proposals, offered: offered, protocolID: .ike), let suite = sa.registry.suite(chosen),
+        guard let chosen = Negotiation.verify(answer: securityAssociation.proposals, offered: offered, protocolID: .ike), let suite = sa.context.suite(chosen, provider: sa.connection.provider),
             //= RFC 7296 §3.3.1: the SPI of a first proposal has no octets, in an answer as in the offer.
             chosen.spi.isEmpty, keyExchange.method == method.id, chosen.transform(.keyExchange) == method, (16...256).contains(nonce.count)
         else {
             return doubted(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa))
         }
         sa.remoteSPI = header.responderSPI
-        sa.transforms = chosen.transforms
+        sa.transforms = sa.context.shared(chosen.transforms)
         sa.takesFragments = takesFragments
         sa.peerHashes = hashes
         sa.vendorIDs = VendorIDs.texts(message.payloads)

@@ -3,13 +3,18 @@
 /// An IPv4 or IPv6 address.
 package struct IPAddress: Hashable, Sendable {
     package enum Family: UInt8, Sendable { case v4 = 4, v6 = 6 }
+    /// The number's two halves. A stored `UInt128` would align every structure with an address in it to 16 bytes, which the allocator does
+    /// not do for nothing.
+    private let high: UInt64
+    private let low: UInt64
     package let family: Family
     /// The address as a number, most significant byte first; an IPv4 address fills the low 32 bits.
-    package let value: UInt128
+    package var value: UInt128 { UInt128(high) << 64 | UInt128(low) }
 
     package init(family: Family, value: UInt128) {
         self.family = family
-        self.value = family == .v4 ? value & 0xffff_ffff : value
+        high = family == .v4 ? 0 : UInt64(truncatingIfNeeded: value >> 64)
+        low = family == .v4 ? UInt64(truncatingIfNeeded: value) & 0xffff_ffff : UInt64(truncatingIfNeeded: value)
     }
     package init(v4 value: UInt32) { self.init(family: .v4, value: UInt128(value)) }
 

@@ -14,9 +14,9 @@ package struct Identification: Hashable, Sendable {
         package static let keyID = Kind(rawValue: 11)
     }
     package var kind: Kind
-    package var data: [UInt8]
     /// The three reserved bytes as received: they say nothing, but AUTH covers them. Zero in what we send.
-    private var reserved: [UInt8] = [0, 0, 0]
+    private var reserved: (UInt8, UInt8, UInt8) = (0, 0, 0)
+    package var data: [UInt8]
     package init(kind: Kind, data: [UInt8]) {
         self.kind = kind
         self.data = data
@@ -30,7 +30,7 @@ package struct Identification: Hashable, Sendable {
 
     init(from reader: inout WireReader) throws(WireError) {
         kind = Kind(rawValue: try reader.u8())
-        reserved = try reader.copy(3)
+        reserved = (try reader.u8(), try reader.u8(), try reader.u8())
         data = try reader.rest()
     }
 
@@ -43,5 +43,5 @@ package struct Identification: Hashable, Sendable {
     /// The body of an Identification payload (type, three reserved bytes, data), as it was received or will be sent: what the AUTH
     /// calculation signs.
     /// RFC 7296 section 2.15.
-    package var body: [UInt8] { [kind.rawValue] + reserved + data }
+    package var body: [UInt8] { [kind.rawValue, reserved.0, reserved.1, reserved.2] + data }
 }

@@ -41,37 +41,37 @@ import Testing
     private func member(_ id: UInt64, _ shard: Int) -> IdentityIndex.Member { IdentityIndex.Member(sa: IKESAID(rawValue: id), shard: shard) }
 
     @Test func replaceEndsTheOlderOneInItsShard() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1, unique: .replace), shard: 0).isEmpty)
         #expect(index.established(sa(2, unique: .replace, remote: "somebody else"), shard: 1).isEmpty)
         #expect(index.established(sa(3, unique: .replace), shard: 1) == [.terminate(member(1, 0))])
     }
 
     @Test func namesAreTheSameInEitherCase() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1, unique: .replace, remote: "peer.example"), shard: 0).isEmpty)
         #expect(index.established(sa(2, unique: .replace, remote: "Peer.EXAMPLE"), shard: 1) == [.terminate(member(1, 0))])
     }
 
     @Test func keepEndsTheNewOne() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1, unique: .keep), shard: 0).isEmpty)
         #expect(index.established(sa(2, unique: .keep), shard: 1) == [.terminate(member(2, 1))])
     }
 
     @Test func initialContactForgetsUnlessItIsIgnored() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1), shard: 0).isEmpty)
         #expect(index.established(sa(2), shard: 1).isEmpty)
         #expect(index.established(sa(3, contact: 9), shard: 0) == [.forget(member(1, 0)), .forget(member(2, 1))])
-        var never = IdentityIndex()
+        let never = IdentityIndex()
         _ = never.established(sa(1, unique: .never), shard: 0)
         #expect(never.established(sa(2, unique: .never, contact: 9), shard: 0).isEmpty)
     }
 
     /// INITIAL_CONTACT speaks of the identities, `unique` of one connection; either of the peer's families alone.
     @Test func initialContactIsOfEveryConnection() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1), shard: 0).isEmpty)
         #expect(index.established(sa(2, remote: "somebody else", connection: "other"), shard: 1).isEmpty)
         var six = sa(3)
@@ -84,14 +84,14 @@ import Testing
 
     /// Both ends began at the same time: neither SA is a leftover.
     @Test func initialContactSparesWhatCameUpMeanwhile() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         #expect(index.established(sa(1, established: 3), shard: 0).isEmpty)
         #expect(index.established(sa(2, established: 6), shard: 1).isEmpty)
         #expect(index.established(sa(3, contact: 5, established: 7), shard: 0) == [.forget(member(1, 0))])
     }
 
     @Test func shardsOfAConnectionAreKnown() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         _ = index.established(sa(1), shard: 0)
         _ = index.established(sa(2, remote: "somebody else"), shard: 1)
         _ = index.established(sa(3, remote: "a third"), shard: 1)
@@ -106,7 +106,7 @@ import Testing
     }
 
     @Test func closedAndRekeyedSAsAreFollowed() {
-        var index = IdentityIndex()
+        let index = IdentityIndex()
         _ = index.established(sa(1, unique: .replace), shard: 0)
         #expect(index.shard(ofConnection: "site") == 0)
         index.rekeyed(IKESAID(rawValue: 1), sa(5, unique: .replace), shard: 0)
