@@ -70,6 +70,9 @@ package final class Endpoint {
 
     package var ikeSACount: Int { sas.count }
     package var halfOpenCount: Int { halfOpen.count }
+    /// Those that answer retransmissions for a while, and are shown no more.
+    private var closedCount = 0
+    package var shownCount: Int { sas.count - closedCount }
 
     /// When `Event.deadlineReached` should be sent; nil while nothing waits.
     package var nextDeadline: Instant? { deadlines.next }
@@ -87,8 +90,22 @@ package final class Endpoint {
     func established(_ id: IKESAID) -> Established? { sas.values.first { $0.id == id }?.established }
 
     /// Every IKE SA with its children, as they stand.
-    package func status() -> [IKESAStatus] {
-        sas.values.filter { if case .closed = $0.state { false } else { true } }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue }
+    package func status() -> [IKESAStatus] { sas.values.filter { !$0.isClosed }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue } }
+
+    /// The numbers of the IKE SAs, in no order: cheap, and enough to ask for the rest in parts.
+    package var numbers: [IKESAID] { Array(spis.keys) }
+
+    /// Those of `numbers` that are there, and are of the connection if one is named.
+    package func status(of numbers: [IKESAID], connection: String? = nil) -> [IKESAStatus] {
+        numbers.compactMap { number in
+            guard let sa = spis[number].flatMap({ sas[$0] }), !sa.isClosed, connection == nil || connection == sa.connection.name else { return nil }
+            return sa.status
+        }
+    }
+
+    /// Every IKE SA of a connection.
+    package func status(connection: String) -> [IKESAStatus] {
+        sas.values.filter { !$0.isClosed && $0.connection.name == connection }.map(\.status).sorted { $0.id.rawValue < $1.id.rawValue }
     }
 
     /// Takes one event; returns what to do, in order.
@@ -199,6 +216,9 @@ package final class Endpoint {
             sa.isCountedAnswering.toggle()
             if sa.isCountedAnswering { halfOpen.agreementBegun() } else { halfOpen.agreementEnded() }
         }
+        let isClosed = sa.isClosed
+        if sa.countsAsClosed != isClosed { closedCount += isClosed ? 1 : -1 }
+        sa.countsAsClosed = isClosed
         guard !sa.isDead else {
             //= RFC 7296 §2.1: a late copy of the first request still belongs to its SA, and makes no second one.
             if let key = sa.initiation { initiations[key] = nil }

@@ -62,6 +62,8 @@ final class IKESA {
     var state: State = .dead
     /// Under what the endpoint knows the IKE_SA_INIT request that made this SA.
     var initiation: Int?
+    /// Whether the endpoint has counted it among those that are closed.
+    var countsAsClosed = false
     /// When this SA is next in the endpoint's queue.
     var scheduled: Instant?
     /// Whether the peer's address has shown that it answers: what we send to it before has a limit.
@@ -221,6 +223,7 @@ final class IKESA {
         if case .established(let current) = state { current } else { nil }
     }
 
+    var isClosed: Bool { if case .closed = state { true } else { false } }
     var isDead: Bool { if case .dead = state { true } else { false } }
 
     /// Answers an IKE_SA_INIT request, and the peer has not proven itself.

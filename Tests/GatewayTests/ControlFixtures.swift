@@ -31,7 +31,7 @@ final class ScriptedBackend: ControlBackend {
         stats.drops = [CounterSnapshot(name: "unknown_spi", value: 3)]
         completion(stats)
     }
-    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<[IKESASnapshot], FailureSnapshot>) -> Void) { completion(missing.map { .failure($0) } ?? .success(sas)) }
+    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<Listing<IKESASnapshot>, FailureSnapshot>) -> Void) { completion(missing.map { .failure($0) } ?? .success(Listing(sas))) }
     var missing: FailureSnapshot?
     func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void) { completion(connections) }
     func initiate(

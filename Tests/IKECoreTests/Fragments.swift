@@ -56,7 +56,7 @@ import Testing
                         return
                     }
                     #expect(all == payloads(size))
-                    #expect(west.openedDatagram == firstDatagram)
+                    #expect(west.takeOpenedDatagram() == firstDatagram)
                 }
             }
         }

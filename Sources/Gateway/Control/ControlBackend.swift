@@ -11,7 +11,7 @@ package protocol ControlBackend: ConfigurationBackend {
 
     func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void)
     /// All IKE SAs with all their children, or why some are not known; the server applies the filter as well, so a backend may ignore it.
-    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<[IKESASnapshot], FailureSnapshot>) -> Void)
+    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<Listing<IKESASnapshot>, FailureSnapshot>) -> Void)
     func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void)
 
     /// Brings a child up; where a connection alone is named, its first child. Of what is up already it says so and succeeds.

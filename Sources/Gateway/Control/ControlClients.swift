@@ -20,6 +20,10 @@ extension ControlServer {
         var isClosing = false
         /// Set while its requests are being taken: an answer that comes at once does not start them again.
         var isServing = false
+        /// Makes the next page of a list, while one goes to the client.
+        var refill: (() -> Void)?
+        /// A page is being made.
+        var isRefilling = false
 
         init(fd: Int32, serial: UInt64, peer: String, limits: ControlLimits) {
             self.fd = fd
@@ -60,6 +64,34 @@ extension ControlServer {
             guard let (server, client) = target() else { return }
             guard client.session.respond(command, streaming: events, as: name) else { return }
             server.finish(client, command)
+        }
+
+        /// Sends the list page by page, as fast as the client reads it.
+        func stream<Element>(_ name: ControlEventName, _ listing: Listing<Element>, _ messages: @escaping @Sendable (Element) -> [ViciMessage]) {
+            guard let (server, client) = target(), client.session.openStream(command, as: name) else { return }
+            client.refill = {
+                client.isRefilling = true
+                listing.next { page in
+                    guard let (server, client) = target() else { return }
+                    client.isRefilling = false
+                    switch page {
+                    case .success(let elements)?:
+                        client.session.feed(command, elements.flatMap(messages))
+                        return server.serve(client)
+                    case .failure(let failure)?: client.session.endStream(command, OutcomeMessages.loaded(.failure(failure)))
+                    case nil: client.session.endStream(command, ViciMessage())
+                    }
+                    client.refill = nil
+                    server.finish(client, command)
+                }
+            }
+            // A client that has not registered gets the response alone, as the protocol has it.
+            if !client.session.isRegistered(name) {
+                client.refill = nil
+                client.session.endStream(command, ViciMessage())
+                return server.finish(client, command)
+            }
+            server.serve(client)
         }
 
         var progress: ControlProgress {

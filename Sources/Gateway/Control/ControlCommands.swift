@@ -18,14 +18,13 @@ extension ControlServer {
         case .listSAs(let filter):
             backend.listSAs(filter) { result in
                 switch result {
-                case .success(let all): reply.stream(.listSA, all.filter(filter.matches).flatMap { sa in SAMessages.list(sa, children: sa.children.filter(filter.matches)) })
+                case .success(let all): reply.stream(.listSA, all) { sa in filter.matches(sa) ? SAMessages.list(sa, children: sa.children.filter(filter.matches)) : [] }
                 case .failure(let failure): reply.send(OutcomeMessages.loaded(.failure(failure)))
                 }
             }
         case .listConnections(let name):
             backend.listConnections { all in
-                reply.stream(
-                    .listConnection, all.filter { name == nil || name == $0.name }.map(ConfigurationMessages.connection))
+                reply.stream(.listConnection, Listing(all.filter { name == nil || name == $0.name })) { [ConfigurationMessages.connection($0)] }
             }
         case .listPolicies(let filter):
             reply.stream(.listPolicy, backend.policies.filter(filter.matches).map(ConfigurationMessages.policy))

@@ -180,7 +180,12 @@ package final class ControlServer: @unchecked Sendable {
     }
 
     private func flush(_ client: Client) {
-        while !client.isClosing, client.session.hasOutput {
+        while !client.isClosing {
+            guard client.session.hasOutput else {
+                guard client.session.wantsMore, !client.isRefilling, let refill = client.refill else { break }
+                refill()
+                continue
+            }
             let front = client.session.front
             let count = front.withUnsafeBytes { send(client.fd, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
             if count > 0 {

@@ -52,7 +52,8 @@ struct ControlSession {
     /// Whether the framer still holds the bytes of a secret that was handed out.
     private var hasSecretBehind = false
     /// Events that belong to the open command's answer. They are not lost but wait, and the response waits for them.
-    private var stream: (name: ControlEventName, rest: ArraySlice<ViciMessage>, response: ViciMessage)?
+    /// Without a response yet, more of them will come.
+    private var stream: (name: ControlEventName, rest: ArraySlice<ViciMessage>, response: ViciMessage?)?
     private var output = OutputQueue()
     /// Events lost since the client was last told.
     private(set) var lostEvents = 0
@@ -154,11 +155,34 @@ struct ControlSession {
         return true
     }
 
+    /// Begins an answer whose events are not all there yet. False where the command is not open.
+    mutating func openStream(_ id: CommandID, as name: ControlEventName) -> Bool {
+        guard openCommand == id, stream == nil else { return false }
+        stream = (name, [], nil)
+        return true
+    }
+
+    /// All that was fed is on its way, and more is to come.
+    var wantsMore: Bool { stream.map { $0.rest.isEmpty && $0.response == nil } ?? false }
+
+    mutating func feed(_ id: CommandID, _ events: [ViciMessage]) {
+        guard openCommand == id, stream?.response == nil else { return }
+        stream?.rest += events
+        pumpStream()
+    }
+
+    mutating func endStream(_ id: CommandID, _ response: ViciMessage) {
+        guard openCommand == id, stream?.response == nil else { return }
+        stream?.response = response
+        pumpStream()
+    }
+
     private mutating func pumpStream() {
         while let (name, _, response) = stream, output.bytes < limits.streamLowWater {
             if let event = stream?.rest.popFirst() {
                 send(.event(name: name.rawValue, event))
             } else {
+                guard let response else { return }
                 stream = nil
                 openCommand = nil
                 send(.commandResponse(response))

@@ -18,7 +18,7 @@ extension RunningGateway: ControlBackend {
             stats.idleWorkers = max(0, jobs.threadCount - load.running)
             stats.queuedJobs = load.waiting
             stats.armedTimers = loop.timerCount
-            stats.ikeSAs = view.shards.reduce(0) { $0 + $1.ikeSAs.count }
+            stats.ikeSAs = view.shards.reduce(0) { $0 + $1.ikeSACount }
             stats.halfOpenIKESAs = view.shards.reduce(0) { $0 + $1.halfOpen }
             stats.plugins = plugins.loaded.map(\.name)
             stats.shards = shards.count
@@ -52,10 +52,8 @@ extension RunningGateway: ControlBackend {
         }
     }
 
-    package func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<[IKESASnapshot], FailureSnapshot>) -> Void) {
-        collect { view in
-            completion(view.missing.map { .failure(FailureSnapshot($0)) } ?? .success(view.snapshots(now: Instant.now())))
-        }
+    package func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<Listing<IKESASnapshot>, FailureSnapshot>) -> Void) {
+        SAPages.begin(self, filter, completion)
     }
 
     package func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void) {
@@ -85,12 +83,12 @@ extension RunningGateway: ControlBackend {
             return completion(.failure(FailureSnapshot(Failure(.notConfigured, "The connection \(connection.name) has no children"))))
         }
         progress.follow(connection.name)
-        collect { [unowned self] view in
+        collect(.connection(connection.name)) { [unowned self] view in
             // What is not known to be down is not begun a second time.
             if let missing = view.missingShards { return completion(.failure(FailureSnapshot(missing))) }
             let isUp = view.shards.contains { shard in
-                shard.ikeSAs.contains { sa in
-                    sa.connection == connection.name && sa.state != .deleting
+                shard.selected.contains { sa in
+                    sa.state != .deleting
                         && sa.children.contains { $0.name == child && ($0.state == .installed || $0.state == .rekeying) }
                 }
             }
@@ -125,11 +123,12 @@ extension RunningGateway: ControlBackend {
         _ filter: SAFilter, _ progress: ControlProgress, isDone: Bool, _ event: @escaping (SASelection, RequestID?) -> Event,
         _ completion: @escaping @Sendable (SelectionOutcome) -> Void
     ) {
-        collect { [unowned self] view in
+        let selection = filter.ikeID.map { SASelection.ikeSA(IKESAID(rawValue: $0)) } ?? filter.ike.map { .connection($0) } ?? .child("", connection: nil)
+        collect(selection) { [unowned self] view in
             if let missing = view.missingShards { return completion(SelectionOutcome(matches: 0, completed: 0, failure: FailureSnapshot(missing))) }
             var targets: [(shard: Int, selection: SASelection)] = []
             for shard in view.shards {
-                for sa in shard.ikeSAs where (filter.ike == nil || filter.ike == sa.connection) && (filter.ikeID == nil || filter.ikeID == sa.id.rawValue) {
+                for sa in shard.selected where (filter.ike == nil || filter.ike == sa.connection) && (filter.ikeID == nil || filter.ikeID == sa.id.rawValue) {
                     progress.follow(sa.connection)
                     guard filter.selectsChildren else {
                         if sa.state != .rekeyed { targets.append((shard.shard, .ikeSA(sa.id))) }
@@ -267,7 +266,7 @@ extension GatewayView {
     /// The same with their counters, which the data plane has.
     var missing: Failure? { missingShards ?? (isPlaneMissing ? Self.late("the data plane has not answered within a second") : nil) }
 
-    private static func late(_ reason: String) -> Failure {
+    static func late(_ reason: String) -> Failure {
         Failure(.limit, "The SAs are not all known now: \(reason)", advice: ["Try again; `martlet status` shows the load."])
     }
 
@@ -279,19 +278,6 @@ extension GatewayView {
             for (name, counters) in shard.messages.connections { sum.connections[name, default: MessageCounters()] += counters }
         }
         return sum
-    }
-
-    func snapshots(now: Instant) -> [IKESASnapshot] {
-        shards.flatMap { shard in
-            shard.ikeSAs.map { status in
-                var snapshot = IKESASnapshot(status, now: now, shard: shard.shard)
-                for index in snapshot.children.indices {
-                    guard let traffic = traffic[ChildSAID(rawValue: snapshot.children[index].uniqueID)] else { continue }
-                    snapshot.children[index].add(traffic, now: now)
-                }
-                return snapshot
-            }
-        }
     }
 }
 

@@ -313,7 +313,7 @@ package final class RunningGateway: @unchecked Sendable {
     private func waitForPeers(until deadline: Instant) {
         collect { [weak self] view in
             guard let self else { return }
-            let rest = view.shards.reduce(0) { $0 + $1.ikeSAs.count }
+            let rest = view.shards.reduce(0) { $0 + $1.ikeSACount }
             if rest == 0 || Instant.now() >= deadline {
                 if rest > 0 { log.write(.info, "IKE", "IKE SAs whose peers have not answered the Delete: \(rest)") }
                 whenEnded?()
@@ -362,69 +362,4 @@ extension RunningGateway: DriverDelegate {
     }
 
     func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }
-}
-
-// MARK: A view of all shards
-
-/// All shards and the plane at about one moment.
-struct GatewayView: Sendable {
-    var shards: [ShardStatus] = []
-    var traffic: [ChildSAID: ChildTraffic] = [:]
-    var drops: [(reason: String, packets: UInt64)] = []
-    /// How many shards there are, whether they have answered or not.
-    var shardCount = 0
-    var isPlaneMissing = false
-}
-
-extension RunningGateway {
-    /// Asks every shard and the plane, stops none, and waits for none longer than a second.
-    func collect(_ completion: @escaping (GatewayView) -> Void) {
-        let collection = Collection(GatewayView(shardCount: shards.count, isPlaneMissing: plane != nil), completion)
-        for shard in shards {
-            shard.status { [weak self] status in
-                self?.loop.post { collection.add { $0.shards.append(status) } }
-            }
-        }
-        plane?.traffic { [weak self] traffic, drops in
-            self?.loop.post {
-                collection.add {
-                    $0.traffic = traffic
-                    $0.drops = drops
-                    $0.isPlaneMissing = false
-                }
-            }
-        }
-        collection.timer = loop.arm(after: .seconds(1)) { collection.end() }
-        collection.cancel = { [weak self] in self?.loop.cancel($0) }
-    }
-
-    /// On the control loop alone.
-    private final class Collection: @unchecked Sendable {
-        private var view: GatewayView
-        private var open: Int
-        private var completion: ((GatewayView) -> Void)?
-        var timer: EventLoop.TimerID = 0
-        var cancel: ((EventLoop.TimerID) -> Void)?
-
-        /// `view`: without anything in it, as it is where nobody answers.
-        init(_ view: GatewayView, _ completion: @escaping (GatewayView) -> Void) {
-            self.view = view
-            open = view.shardCount + (view.isPlaneMissing ? 1 : 0)
-            self.completion = completion
-        }
-
-        func add(_ change: (inout GatewayView) -> Void) {
-            change(&view)
-            open -= 1
-            if open == 0 { end() }
-        }
-
-        func end() {
-            guard let completion else { return }
-            self.completion = nil
-            cancel?(timer)
-            view.shards.sort { $0.shard < $1.shard }
-            completion(view)
-        }
-    }
 }

@@ -149,6 +149,7 @@ package final class PlaneDriver: @unchecked Sendable {
             }
             child.hasInbound = false
         }
+        if !child.hasInbound { history.forgotten(child.tunnel, id) }
         children[id] = child.hasInbound ? child : nil
     }
 
@@ -235,22 +236,33 @@ package final class PlaneDriver: @unchecked Sendable {
 
     // MARK: Counters, from the control loop
 
-    func traffic(_ completion: @escaping @Sendable ([ChildSAID: ChildTraffic], [(reason: String, packets: UInt64)]) -> Void) {
+    /// Of the children named alone: to ask the plane for those of a hundred thousand SAs at once would hold up what is to be installed.
+    func traffic(of ids: [ChildSAID], _ completion: @escaping @Sendable ([ChildSAID: ChildTraffic]) -> Void) {
         let posted = loop.post { [self] in
             var traffic: [ChildSAID: ChildTraffic] = [:]
-            var totals: [UInt64: TunnelTotals] = [:]
-            for (id, child) in children {
-                let inbound = child.hasInbound ? counters(child.inboundSPI, MARTLET_INBOUND, id) : nil, outbound = child.hasOutbound ? counters(child.outboundSPI, MARTLET_OUTBOUND, id) : nil
-                traffic[id] = ChildTraffic(inbound: inbound, outbound: outbound)
-                var total = totals[child.tunnel] ?? history[child.tunnel]
-                total?.add(inbound, isInbound: true)
-                total?.add(outbound, isInbound: false)
-                totals[child.tunnel] = total
+            for id in ids {
+                guard let child = children[id] else { continue }
+                let (inbound, outbound) = counters(id, child)
+                var totals = history[child.tunnel]
+                for pair in history.pairs(of: child.tunnel) {
+                    guard let sibling = children[pair] else { continue }
+                    let (inbound, outbound) = pair == id ? (inbound, outbound) : counters(pair, sibling)
+                    totals?.add(inbound, isInbound: true)
+                    totals?.add(outbound, isInbound: false)
+                }
+                traffic[id] = ChildTraffic(inbound: inbound, outbound: outbound, totals: totals)
             }
-            for (id, child) in children { traffic[id]?.totals = totals[child.tunnel] }
-            completion(traffic, drops())
+            completion(traffic)
         }
-        if !posted { completion([:], []) }
+        if !posted { completion([:]) }
+    }
+
+    private func counters(_ id: ChildSAID, _ child: Child) -> (inbound: martlet_sa_counters?, outbound: martlet_sa_counters?) {
+        (child.hasInbound ? counters(child.inboundSPI, MARTLET_INBOUND, id) : nil, child.hasOutbound ? counters(child.outboundSPI, MARTLET_OUTBOUND, id) : nil)
+    }
+
+    func drops(_ completion: @escaping @Sendable ([(reason: String, packets: UInt64)]) -> Void) {
+        if !loop.post({ [self] in completion(drops()) }) { completion([]) }
     }
 
     private func drops() -> [(reason: String, packets: UInt64)] {
@@ -285,7 +297,7 @@ package final class PlaneDriver: @unchecked Sendable {
             return words(outbound)
         }
         child.hasOutbound = true
-        child.tunnel = history.added(parameters.reqid, now: Instant.now())
+        child.tunnel = history.added(parameters.reqid, parameters.id, now: Instant.now())
         guard parameters.activates else {
             children[parameters.id] = child
             return nil

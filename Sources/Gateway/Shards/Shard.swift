@@ -69,12 +69,31 @@ package final class Shard: @unchecked Sendable {
 
     func post(_ event: Event) { loop.post { [unowned self] in handle(event) } }
 
-    /// Reads the SAs as they stand, on the shard's thread, without holding it up.
-    func status(_ completion: @escaping @Sendable (ShardStatus) -> Void) {
+    /// What the shard counts and, where asked for, its SAs of a connection or of a number.
+    func status(of selection: SASelection? = nil, _ completion: @escaping @Sendable (ShardStatus) -> Void) {
         let posted = loop.post { [unowned self] in
-            completion(ShardStatus(shard: number, ikeSAs: endpoint.status(), halfOpen: endpoint.halfOpenCount, counters: endpoint.counters, messages: endpoint.messages))
+            let selected: [IKESAStatus] =
+                switch selection {
+                case .connection(let name): endpoint.status(connection: name)
+                case .ikeSA(let id): endpoint.status(of: [id])
+                case .child, .childSA: endpoint.status()
+                case nil: []
+                }
+            completion(
+                ShardStatus(
+                    shard: number, ikeSACount: endpoint.shownCount, selected: selected, halfOpen: endpoint.halfOpenCount, counters: endpoint.counters, messages: endpoint.messages))
         }
-        if !posted { completion(ShardStatus(shard: number, ikeSAs: [], halfOpen: 0, counters: nil)) }
+        if !posted { completion(ShardStatus(shard: number, ikeSACount: 0, selected: [], halfOpen: 0, counters: nil)) }
+    }
+
+    /// The numbers of its IKE SAs, in no order. Nil where the shard has ended.
+    func numbers(_ completion: @escaping @Sendable ([IKESAID]?) -> Void) {
+        if !loop.post({ [unowned self] in completion(endpoint.numbers) }) { completion(nil) }
+    }
+
+    /// Some of its SAs: few enough that a datagram behind the question does not wait for long.
+    func status(of numbers: [IKESAID], connection: String?, _ completion: @escaping @Sendable ([IKESAStatus]?) -> Void) {
+        if !loop.post({ [unowned self] in completion(endpoint.status(of: numbers, connection: connection)) }) { completion(nil) }
     }
 
     // MARK: On the loop
@@ -117,7 +136,9 @@ package final class Shard: @unchecked Sendable {
 /// What a shard says of itself at one moment.
 package struct ShardStatus: Sendable {
     package var shard: Int
-    package var ikeSAs: [IKESAStatus]
+    package var ikeSACount: Int
+    /// Those that were asked for.
+    package var selected: [IKESAStatus]
     package var halfOpen: Int
     package var counters: EndpointCounters?
     package var messages = ConnectionCounters()

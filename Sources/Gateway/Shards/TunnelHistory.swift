@@ -29,6 +29,9 @@ struct TunnelHistory {
         let policy: UInt32
         /// Those that can still send.
         var pairs: UInt32 = 0
+        /// Pairs of which some SA is there. There is one, but for the seconds of a rekey.
+        var first: ChildSAID
+        var others: [ChildSAID] = []
         let since: Instant
     }
     private var tunnels: [UInt64: Tunnel] = [:]
@@ -38,11 +41,13 @@ struct TunnelHistory {
     private var last: UInt64 = 0
 
     /// A pair of the policy instance is there: the number of its tunnel, a new one unless another pair is there.
-    mutating func added(_ policy: UInt32, now: Instant) -> UInt64 {
+    mutating func added(_ policy: UInt32, _ id: ChildSAID, now: Instant) -> UInt64 {
         let number = current[policy] ?? last + 1
         if current[policy] == nil {
             (last, current[policy]) = (number, number)
-            tunnels[number] = Tunnel(policy: policy, since: now)
+            tunnels[number] = Tunnel(policy: policy, first: id, since: now)
+        } else {
+            tunnels[number]?.others.append(id)
         }
         tunnels[number]?.pairs += 1
         return number
@@ -54,6 +59,20 @@ struct TunnelHistory {
         totals.add(counters, isInbound: isInbound)
         gone[number] = totals
     }
+
+    /// Nothing of a pair is left.
+    mutating func forgotten(_ number: UInt64, _ id: ChildSAID) {
+        guard let tunnel = tunnels[number] else { return }
+        if tunnel.first != id {
+            tunnels[number]?.others.removeAll { $0 == id }
+        } else if let next = tunnel.others.first {
+            tunnels[number]?.first = next
+            tunnels[number]?.others.removeFirst()
+        }
+    }
+
+    /// The pairs that a tunnel has now.
+    func pairs(of number: UInt64) -> [ChildSAID] { tunnels[number].map { [$0.first] + $0.others } ?? [] }
 
     /// A pair sends no more. Nothing is kept of a tunnel without one.
     mutating func ended(_ number: UInt64) {

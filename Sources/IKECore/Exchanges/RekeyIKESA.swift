@@ -102,7 +102,8 @@ extension Established {
         }
         var answer: [Proposal] = []
         for case .securityAssociation(let association) in payloads { answer = association.proposals }
-        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi), let suite = sa.context.suite(chosen, provider: sa.connection.provider),
+        guard let chosen = Negotiation.verify(answer: answer, offered: rekey.offered, protocolID: .ike), let peerSPI = IKESPI(bytes: chosen.spi),
+            let suite = sa.context.suite(chosen, provider: sa.connection.provider),
             let nonce = payloads.nonce, let successor = makeSuccessor(suite, chosen, secret, localSPI: rekey.spi, peerSPI: peerSPI, nonces: (rekey.nonce, nonce), asInitiator: true)
         else { return rekeyFailed(rekey, Failure(.internalError, "The keys of the new IKE SA could not be derived")) }
         context.adopt(successor)

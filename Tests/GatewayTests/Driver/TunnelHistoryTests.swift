@@ -13,12 +13,28 @@ import Testing
         return counters
     }
 
+    private func pair(_ id: UInt64) -> ChildSAID { ChildSAID(rawValue: id) }
+
+    @Test func knowsThePairsThatATunnelHasNow() {
+        var history = TunnelHistory()
+        let now = Instant(nanoseconds: 5)
+        let tunnel = history.added(7, pair(1), now: now)
+        _ = history.added(7, pair(2), now: now)
+        _ = history.added(7, pair(3), now: now)
+        #expect(history.pairs(of: tunnel) == [pair(1), pair(2), pair(3)])
+        history.forgotten(tunnel, pair(1))
+        #expect(history.pairs(of: tunnel) == [pair(2), pair(3)])
+        history.forgotten(tunnel, pair(3))
+        #expect(history.pairs(of: tunnel) == [pair(2)])
+        #expect(history.pairs(of: tunnel + 1).isEmpty)
+    }
+
     @Test func keepsWhatGoneSAsHadCountedWhileThePairsFollowEachOther() {
         var history = TunnelHistory()
         let start = Instant(nanoseconds: 5)
-        let tunnel = history.added(7, now: start)
-        #expect(history.added(7, now: start + .seconds(60)) == tunnel)
-        #expect(history.added(8, now: start) != tunnel)
+        let tunnel = history.added(7, pair(1), now: start)
+        #expect(history.added(7, pair(2), now: start + .seconds(60)) == tunnel)
+        #expect(history.added(8, pair(3), now: start) != tunnel)
         history.removed(tunnel, counters(100, 2), isInbound: false)
         history.ended(tunnel)
         history.removed(tunnel, counters(50, 1), isInbound: true)
@@ -28,11 +44,11 @@ import Testing
 
     @Test func aTunnelThatCameUpAnewBeginsAtNothing() {
         var history = TunnelHistory()
-        let first = history.added(7, now: Instant(nanoseconds: 5))
+        let first = history.added(7, pair(1), now: Instant(nanoseconds: 5))
         history.removed(first, counters(100, 2), isInbound: false)
         history.ended(first)
         #expect(history[first] == nil)
-        let second = history.added(7, now: Instant(nanoseconds: 9))
+        let second = history.added(7, pair(2), now: Instant(nanoseconds: 9))
         // The first one's inbound SA goes seconds later.
         history.removed(first, counters(50, 1), isInbound: true)
         #expect(second != first && history[second] == TunnelTotals(since: Instant(nanoseconds: 9)))
