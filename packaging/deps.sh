@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that are missing: deps.sh GROUP ... with the groups build, demo and test.
+# Installs the Debian packages that are missing: deps.sh GROUP ... with the groups build, demo, test and bench.
 # Installs nothing where nothing is missing, starts no service and leaves none enabled.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ for group in "$@"; do
         packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
         ;;
+    bench) packages+=(iproute2 iperf3 python3 binutils valgrind) ;;
     *) echo "deps.sh: there is no group $group" >&2; exit 2 ;;
     esac
 done

@@ -237,12 +237,14 @@ struct martlet_inbox {
     union address *from;
     union control *controls;
     uint8_t *bytes;
-    uint16_t port; // of the socket last read
+    int fd; // the socket last read, and its port
+    uint16_t port;
 };
 
 struct martlet_inbox *martlet_inbox_create(uint32_t capacity, uint32_t buffer_size) {
     struct martlet_inbox *inbox = calloc(1, sizeof *inbox);
     if (!inbox) return NULL;
+    inbox->fd = -1;
     inbox->capacity = capacity;
     inbox->buffer_size = buffer_size;
     inbox->messages = calloc(capacity, sizeof *inbox->messages);
@@ -268,10 +270,13 @@ void martlet_inbox_destroy(struct martlet_inbox *inbox) {
 }
 
 int martlet_inbox_receive(struct martlet_inbox *inbox, int fd) {
-    union address name;
-    socklen_t length = sizeof name;
-    if (getsockname(fd, &name.any, &length) < 0) return -errno;
-    inbox->port = ntohs(name.any.sa_family == AF_INET ? name.v4.sin_port : name.v6.sin6_port);
+    if (inbox->fd != fd) {
+        union address name;
+        socklen_t length = sizeof name;
+        if (getsockname(fd, &name.any, &length) < 0) return -errno;
+        inbox->fd = fd;
+        inbox->port = ntohs(name.any.sa_family == AF_INET ? name.v4.sin_port : name.v6.sin6_port);
+    }
     for (uint32_t i = 0; i < inbox->capacity; i++) {
         inbox->vectors[i] = (struct iovec){inbox->bytes + (size_t)i * inbox->buffer_size, inbox->buffer_size};
         inbox->messages[i] = (struct mmsghdr){.msg_hdr = {

@@ -31,7 +31,11 @@ final class ScriptedBackend: ControlBackend {
         stats.drops = [CounterSnapshot(name: "unknown_spi", value: 3)]
         completion(stats)
     }
-    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<Listing<IKESASnapshot>, FailureSnapshot>) -> Void) { completion(missing.map { .failure($0) } ?? .success(Listing(sas))) }
+    func listSAs(_ filter: SAFilter, _ completion: @escaping @Sendable (Result<Listing<IKESASnapshot>, FailureSnapshot>) -> Void) {
+        completion(missing.map { .failure($0) } ?? .success(listing ?? Listing(sas)))
+    }
+    /// In place of `sas`, where a test wants to see how they are asked for.
+    var listing: Listing<IKESASnapshot>?
     var missing: FailureSnapshot?
     func listConnections(_ completion: @escaping @Sendable ([ConnectionSnapshot]) -> Void) { completion(connections) }
     func initiate(

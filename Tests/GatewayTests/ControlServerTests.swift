@@ -184,6 +184,46 @@ import ViciWire
         #expect(fixture.log.contains("rekey child-id=4, by pid"))
     }
 
+    /// Hundred thousand SAs are in memory a page at a time: the next one is made when the client has read the last.
+    @Test func aListIsMadeAsFastAsItIsRead() throws {
+        let fixture = try Fixture()
+        let pages = 200, size = 50
+        var made = 0
+        fixture.backend.listing = Listing { completion in
+            made += 1
+            completion(made > pages ? nil : .success((0..<size).map { sampleSA(id: UInt64($0)) }))
+        }
+        let client = try fixture.client()
+        try fixture.register(client, "list-sa")
+        try fixture.request(client, "list-sas")
+        fixture.pump()
+        // What the socket holds, and not much more.
+        #expect(made < pages / 4)
+        var events = 0
+        while case .event? = try client.receive(fixture.pump) { events += 1 }
+        #expect(events == pages * size)
+        #expect(made == pages + 1)
+    }
+
+    /// A shard that does not answer ends the list with the reason, and the client is served on.
+    @Test func aListThatCannotGoOnSaysWhy() throws {
+        let fixture = try Fixture()
+        var made = 0
+        fixture.backend.listing = Listing { completion in
+            made += 1
+            completion(made == 1 ? .success([sampleSA()]) : .failure(FailureSnapshot(code: "limit", summary: "shard 1 is late")))
+        }
+        let client = try fixture.client()
+        try fixture.register(client, "list-sa")
+        try fixture.request(client, "list-sas")
+        guard case .event? = try client.receive(fixture.pump), case .commandResponse(let response)? = try client.receive(fixture.pump) else {
+            Issue.record("no event and then a response")
+            return
+        }
+        #expect(response["success"] == "no" && response["martlet-code"] == "limit")
+        #expect(try fixture.call(client, "version")["daemon"] == "martletd")
+    }
+
     @Test func aClientThatHangsUpMidStreamLeavesTheDaemonAlone() throws {
         let fixture = try Fixture()
         fixture.backend.sas = (1...2_000).map { sampleSA(id: UInt64($0), children: 4) }

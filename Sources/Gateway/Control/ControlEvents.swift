@@ -2,6 +2,9 @@
 import ViciWire
 
 extension ControlServer {
+    /// Whether any client waits for any event.
+    package var hasListeners: Bool { clients.values.contains { $0.session.isListening } }
+
     /// Tells the subscribers. Costs little when there are none.
     package func publish(_ event: ControlEvent) {
         switch event {

@@ -213,6 +213,7 @@ package final class ControlServer: @unchecked Sendable {
         guard !client.isClosing else { return }
         client.isClosing = true
         client.session.forgetInput()
+        client.refill = nil
         clients[client.fd] = nil
         interestChanged?(client.fd, [])
         Glibc.close(client.fd)

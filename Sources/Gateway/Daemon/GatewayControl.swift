@@ -39,7 +39,7 @@ extension RunningGateway: ControlBackend {
                     CounterSnapshot(name: "ike_send_refused", value: transport.refused),
                     CounterSnapshot(name: "esp_stray", value: transport.strayESP),
                     CounterSnapshot(name: "job_refused", value: load.refused),
-                    CounterSnapshot(name: "job_late", value: load.late),
+                    CounterSnapshot(name: "job_late", value: load.late), CounterSnapshot(name: "job_stuck", value: UInt64(load.stuck)),
                     CounterSnapshot(name: "log_lost", value: log.lost),
                 ]
             stats.counters = [

@@ -67,7 +67,11 @@ package final class RunningGateway: @unchecked Sendable {
         leases = try configuration.gateway.leases.map { path throws(SystemError) in try LeaseStore(path: path, log: log) }
         nameServers = try NameServerSetup(configuration.gateway.resolver, state: configuration.gateway.state, log: log)
         // Two at least: one may be waiting in a look-up.
-        jobs = try JobPool(threads: max(2, shardCount))
+        jobs = try JobPool(threads: max(2, shardCount), spares: 64) { lane, count in
+            // One line for each would be a line for each SA that waits for the plugin.
+            guard count.nonzeroBitCount == 1 else { return }
+            log.write(.error, "JOB", "\(lane.map { "a call of \($0.name)" } ?? "a calculation") has not ended in its time and keeps its thread; there are \(count) such now")
+        }
         lookUps = JobPool.Lane(name: "look-up", limit: max(2, shardCount) - 1)
         runner = JobRunner(methods: { plugins.authMethod(named: $0) }, secrets: configuration.secrets)
         keyExport = try configuration.gateway.exportKeysFolder.map { folder throws(SystemError) in try KeyExport(folder: folder, log: log) }
@@ -236,6 +240,8 @@ package final class RunningGateway: @unchecked Sendable {
     private func noted(_ report: Report, shard: Int) {
         let now = Instant.now()
         func snapshot(_ status: IKESAStatus) -> IKESASnapshot { IKESASnapshot(status, now: now, shard: shard) }
+        // A snapshot is words: made where somebody listens.
+        func publish(_ event: @autoclosure () -> ControlEvent) { if server?.hasListeners == true { server?.publish(event()) } }
         switch report {
         case .initiating, .note: break
         case .ikeSAEstablished(let sa):
@@ -257,11 +263,11 @@ package final class RunningGateway: @unchecked Sendable {
                     event(.forget(member.sa), to: member.shard)
                 }
             }
-            server?.publish(.ikeSAChanged(isUp: true, snapshot(sa)))
+            publish(.ikeSAChanged(isUp: true, snapshot(sa)))
         case .ikeSARekeyed(let previous, let current):
             failures[current.connection] = nil
             identities.rekeyed(previous.id, current, shard: shard)
-            server?.publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
+            publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
         case .ikeSAClosed(let sa, _):
             let before = identities.shards(ofConnection: sa.connection)
             identities.closed(sa.id)
@@ -270,21 +276,21 @@ package final class RunningGateway: @unchecked Sendable {
             guard sa.state != .rekeyed else { break }
             var ended = snapshot(sa)
             ended.state = .deleting
-            server?.publish(.ikeSAChanged(isUp: false, ended))
+            publish(.ikeSAChanged(isUp: false, ended))
         case .childSAUp(let sa, let child):
             failures[sa.connection] = nil
-            server?.publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
+            publish(.childSAChanged(isUp: true, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .childSARekeyed(let sa, let previous, let current):
             failures[sa.connection] = nil
-            server?.publish(.childSARekeyed(ike: snapshot(sa), old: ChildSASnapshot(previous, now: now), new: ChildSASnapshot(current, now: now)))
+            publish(.childSARekeyed(ike: snapshot(sa), old: ChildSASnapshot(previous, now: now), new: ChildSASnapshot(current, now: now)))
         case .childSADown(let sa, let child):
-            server?.publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
+            publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .ikeSAMoved(let sa, let local, let remote):
-            server?.publish(.ikeSAMoved(local: EndpointSnapshot(local, nil), remote: EndpointSnapshot(remote, nil), snapshot(sa)))
+            publish(.ikeSAMoved(local: EndpointSnapshot(local, nil), remote: EndpointSnapshot(remote, nil), snapshot(sa)))
         case .failed(let failure, let connection, let sa):
             if let connection, failure.code == .noAnswer { unanswered[connection, default: 0] += 1 }
             if let connection { failures[connection] = (failure, now) } else { lastRefusal = (failure, now) }
-            if let type = failure.alertType(sa) { server?.publish(.alert(type: type, sa.map(snapshot), FailureSnapshot(failure))) }
+            if let type = failure.alertType(sa) { publish(.alert(type: type, sa.map(snapshot), FailureSnapshot(failure))) }
         }
     }
 

@@ -23,6 +23,9 @@ package final class Thread: @unchecked Sendable {
         }
     }
 
+    /// Nobody waits for its end.
+    package func detach() { pthread_detach(handle) }
+
     /// Waits for its end; call it once.
     package func join() { pthread_join(handle, nil) }
 }

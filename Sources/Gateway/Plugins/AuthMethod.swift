@@ -20,6 +20,8 @@ package struct AuthMethod: @unchecked Sendable {
     package let hashes: [UInt16]
     /// Calls that may be under way at once, which the job pool sees to; nil for no limit.
     package let maximumConcurrency: Int?
+    /// Whether a call takes microseconds and never waits.
+    package let isQuick: Bool
     /// Immortal and constant.
     private let table: UnsafePointer<martlet_auth_method>
 
@@ -36,6 +38,7 @@ package struct AuthMethod: @unchecked Sendable {
         methods = (0..<method.method_count).map { method.methods[$0] }
         guard method.hash_count <= 32 else { throw TableDefect("the method signs with \(method.hash_count) hashes, at most 32 are taken") }
         hashes = method.hashes.map { hashes in (0..<method.hash_count).map { hashes[$0] } } ?? []
+        isQuick = method.flags & MARTLET_AUTH_QUICK.rawValue != 0
         maximumConcurrency = method.max_concurrency == 0 ? nil : Int(method.max_concurrency)
     }
 
@@ -63,7 +66,13 @@ package struct AuthMethod: @unchecked Sendable {
         _ request: AuthenticationRequest, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp, _ call: (UnsafePointer<martlet_auth_request>) -> martlet_status
     ) throws(JobFailure) -> [UInt8]? {
         guard let prf = request.prf as? PluginPRF else { throw .crypto(.unavailable(request.prf.transform)) }
-        let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, secret: secret)
+        let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, secret: secret, completesLater: !isQuick)
+        if isQuick {
+            // Nothing completes later, so nobody looks for it: no table that all threads share.
+            let status = withExtendedLifetime(pending) { call(pending.table) }
+            if let failure = Self.failure(status == MARTLET_PENDING ? MARTLET_E_FAILED : status) { throw failure }
+            return nil
+        }
         let token = PendingRequests.shared.add(pending)
         pending.setToken(token)
         // A plugin that completes inside the call and goes on reading still reads what is there.
@@ -141,10 +150,12 @@ private final class PendingRequest: @unchecked Sendable {
     private let request: AuthenticationRequest
     private let secret: SecretLookUp
     private var memory: [UnsafeMutableRawPointer] = []
-    private let monitor = Monitor()
+    /// Nil where the plugin has promised to be done when it returns.
+    private let monitor: Monitor?
     private var outcome: (status: martlet_status, data: [UInt8])?
 
-    init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp) {
+    init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp, completesLater: Bool) {
+        monitor = completesLater ? Monitor() : nil
         self.request = request
         self.secret = secret
         table = .allocate(capacity: 1)
@@ -193,11 +204,11 @@ private final class PendingRequest: @unchecked Sendable {
 
     /// The first completion counts.
     func complete(_ status: martlet_status, _ data: [UInt8]) {
-        monitor.change { if outcome == nil { outcome = (status, data) } }
+        monitor?.change { if outcome == nil { outcome = (status, data) } }
     }
 
     /// Nil where the deadline came first.
-    func wait(until deadline: UInt64) -> (status: martlet_status, data: [UInt8])? { monitor.wait(until: deadline) { outcome } }
+    func wait(until deadline: UInt64) -> (status: martlet_status, data: [UInt8])? { monitor?.wait(until: deadline) { outcome } }
 }
 
 /// Requests that plugins may still complete, by token. Tokens are never used twice, so a late completion finds nothing.

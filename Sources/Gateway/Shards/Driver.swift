@@ -74,6 +74,7 @@ final class Driver: @unchecked Sendable {
     private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
         let deadline = Instant.now() + jobTime
         let runner = runner
+        if runner.isQuick(job) { return shard.follow(.jobFinished(id, runner.run(job, deadline: deadline))) }
         jobs.submit(deadline: deadline, lane: runner.lane(job)) {
             runner.run(job, deadline: deadline)
         } _: { [weak shard] (outcome: JobPool.Outcome<JobResult>) in

@@ -18,12 +18,20 @@ package final class JobRunner: Sendable {
     /// After a reload.
     package func replaceSecrets(_ new: SharedSecrets) { secrets.withLock { $0 = new } }
 
-    /// Where so many calls of a plugin may run at once.
+    /// Where so many calls of a plugin may run at once. One that says nothing has some threads, not all of them, to hang in.
     func lane(_ job: Job) -> JobPool.Lane? {
         switch job {
-        case .sign(let request), .verify(let request, _):
-            methods(request.method)?.maximumConcurrency.map { JobPool.Lane(name: request.method, limit: $0) }
+        case .sign(let request), .verify(let request, _): methods(request.method).map { JobPool.Lane(name: request.method, limit: $0.maximumConcurrency ?? Self.callsAtOnce) }
         case .generateKey, .agree, .generateAndAgree, .findPaths: nil
+        }
+    }
+    private static let callsAtOnce = 8
+
+    /// Whether it takes microseconds and never waits, as the plugin that does it promises: then to hand it to a thread costs more than to do it.
+    func isQuick(_ job: Job) -> Bool {
+        switch job {
+        case .sign(let request), .verify(let request, _): methods(request.method)?.isQuick ?? false
+        case .generateKey, .agree, .generateAndAgree, .findPaths: false
         }
     }
 

@@ -24,6 +24,8 @@ package final class Shard: @unchecked Sendable {
 
     // The loop's thread alone.
     private var outgoing: [OutgoingDatagram] = []
+    /// What the event being handled has led to, on this thread.
+    private var following: [Event] = []
     private var timer: (id: EventLoop.TimerID, at: Instant)?
 
     init(
@@ -109,8 +111,18 @@ package final class Shard: @unchecked Sendable {
         for datagram in datagrams { handle(.datagramReceived(datagram)) }
     }
 
+    /// Handled after the event that the driver is performing for now.
+    func follow(_ event: Event) { following.append(event) }
+
     private func handle(_ event: Event) {
         for action in endpoint.handle(event, now: Instant.now()) { driver?.perform(action, for: self) }
+        // Whatever follows of these comes behind them.
+        var next = 0
+        while next < following.count {
+            for action in endpoint.handle(following[next], now: Instant.now()) { driver?.perform(action, for: self) }
+            next += 1
+        }
+        if next > 0 { following.removeAll(keepingCapacity: true) }
     }
 
     /// Sends what came together, and sets the timer to the endpoint's deadline.

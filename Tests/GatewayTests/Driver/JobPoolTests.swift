@@ -146,3 +146,71 @@ import Testing
         pool.stop()
     }
 }
+
+/// What blocks keeps its own thread.
+@Suite struct BlockedJobTests {
+    /// A plugin that hangs has every call that it may have; what others ask for is done meanwhile.
+    @Test func jobsThatHangDelayNoOther() throws {
+        let stuck = Recorder<String>()
+        let pool = try JobPool(threads: 2, spares: 8) { lane, count in stuck.add("\(lane?.name ?? "-") \(count)") }
+        let lane = JobPool.Lane(name: "hangs", limit: 4)
+        let release = Gate(), finished = Gate()
+        let ends = Recorder<JobPoolTests.End>(), others = Recorder<Int>(), hanging = Recorder<Int>()
+        for number in 0..<20 {
+            pool.submit(deadline: Instant.now() + .seconds(1), lane: lane) {
+                hanging.add(number)
+                release.wait(.seconds(120))
+                return number
+            } _: {
+                ends.add(JobPoolTests.end($0))
+            }
+        }
+        for number in 0..<100 {
+            pool.submit(deadline: Instant.now() + JobPoolTests.never) {
+                number
+            } _: { _ in
+                others.add(number)
+                if others.all.count == 100 { finished.open() }
+            }
+        }
+        // Before anything that hangs has been let go.
+        #expect(finished.wait(.seconds(60)))
+        while ends.all.count < 20 || stuck.all.count < hanging.all.count { usleep(1000) }
+        #expect(ends.all.allSatisfy { $0 == .late })
+        #expect((1...4).contains(hanging.all.count) && pool.load.stuck == hanging.all.count)
+        #expect(stuck.all.allSatisfy { $0.hasPrefix("hangs ") })
+        release.open()
+        while pool.load.running > 0 { usleep(1000) }
+        #expect(pool.load.stuck == 0)
+        pool.stop()
+    }
+
+    /// Without spare threads the same hang stops everything: what the test above shows is their doing.
+    @Test func withoutSparesTheyWait() throws {
+        let pool = try JobPool(threads: 2)
+        let release = Gate(), done = Gate(), started = Gate()
+        let running = Mutex(0)
+        for _ in 0..<2 {
+            pool.submit(deadline: Instant.now() + JobPoolTests.never) {
+                if running.withLock({
+                    $0 += 1
+                    return $0
+                }) == 2 {
+                    started.open()
+                }
+                return release.wait(.seconds(120)) ? 1 : 0
+            } _: { _ in
+            }
+        }
+        #expect(started.wait(.seconds(60)))
+        pool.submit(deadline: Instant.now() + JobPoolTests.never) {
+            2
+        } _: { _ in
+            done.open()
+        }
+        #expect(!done.wait(.milliseconds(400)))
+        release.open()
+        #expect(done.wait(.seconds(60)))
+        pool.stop()
+    }
+}

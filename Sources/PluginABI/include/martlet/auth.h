@@ -1,6 +1,6 @@
 /* martlet/auth.h: authentication methods that sign or verify an AUTH payload (RFC 7296 section 2.15).
  *
- * Threads: `sign` and `verify` are called on the job pool, at most `max_concurrency` at once over both (0: no limit). They may block
+ * Threads: `sign` and `verify` are called on the job pool (those of a method with MARTLET_AUTH_QUICK on any thread of the host), at most `max_concurrency` at once over both (0: no limit). They may block
  * until `deadline_ns`, or return MARTLET_PENDING and complete later from any thread. Late and second completions are harmless.
  */
 #ifndef MARTLET_AUTH_H
@@ -46,10 +46,16 @@ struct martlet_auth_request {
 
 #define MARTLET_AUTH_MAX 4096 /* the most that `sign` may write */
 
+enum martlet_auth_flags {
+    /* `sign` and `verify` compute for some microseconds, never wait, and never return MARTLET_PENDING: the host calls them where it is,
+     * on any of its threads, `max_concurrency` or not. */
+    MARTLET_AUTH_QUICK = 1
+};
+
 /* What a plugin registers under MARTLET_CLASS_AUTH. */
 struct martlet_auth_method {
     uint32_t struct_size;
-    uint32_t max_concurrency; /* calls of `sign` and `verify` under way at once, 0 for no limit */
+    uint32_t max_concurrency; /* calls of `sign` and `verify` under way at once, 0 for what the host finds right */
     const char *name;         /* the value of `auth` in a configuration: "psk" */
     const uint16_t *methods;  /* the AUTH methods that it makes and takes */
     size_t method_count;
@@ -64,6 +70,8 @@ struct martlet_auth_method {
      * does not sign has none. */
     const uint16_t *MARTLET_NULLABLE hashes;
     size_t hash_count;
+    uint32_t flags; /* enum martlet_auth_flags */
+    uint32_t reserved; /* 0 */
 };
 
 MARTLET_HEADER_END
