@@ -10,7 +10,7 @@ final class SAPages: @unchecked Sendable {
     private let connection: String?
     /// What is left, by shard; sorted.
     private var rest: [(shard: Int, numbers: ArraySlice<IKESAID>)] = []
-    /// A shard builds one of these in about a tenth of a millisecond.
+    /// SAs of a page: few enough that a datagram behind the question does not wait for long.
     private static let size = 64
     private static let patience = Duration.seconds(1)
 
