@@ -160,7 +160,9 @@ final class Context {
     func forgetJobs(of owner: IKESPI) { for id in jobs.removeValue(forKey: owner) ?? [] { jobOwners[id] = nil } }
 
     /// What is handed out, and to whom: for tests that look for leaks.
-    var holdings: (jobs: [JobID: IKESPI], inboundSPIs: Set<UInt32>, children: [ChildSAID: IKESPI], reqids: [UInt32: Int]) { (jobOwners, inboundSPIs, childOwners, Dictionary(instances.map { ($0.number, $0.uses) }, uniquingKeysWith: +)) }
+    var holdings: (jobs: [JobID: IKESPI], inboundSPIs: Set<UInt32>, children: [ChildSAID: IKESPI], reqids: [UInt32: Int]) {
+        (jobOwners, inboundSPIs, childOwners, Dictionary(instances.map { ($0.number, $0.uses) }, uniquingKeysWith: +))
+    }
 
     /// How many jobs have an owner, inbound SPIs a child, and children an SA: for tests that look for leaks.
     var held: (jobs: Int, inboundSPIs: Int, children: Int, reqids: Int) { (jobOwners.count, inboundSPIs.count, childOwners.count, instances.count) }

@@ -99,7 +99,7 @@ import Testing
                 unique: unique, initialContact: nil, established: Instant(nanoseconds: 0) + .seconds(at), rekeyAt: nil, expiresAt: nil, children: [])
         }
         for (first, second) in [(100, 200), (200, 100)] as [(UInt64, UInt64)] {
-            var here = IdentityIndex(), there = IdentityIndex()
+            let here = IdentityIndex(), there = IdentityIndex()
             #expect(here.established(status(1, first, isInitiator: true, 10), shard: 0) == [])
             #expect(there.established(status(1, second, isInitiator: true, 10), shard: 0) == [])
             let mine = here.established(status(2, second, isInitiator: false, 11), shard: 0), theirs = there.established(status(2, first, isInitiator: false, 11), shard: 0)

@@ -256,7 +256,7 @@ import Testing
     @Test func uniqueLetsOneReplaceTheOther() throws {
         let elsewhere = SocketAddress(address: Fixtures.natAddress, port: 500)
         func verdict(_ unique: UniquePolicy, remote: SocketAddress = HostilePeer.address, replaces: UInt64? = nil) throws -> [IdentityIndex.Verdict] {
-            var index = IdentityIndex()
+            let index = IdentityIndex()
             #expect(index.established(try status(1, unique, remote: HostilePeer.address), shard: 0) == [])
             return index.established(try status(2, unique, remote: remote, replaces: replaces), shard: 1)
         }

@@ -11,7 +11,9 @@ package struct GatewaySettings: Hashable, Sendable {
     package var port: UInt16 = 500
     package var natPort: UInt16 = 4500
     /// The data plane's name, or "auto".
-    package var plane = PlaneChoice.automatic
+    package var plane = GatewaySettings.automaticPlane
+    /// The data plane that suits the kernel.
+    package static let automaticPlane = "auto"
     /// The control socket's path.
     package var control = "/run/martlet/vici.sock"
     /// The folder for what outlives the daemon.

@@ -12,7 +12,7 @@ package struct PlaneChoice: Sendable {
     package private(set) var refusal: String?
     private nonisolated(unsafe) var table: UnsafePointer<martlet_plane>?
 
-    package static let automatic = "auto"
+    package static let automatic = GatewaySettings.automaticPlane
 
     /// Asks the planes; on the main thread, before any socket is opened. Those that need no packets in user space come first, then those with
     /// the lowest `priority` in their plugin's section.

@@ -286,8 +286,8 @@ package final class PlaneDriver: @unchecked Sendable {
     private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
         guard isRunning else { return "it is not running" }
         var child = Child(
-            shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS, remote: parameters.remote.address,
-            reqid: parameters.reqid)
+            shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS,
+            remote: parameters.remote.address, reqid: parameters.reqid)
         let inbound = add(parameters, MARTLET_INBOUND, parameters.inboundKey, parameters.inboundIntegrityKey)
         guard inbound == MARTLET_OK else { return words(inbound) }
         child.hasInbound = true
