@@ -25,19 +25,24 @@ extension Plane {
         if action == .pass, let reason = Self.unpassable(local: local, remote: remote) {
             throw PlaneError(status: MARTLET_E_UNSUPPORTED, message: "policy \(String(cString: description.name)): \(reason)")
         }
-        let before = standing[description.number]?.routes
+        let old = standing[description.number], before = old?.routes
         let routes = action == .pass ? routing.wanted(past: remote) : routing.wanted(local: local, remote: remote)
         if before == nil { standingOrder.append(description.number) }
         standing[description.number] = StandingPolicy(action: action, selectors: Selectors(local: local, remote: remote), routes: routes)
         publish()
         guard before != routes else { return }
-        let isRouted = routing.add(routes)
-        if let before { routing.remove(before) }
-        // Without its routes the packets go elsewhere, and in clear.
-        guard isRouted else {
-            if before == nil { try removePolicy(description.number) }
+        // Without its routes the packets go elsewhere, and in clear: then what stood before stands on.
+        guard routing.add(routes) else {
+            if let old {
+                standing[description.number] = old
+                publish()
+                routing.remove(routes)
+            } else {
+                try removePolicy(description.number)
+            }
             throw .system("policy \(String(cString: description.name)): not all of its routes could be installed")
         }
+        if let before { routing.remove(before) }
     }
 
     func removePolicy(_ number: UInt64) throws(PlaneError) {

@@ -98,6 +98,8 @@ static int dump(int fd, uint16_t type, int (*each)(void *context, struct nlmsghd
         size_t left = (size_t)length;
         for (struct nlmsghdr *message = (struct nlmsghdr *)buffer; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
             if (message->nlmsg_seq != type) continue;
+            // What changed meanwhile makes the list one of no moment.
+            if (message->nlmsg_flags & NLM_F_DUMP_INTR) result = -EINTR;
             if (message->nlmsg_type == NLMSG_DONE) {
                 done = true;
             } else if (message->nlmsg_type == NLMSG_ERROR) {

@@ -30,7 +30,7 @@ final class Context {
         self.shard = shard
         self.crypto = crypto
         self.limits = limits
-        unprovenFragments = FragmentRoom(limits.share(of: limits.unprovenFragmentBytes))
+        unprovenFragments = FragmentRoom(limits.share(of: limits.unprovenFragmentBytes), assured: limits.assuredFragmentBytes)
         provenFragments = FragmentRoom(limits.share(of: limits.fragmentBytes))
     }
 

@@ -32,6 +32,8 @@ package final class Endpoint {
     var unprovenReplies = ReplyRate()
     /// How often all SAs are looked through for one that a stranger speaks of.
     var searches = ReplyRate(perSecond: 2)
+    /// The same for what ICMP says.
+    private var hints = ReplyRate(perSecond: 5)
     var shuttingDown = false
     package internal(set) var counters: EndpointCounters {
         get {
@@ -145,6 +147,8 @@ package final class Endpoint {
                 return established.settled()
             }
         case .unreachable(let remote, let report):
+            // Anybody can write such a message, and all SAs are looked through for it.
+            guard hints.take(now: now) else { break }
             for sa in sas.values.filter({ $0.remote == remote }) {
                 sa.unreachable = report
                 change(sa) { $0.hinted() }
@@ -153,7 +157,7 @@ package final class Endpoint {
             context.localAddresses = addresses
             for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
         case .forget(let id):
-            if let sa = spis[id].flatMap({ sas[$0] }) {
+            if let sa = spis[id].flatMap({ sas[$0] }).map(Established.current) {
                 touch(sa) {
                     let wanted = sa.established?.wantedChildren() ?? []
                     sa.abandon(Failure(.closed, "The peer has begun anew"))
@@ -162,7 +166,7 @@ package final class Endpoint {
                 }
             }
         case .replaced(let id):
-            if let sa = spis[id].flatMap({ sas[$0] }), let established = sa.established, established.phase == .active {
+            if let sa = spis[id].flatMap({ sas[$0] }).map(Established.current), let established = sa.established, established.phase == .active {
                 touch(sa) {
                     for policy in established.wantedChildren() { sa.begin(policy.startAction, policy, after: limits.retryDelay) }
                     established.enqueueFirst(.deleteIKE([], reason: "another IKE SA with the peer takes its place"))

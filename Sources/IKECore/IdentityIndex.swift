@@ -106,7 +106,7 @@ package final class IdentityIndex {
             if crossed == nil, status.unique == .keep, status.isInitiator { continue }
             // A peer that authenticates anew comes from where it is, and deletes the old one itself, without losing a packet.
             if crossed == nil, isReplaced(member) {
-                if status.unique == .replace { verdicts.append(.terminateSoon(member)) }
+                verdicts.append(.terminateSoon(member))
                 continue
             }
             let isKept = crossed.map { !$0.spis.lexicographicallyPrecedes(origin.spis) } ?? (status.unique == .keep)

@@ -32,6 +32,8 @@ package struct Limits: Hashable, Sendable {
     package var forgeries = 1024
     /// Bytes of fragments held, in all: of peers that have proven nothing, and of the others. Beyond it fragments are dropped. RFC 7383 section 5.
     package var unprovenFragmentBytes = 8 << 20
+    /// What each half-open SA may hold of them all the same: an IKE_AUTH request with a chain of certificates. With `halfOpen` of them 40 MB.
+    package var assuredFragmentBytes = 8192
     package var fragmentBytes = 64 << 20
     /// How long a responder waits for IKE_AUTH.
     package var halfOpenTime: Duration = .seconds(30)

@@ -44,7 +44,9 @@ extension Endpoint {
         var all: [IKESA] { sas.values.filter(decided).sorted { $0.id.rawValue < $1.id.rawValue } }
         switch selection {
         case .connection(let name): return (all.filter { $0.connection.name == name }, [])
-        case .ikeSA(let id): return (spis[id].flatMap { sas[$0] }.map { decided($0) ? [$0] : [] } ?? [], [])
+        case .ikeSA(let id):
+            // One that was rekeyed meanwhile is meant in what it has become.
+            return (spis[id].flatMap { sas[$0] }.map(Established.current).map { decided($0) ? [$0] : [] } ?? [], [])
         case .child(let name, let connection):
             return (
                 [],

@@ -61,10 +61,16 @@ final class FragmentRoom {
     private(set) var held = 0
     /// Fragments that found no room.
     private(set) var refused: UInt64 = 0
-    init(_ limit: Int) { self.limit = limit }
+    /// What every message may hold, however much others do: or a few strangers would keep all out whose messages come in fragments.
+    private let assured: Int
+    init(_ limit: Int, assured: Int = 0) {
+        self.limit = limit
+        self.assured = assured
+    }
 
-    func hasRoom(for count: Int) -> Bool {
-        if held + count <= limit { return true }
+    /// For so many more bytes of a peer whose pieces hold `own`.
+    func hasRoom(for count: Int, beside own: Int) -> Bool {
+        if held + count <= limit || own + count <= assured { return true }
         refused += 1
         return false
     }

@@ -93,7 +93,7 @@ final class SecureChannel {
         // A peer that was not told that we take fragments sends none.
         guard fragmentLimit != nil else { return .forged }
         //= RFC 7383 §5: what is held of all messages together has a limit as well. A fragment without room is lost, as on the way.
-        if let fragmentRoom, !fragmentRoom.hasRoom(for: chain.count) { return .incomplete }
+        if let fragmentRoom, !fragmentRoom.hasRoom(for: chain.count, beside: heldBytes) { return .incomplete }
         defer { countPieces() }
         var reassembly =
             inPieces[header.isResponse].flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }

@@ -116,9 +116,9 @@ package final class Routing {
     /// Whether all of them are there.
     @discardableResult
     package func add(_ wanted: Wanted) -> Bool {
-        if !hasRules && !wanted.isEmpty { addRules() }
+        let isRuled = wanted.isEmpty || hasRules || addRules()
         change(wanted, by: 1)
-        return wanted.all.allSatisfy { installed[$0]?.kind != nil }
+        return isRuled && wanted.all.allSatisfy { installed[$0]?.kind != nil }
     }
 
     package func remove(_ wanted: Wanted) {
@@ -182,7 +182,8 @@ package final class Routing {
         return result == 0
     }
 
-    private func addRules() {
+    /// Whether all of them are there: without them nobody looks into the table, and the next policy tries again.
+    private func addRules() -> Bool {
         hasRules = true
         let main: UInt32 = 254
         for family in [4, 6] as [UInt8] {
@@ -194,8 +195,11 @@ package final class Routing {
             // A kernel without IPv6 has no IPv6 rules either.
             if let failed = results.first(where: { $0 != 0 && !(family == 6 && ($0 == -EAFNOSUPPORT || $0 == -EOPNOTSUPP)) }) {
                 host.log(.error, "cannot install the routing rules for IPv\(family): error \(-failed)")
+                removeRules()
+                return false
             }
         }
+        return true
     }
 
     @discardableResult

@@ -264,7 +264,7 @@ import Testing
         // Ours: the old one goes when all is moved.
         for unique in [UniquePolicy.no, .never, .keep, .replace] { #expect(try verdict(unique, replaces: 1) == []) }
         // The peer's, from where it is.
-        #expect(try verdict(.replace) == [.terminateSoon(old)] && verdict(.keep) == [])
+        #expect(try verdict(.replace) == [.terminateSoon(old)] && verdict(.keep) == [.terminateSoon(old)])
         // From elsewhere it is another host.
         #expect(try verdict(.replace, remote: elsewhere) == [.terminate(old)] && verdict(.keep, remote: elsewhere) == [.terminate(new)])
     }

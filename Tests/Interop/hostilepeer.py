@@ -284,6 +284,9 @@ class Initiator:
                 raise SystemExit(f"an authentic request of exchange {exchange} had no answer")
             self.count(f"exchange {exchange} answered")
             number += 1
+            # Not everything that is spoiled is wrong: the new IKE SA stands, and is nobody's here.
+            if any(kind == SA and body[5:6] == b"\1" for kind, body in opened):
+                self.count("IKE SAs rekeyed")
             # Over by INVALID_SYNTAX, or it stands and answers.
             if any(kind == NOTIFY and body[2:4] == b"\0\7" for kind, body in opened):
                 if self.ask(peer.seal(INFORMATIONAL, number, *chain([])), 0.1):

@@ -89,7 +89,13 @@ package struct PolicyTable {
             entries[key] = entry
             if !settle(key, apply) { isComplete = false }
         }
-        for key in owned[owner] ?? [] where !seen.contains(key) {
+        let former = (owned[owner] ?? []).filter { !seen.contains($0) }
+        // What stands is not taken away for something that does not.
+        guard isComplete else {
+            owned[owner] = kept + former
+            return false
+        }
+        for key in former {
             entries[key]?.claims.removeAll { $0.owner == owner }
             if !settle(key, apply) { isComplete = false }
         }

@@ -47,23 +47,31 @@ final class AddressWatch {
 
     /// Other routes may choose another address although all are the same. What tunnels do to their own interface changes neither.
     private func look() {
-        let all = Self.addresses().filter { (listen.isEmpty || listen.contains($0)) && !isInner($0) }
+        guard let found = Self.addresses() else {
+            // Nothing was heard, which is not to have none.
+            timer = loop.arm(after: .seconds(1)) { [unowned self] in
+                timer = nil
+                look()
+            }
+            return
+        }
+        let all = found.filter { (listen.isEmpty || listen.contains($0)) && !isInner($0) }
         let isNews = routesChanged || all != current
         routesChanged = false
         current = all
         if isNews { changed(all) }
     }
 
-    /// Every address that this host may use outside, in the kernel's order.
-    static func addresses() -> [IPAddress] {
+    /// Every address that this host may use outside, in the kernel's order; nil where the kernel did not say.
+    static func addresses() -> [IPAddress]? {
         final class Found { var addresses: [IPAddress] = [] }
         let found = Found()
         // `found` outlives the call.
-        _ = martlet_outer_addresses(
+        let result = martlet_outer_addresses(
             { context, address in
                 guard let context, let socket = address?.pointee.socketAddress else { return }
                 Unmanaged<Found>.fromOpaque(context).takeUnretainedValue().addresses.append(socket.address)
             }, Unmanaged.passUnretained(found).toOpaque())
-        return found.addresses
+        return result < 0 ? nil : found.addresses
     }
 }

@@ -30,10 +30,13 @@ package final class JobRunner: Sendable {
     /// Whether it takes microseconds and never waits, as the plugin that does it promises: then to hand it to a thread costs more than to do it.
     func isQuick(_ job: Job) -> Bool {
         switch job {
-        case .sign(let request), .verify(let request, _): methods(request.method)?.isQuick ?? false
+        case .sign(let request), .verify(let request, _): methods(request.method)?.isQuick == true && secrets.withLock { $0.all.count } <= Self.quickSecrets
         case .generateKey, .agree, .generateAndAgree, .findPaths: false
         }
     }
+
+    /// Among more, it takes long to find the one that fits.
+    private static let quickSecrets = 256
 
     /// Takes as long as it takes, or until `deadline` where a plugin answers later.
     func run(_ job: Job, deadline: Instant) -> JobResult {

@@ -120,7 +120,11 @@ extension Established {
             successor.state = successor.established?.settled() ?? .dead
             return resolve(rekey, lost: peer)
         }
-        if let peer = peerSuccessor { peer.sa.established?.phase = .redundant(until: now + context.limits.rekeyedTime) }
+        if let peer = peerSuccessor {
+            peer.sa.established?.phase = .redundant(until: now + context.limits.rekeyedTime)
+            // Its deadline is another one now.
+            context.adopt(peer.sa)
+        }
         peerSuccessor = nil
         self.answer(rekey.requests, .success("rekeyed the IKE SA: SPIs \(successor.initiatorSPI) and \(successor.responderSPI)"))
         succeed(by: successor)
