@@ -2,3 +2,4 @@
 #include "martlet/crypto.h"
 #include "martlet/auth.h"
 #include "martlet/plane.h"
+#include "martlet/directory.h"

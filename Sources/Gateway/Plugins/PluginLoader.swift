@@ -22,6 +22,7 @@ struct PluginCandidate: @unchecked Sendable {
             case MARTLET_CLASS_CRYPTO.rawValue: "crypto:\(name)"
             case MARTLET_CLASS_AUTH.rawValue: "auth:\(name)"
             case MARTLET_CLASS_PLANE.rawValue: "plane:\(name)"
+            case MARTLET_CLASS_DIRECTORY.rawValue: "directory:\(name)"
             default: "class \(kind):\(name)"
             }
         }

@@ -53,6 +53,7 @@ package final class PluginSet: Sendable {
     private let cryptoProviders: [CryptoProvider]
     private let authMethods: [AuthMethod]
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
+    private let directories: [UserDirectory]
 
     /// Loads every `libmartlet-*.so` and `martlet-*.so` in `paths`, in the order of the folders and then of the names, and tests
     /// their algorithms (slow key exchanges before their first use). A plugin that cannot be loaded is one line in the log and one
@@ -72,6 +73,7 @@ package final class PluginSet: Sendable {
         cryptoProviders = loading.providers
         authMethods = loading.authMethods
         planes = loading.planes
+        directories = loading.directories
     }
 
     /// Every algorithm of every provider, with what is known of it now.
@@ -122,6 +124,9 @@ package final class PluginSet: Sendable {
 
     package func authMethod(named name: String) -> AuthMethod? { authMethods.first { $0.name == name } }
 
+    /// The directory of users of that name, or, where nil is asked for, the first.
+    package func directory(named name: String?) -> UserDirectory? { directories.first { name == nil || $0.name == name } }
+
     package func plane(named name: String) -> UnsafePointer<martlet_plane>? { planes[name] }
 
     /// Calls each plugin's `shutdown`, last loaded first. For the end of the daemon, on the main thread.
@@ -143,6 +148,7 @@ private struct Loading {
     var providers: [CryptoProvider] = []
     var authMethods: [AuthMethod] = []
     var planes: [String: UnsafePointer<martlet_plane>] = [:]
+    var directories: [UserDirectory] = []
 
     init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) {
         self.settings = settings
@@ -237,6 +243,8 @@ private struct Loading {
             authMethods.append(try AuthMethod(entry.table))
         case MARTLET_CLASS_PLANE.rawValue:
             planes[entry.name] = try PlaneTable.checked(entry.table)
+        case MARTLET_CLASS_DIRECTORY.rawValue:
+            directories.append(try UserDirectory(entry.table))
         default:
             throw TableDefect("the daemon has no class \(entry.kind)")
         }
