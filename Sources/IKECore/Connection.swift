@@ -64,12 +64,17 @@ package struct AuthenticationPolicy: Hashable, Sendable {
     package var method: String
     /// The identity: our own, or the one that the peer must show. Nil on our side: our address.
     package var identity: IdentityPattern
+    /// What is asked of certificates, or where ours are.
+    package var certificates = CertificatePolicy()
 
     package init(method: String = "psk", identity: IdentityPattern = .any) {
         self.method = method
         self.identity = identity
     }
 }
+
+/// Whether our certificates go to a peer. swanctl.conf `send_cert`.
+package enum SendCertificate: String, Hashable, Sendable { case ifasked, always, never }
 
 /// What happens to an older IKE SA with the same peer identity. swanctl.conf `unique`.
 package enum UniquePolicy: String, Hashable, Sendable { case no, never, keep, replace }
@@ -193,6 +198,9 @@ package struct ConnectionSettings: Hashable, Sendable {
     /// How often an initiation is tried as a whole; 0 for ever.
     package var keyingTries = 1
     package var unique = UniquePolicy.no
+    package var sendCertificate = SendCertificate.ifasked
+    /// Whether the peer is told which authorities we trust.
+    package var sendCertificateRequests = true
     package var local = AuthenticationPolicy()
     package var remote = AuthenticationPolicy()
     package var children: [ChildPolicy] = []

@@ -8,6 +8,8 @@ final class Context {
     let crypto: Crypto
     let limits: Limits
     let pools: any AddressPools
+    /// What a CERTREQ calls the authorities that are trusted, where a connection names none of its own.
+    var trustedAuthorities: [UInt8] = []
     /// The inner addresses that this host had last, by connection: it asks for them again.
     var previousAddresses: [String: [IPAddress]] = [:]
     /// The time of the event being handled.

@@ -156,6 +156,7 @@ package final class Endpoint {
         case .localAddressesChanged(let addresses):
             context.localAddresses = addresses
             for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
+        case .authoritiesChanged(let hashes): context.trustedAuthorities = hashes
         case .forget(let id):
             if let sa = spis[id].flatMap({ sas[$0] }).map(Established.current) {
                 touch(sa) {

@@ -81,6 +81,8 @@ package enum Event: Sendable {
     case replaced(IKESAID)
     /// Whether some other shard now has an established SA of the connection. RFC 7296 section 2.4.
     case establishedElsewhere(connection: String, Bool)
+    /// The authorities that are trusted, as a CERTREQ names them: 20 octets each. RFC 7296 section 3.7.
+    case authoritiesChanged([UInt8])
     /// A new set of connections. SAs of connections that are unchanged stay as they are; of the others goes what is no longer allowed.
     case configurationReplaced([Connection])
     /// One connection has come, has changed, or, where nil, has gone.
@@ -106,6 +108,13 @@ package struct AuthenticationRequest: Sendable {
     package var macedIdentity: [UInt8]
     /// The hashes that the peer takes in our signature; empty where it has named none. RFC 7427 section 4.
     package var peerHashes: [UInt16] = []
+    /// What the connection says of certificates.
+    package var localCertificates = CertificatePolicy()
+    package var remoteCertificates = CertificatePolicy()
+    package var sendCertificate = SendCertificate.ifasked
+    /// The peer's CERT payloads where its proof is checked, its CERTREQ payloads where ours is made. RFC 7296 sections 3.6 and 3.7.
+    package var peerCertificates: [Certificate] = []
+    package var peerRequests: [CertificateRequest] = []
 }
 
 /// Slow work that leaves the shard. Every job ends in one `Event.jobFinished`, or is forgotten with its SA.
@@ -134,7 +143,8 @@ package enum JobResult: Sendable {
     case keyGenerated(any KeyExchangeKey)
     case agreed(SecretBox)
     case generatedAndAgreed(publicValue: [UInt8], SecretBox)
-    case signed(Authentication)
+    /// With the CERT payloads that go before it.
+    case signed(Authentication, certificates: [Certificate] = [])
     case verified
     case pathsFound([FoundPath])
     case failed(JobFailure)
@@ -146,6 +156,9 @@ package enum JobFailure: Error, Hashable, Sendable {
     case noSecret
     /// The AUTH data does not prove the identity.
     case rejected
+    /// The AUTH data does not prove the identity, or we cannot prove ours, for reasons that the method gave: the first is the summary.
+    case refused([String])
+    case unprovable([String])
     /// No loaded plugin provides the method.
     case noMethod(String)
     case deadline

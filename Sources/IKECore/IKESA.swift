@@ -34,6 +34,8 @@ final class IKESA {
     var authMessageID: UInt32 = 1
     /// The hashes that the peer takes in signatures. RFC 7427 section 4.
     var peerHashes: [UInt16] = []
+    /// The authorities that the peer takes certificates of, until our proof is made. RFC 7296 section 3.7.
+    var peerRequests: [CertificateRequest] = []
     /// What the peer says that it is; for the log alone.
     var vendorIDs: [String] = []
     /// Whether we began the IKE SA that this one descends from by rekeys: then it is ours to authenticate anew.

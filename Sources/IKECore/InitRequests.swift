@@ -61,8 +61,10 @@ extension Endpoint {
             sa.peerDetectsNAT = nat != nil
             if isProven { sa.proof.prove() }
             sa.proof.receive(datagram.bytes.count)
+            let requests = CertificatePayloads.requests(candidates, context)
             let answer = Answering.payloads(
-                sa, chosen, method, publicValue: [UInt8](repeating: 0, count: suite.keyExchange.publicLength), nonce: [UInt8](repeating: 0, count: 32), detectsNAT: nat != nil)
+                sa, chosen, method, publicValue: [UInt8](repeating: 0, count: suite.keyExchange.publicLength), nonce: [UInt8](repeating: 0, count: 32), detectsNAT: nat != nil,
+                requests: requests)
             // Three times what came in is the most that goes to an address that anybody may have written: above that, a cookie first.
             if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
             guard datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }
@@ -71,7 +73,9 @@ extension Endpoint {
             initiations[key] = sa.localSPI
             sa.initiation = key
             touch(sa) {
-                sa.state = .answering(Answering(job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, detectsNAT: nat != nil, deadline: context.now + limits.jobTime))
+                sa.state = .answering(
+                    Answering(
+                        job: job, suite: suite, chosen: chosen, initiatorNonce: nonce, request: datagram.bytes, detectsNAT: nat != nil, requests: requests, deadline: context.now + limits.jobTime))
             }
             return
         }

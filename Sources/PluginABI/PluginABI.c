@@ -1,5 +1,6 @@
 #include "martlet/plugin.h"
 #include "martlet/crypto.h"
+#include "martlet/credentials.h"
 #include "martlet/auth.h"
 #include "martlet/plane.h"
 #include "martlet/directory.h"

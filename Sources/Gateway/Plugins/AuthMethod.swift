@@ -44,34 +44,48 @@ package struct AuthMethod: @unchecked Sendable {
 
     /// Our AUTH payload. Blocks until the plugin is done or `deadline` (CLOCK_MONOTONIC, nanoseconds) has passed.
     package func sign(_ request: AuthenticationRequest, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) -> Authentication {
-        guard let method = methods.first else { throw .noMethod(name) }
+        try signWithCertificates(request, deadline: deadline, credentials: .empty, secret: secret).authentication
+    }
+
+    /// The same with the CERT payloads that go before it.
+    package func signWithCertificates(
+        _ request: AuthenticationRequest, deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp
+    ) throws(JobFailure) -> (authentication: Authentication, certificates: [Certificate]) {
+        guard let first = methods.first else { throw .noMethod(name) }
         var data = [UInt8](repeating: 0, count: Int(MARTLET_AUTH_MAX))
         var size = 0
-        let answer = try run(request, method: method, authData: [], deadline: deadline, secret: secret) { request in table.pointee.sign(request, &data, &size) }
+        let (answer, notes) = try run(request, method: first, authData: [], deadline: deadline, credentials: credentials, secret: secret) { request in
+            table.pointee.sign(request, &data, &size)
+        }
         // A plugin that answers later hands its data to `complete`.
         let signed = answer ?? Array(data.prefix(max(size, 0)))
         guard size <= data.count, !signed.isEmpty, signed.count <= data.count else { throw .crypto(.failed) }
-        return Authentication(method: Authentication.Method(rawValue: UInt8(truncatingIfNeeded: method)), data: signed)
+        let method = notes.method ?? first
+        guard methods.contains(method) else { throw .crypto(.failed) }
+        return (Authentication(method: Authentication.Method(rawValue: UInt8(truncatingIfNeeded: method)), data: signed), notes.certificates)
     }
 
     /// Returns where the peer's AUTH payload proves its identity; throws `.rejected` where it does not. Blocks as `sign` does.
-    package func verify(_ request: AuthenticationRequest, _ authentication: Authentication, deadline: UInt64, secret: @escaping SecretLookUp) throws(JobFailure) {
+    package func verify(
+        _ request: AuthenticationRequest, _ authentication: Authentication, deadline: UInt64, credentials: CredentialSnapshot = .empty, secret: @escaping SecretLookUp
+    ) throws(JobFailure) {
         let method = UInt16(authentication.method.rawValue)
         guard methods.contains(method) else { throw .rejected }
-        _ = try run(request, method: method, authData: authentication.data, deadline: deadline, secret: secret) { request in table.pointee.verify(request) }
+        _ = try run(request, method: method, authData: authentication.data, deadline: deadline, credentials: credentials, secret: secret) { request in table.pointee.verify(request) }
     }
 
-    /// Calls the plugin, waits for it, and returns what it completed with, if it did.
+    /// Calls the plugin, waits for it, and returns what it completed with, if it did, and what it said beside.
     private func run(
-        _ request: AuthenticationRequest, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp, _ call: (UnsafePointer<martlet_auth_request>) -> martlet_status
-    ) throws(JobFailure) -> [UInt8]? {
+        _ request: AuthenticationRequest, method: UInt16, authData: [UInt8], deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp,
+        _ call: (UnsafePointer<martlet_auth_request>) -> martlet_status
+    ) throws(JobFailure) -> (data: [UInt8]?, notes: AuthNotes) {
         guard let prf = request.prf as? PluginPRF else { throw .crypto(.unavailable(request.prf.transform)) }
-        let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, secret: secret, completesLater: !isQuick)
+        let pending = PendingRequest(request, prf: prf, method: method, authData: authData, deadline: deadline, credentials: credentials, secret: secret, completesLater: !isQuick)
         if isQuick {
             // Nothing completes later, so nobody looks for it: no table that all threads share.
             let status = withExtendedLifetime(pending) { call(pending.table) }
-            if let failure = Self.failure(status == MARTLET_PENDING ? MARTLET_E_FAILED : status) { throw failure }
-            return nil
+            if let failure = Self.failure(status == MARTLET_PENDING ? MARTLET_E_FAILED : status, pending.takeNotes()) { throw failure }
+            return (nil, pending.takeNotes())
         }
         let token = PendingRequests.shared.add(pending)
         pending.setToken(token)
@@ -79,23 +93,23 @@ package struct AuthMethod: @unchecked Sendable {
         let status = withExtendedLifetime(pending) { call(pending.table) }
         guard status == MARTLET_PENDING else {
             PendingRequests.shared.remove(token)
-            if let failure = Self.failure(status) { throw failure }
-            return nil
+            if let failure = Self.failure(status, pending.takeNotes()) { throw failure }
+            return (nil, pending.takeNotes())
         }
         guard let outcome = pending.wait(until: deadline) else {
             table.pointee.cancel?(token)
             // The plugin may still read what it was lent; it is kept until the late completion, which is then ignored.
             throw .deadline
         }
-        if let failure = Self.failure(outcome.status) { throw failure }
-        return outcome.data
+        if let failure = Self.failure(outcome.status, pending.takeNotes()) { throw failure }
+        return (outcome.data, pending.takeNotes())
     }
 
-    private static func failure(_ status: martlet_status) -> JobFailure? {
+    private static func failure(_ status: martlet_status, _ notes: AuthNotes) -> JobFailure? {
         switch status {
         case MARTLET_OK: nil
-        case MARTLET_E_REJECTED: .rejected
-        case MARTLET_E_NOT_FOUND: .noSecret
+        case MARTLET_E_REJECTED: notes.reasons.isEmpty ? .rejected : .refused(notes.reasons)
+        case MARTLET_E_NOT_FOUND: notes.reasons.isEmpty ? .noSecret : .unprovable(notes.reasons)
         case MARTLET_E_TIMEOUT: .deadline
         case MARTLET_E_INVALID: .crypto(.invalid)
         default: .crypto(.failed)
@@ -144,48 +158,90 @@ private final class Monitor: @unchecked Sendable {
     }
 }
 
+/// What a method said of a request beside its status.
+struct AuthNotes: Sendable {
+    var method: UInt16?
+    var certificates: [Certificate] = []
+    var reasons: [String] = []
+    /// A method that goes wrong must not fill memory.
+    static let limit = 32
+}
+
 /// A request in the contract's form. Everything that it lends lives as long as it does.
 private final class PendingRequest: @unchecked Sendable {
     let table: UnsafeMutablePointer<martlet_auth_request>
     private let request: AuthenticationRequest
     private let secret: SecretLookUp
-    private var memory: [UnsafeMutableRawPointer] = []
+    private let credentials: CredentialSnapshot
+    private let memory: [UnsafeMutableRawPointer]
+    private let notes = Mutex(AuthNotes())
     /// Nil where the plugin has promised to be done when it returns.
     private let monitor: Monitor?
     private var outcome: (status: martlet_status, data: [UInt8])?
 
-    init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, secret: @escaping SecretLookUp, completesLater: Bool) {
+    init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp, completesLater: Bool) {
+        self.credentials = credentials
         monitor = completesLater ? Monitor() : nil
         self.request = request
         self.secret = secret
         table = .allocate(capacity: 1)
-        var kept: [UnsafeMutableRawPointer] = []
-        func lent(_ bytes: [UInt8]) -> martlet_bytes {
-            let copy = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
-            copy.copyMemory(from: bytes, byteCount: bytes.count)
-            kept.append(copy)
-            return martlet_bytes(data: UnsafePointer(copy.assumingMemoryBound(to: UInt8.self)), size: bytes.count)
+        var lender = Lender()
+        func identity(_ identification: Identification?) -> martlet_identity {
+            martlet_identity(type: identification?.kind.rawValue ?? 0, reserved: (0, 0, 0, 0, 0, 0, 0), data: lender.bytes(identification?.data ?? []))
         }
-        func identity(_ identification: Identification) -> martlet_identity {
-            martlet_identity(type: identification.kind.rawValue, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent(identification.data))
+        func side(_ policy: CertificatePolicy) -> UnsafePointer<martlet_auth_side> {
+            let revocation: martlet_revocation =
+                switch policy.revocation {
+                case .relaxed: MARTLET_REVOCATION_RELAXED
+                case .ifuri: MARTLET_REVOCATION_IFURI
+                case .strict: MARTLET_REVOCATION_STRICT
+                }
+            return lender.one(
+                martlet_auth_side(
+                    struct_size: UInt32(MemoryLayout<martlet_auth_side>.size), revocation: UInt8(revocation.rawValue), reserved: (0, 0, 0), auth: lender.text(policy.auth ?? request.method),
+                    certificates: lender.array(policy.certificates.map { lender.bytes($0) }), certificate_count: policy.certificates.count,
+                    authorities: lender.array(policy.authorities.map { lender.bytes($0) }), authority_count: policy.authorities.count,
+                    public_keys: lender.array(policy.publicKeys.map { lender.bytes($0) }), public_key_count: policy.publicKeys.count, policies: lender.texts(policy.policies),
+                    policy_count: policy.policies.count, authority_identity: identity(policy.authorityIdentity)))
         }
-        let connection = lent(Array(request.connection.utf8) + [0])
-        let hashes = request.peerHashes.withUnsafeBytes { lent(Array($0)) }
-        let name = UnsafeRawPointer(connection.data ?? UnsafePointer(kept[0].assumingMemoryBound(to: UInt8.self))).assumingMemoryBound(to: CChar.self)
+        func payloads(_ payloads: [(encoding: UInt8, data: [UInt8])]) -> UnsafePointer<martlet_certificate_payload>? {
+            lender.array(payloads.map { martlet_certificate_payload(encoding: $0.encoding, reserved: (0, 0, 0, 0, 0, 0, 0), data: lender.bytes($0.data)) })
+        }
+        let send: martlet_send_certificate =
+            switch request.sendCertificate {
+            case .ifasked: MARTLET_SEND_IF_ASKED
+            case .always: MARTLET_SEND_ALWAYS
+            case .never: MARTLET_SEND_NEVER
+            }
         table.initialize(
             to: martlet_auth_request(
-                struct_size: UInt32(MemoryLayout<martlet_auth_request>.size), method: method, reserved: 0, connection: name, local: identity(request.local),
-                remote: identity(request.remote), prf: prf.table, message: lent(request.message), nonce: lent(request.nonce), maced_identity: lent(request.macedIdentity),
-                auth_data: lent(authData), deadline_ns: deadline,
-                with_secret: { request, use, context in
-                    Unmanaged<PendingRequest>.fromOpaque(request.pointee.opaque).takeUnretainedValue().withSecret(use, context)
+                struct_size: UInt32(MemoryLayout<martlet_auth_request>.size), method: method, reserved: 0, connection: lender.text(request.connection), local: identity(request.local),
+                remote: identity(request.remote), prf: prf.table, message: lender.bytes(request.message), nonce: lender.bytes(request.nonce),
+                maced_identity: lender.bytes(request.macedIdentity), auth_data: lender.bytes(authData), deadline_ns: deadline,
+                with_secret: { request, use, context in PendingRequest.of(request).withSecret(use, context) }, opaque: UnsafeMutableRawPointer(table),
+                complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0, peer_hashes: lender.array(request.peerHashes),
+                peer_hash_count: request.peerHashes.count, credentials: UnsafePointer(credentials.table), local_side: side(request.localCertificates),
+                remote_side: side(request.remoteCertificates), peer_certificates: payloads(request.peerCertificates.map { ($0.encoding, $0.data) }),
+                peer_certificate_count: request.peerCertificates.count, peer_requests: payloads(request.peerRequests.map { ($0.encoding, $0.authorities) }),
+                peer_request_count: request.peerRequests.count, made: { request, method in PendingRequest.of(request).note { $0.method = method } },
+                add_certificate: { request, encoding, data in
+                    let bytes = data.data.map { Array(UnsafeBufferPointer(start: $0, count: data.size)) } ?? []
+                    PendingRequest.of(request).note { if $0.certificates.count < AuthNotes.limit { $0.certificates.append(Certificate(encoding: encoding, data: bytes)) } }
                 },
-                opaque: UnsafeMutableRawPointer(table),
-                complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0,
-                peer_hashes: hashes.data.map { UnsafeRawPointer($0).assumingMemoryBound(to: UInt16.self) }, peer_hash_count: request.peerHashes.count))
-        memory = kept
+                explain: { request, text in
+                    let reason = PluginText.line(text)
+                    PendingRequest.of(request).note { if $0.reasons.count < AuthNotes.limit { $0.reasons.append(reason) } }
+                }, send_certificate: UInt32(send.rawValue), reserved_2: 0))
+        memory = lender.memory
         table.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
     }
+
+    private static func of(_ request: UnsafePointer<martlet_auth_request>) -> PendingRequest {
+        Unmanaged<PendingRequest>.fromOpaque(request.pointee.opaque).takeUnretainedValue()
+    }
+
+    private func note(_ change: (inout AuthNotes) -> Void) { notes.withLock { change(&$0) } }
+    func takeNotes() -> AuthNotes { notes.withLock { $0 } }
 
     deinit {
         for piece in memory { piece.deallocate() }

@@ -108,9 +108,16 @@ final class PluginHost: Sendable {
 
     /// One line: cut at 1,000 bytes, control characters replaced.
     private func write(_ level: Int32, _ message: UnsafePointer<CChar>) {
-        let bytes = UnsafeBufferPointer(start: message, count: strnlen(message, 1000)).map { UInt8(bitPattern: $0) }
-        let line = String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: " ") : $0 }, as: UTF8.self)
-        log(PluginLogLevel(rawValue: min(max(level, 0), 4)) ?? .notice, "\(name): \(line)")
+        log(PluginLogLevel(rawValue: min(max(level, 0), 4)) ?? .notice, "\(name): \(PluginText.line(message))")
+    }
+}
+
+/// Text of a plugin, which may hold what a peer or a file has chosen.
+enum PluginText {
+    /// One line: cut at 1,000 bytes, control characters replaced.
+    static func line(_ text: UnsafePointer<CChar>) -> String {
+        let bytes = UnsafeBufferPointer(start: text, count: strnlen(text, 1000)).map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: " ") : $0 }, as: UTF8.self)
     }
 }
 

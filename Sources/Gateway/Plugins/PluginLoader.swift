@@ -23,6 +23,7 @@ struct PluginCandidate: @unchecked Sendable {
             case MARTLET_CLASS_AUTH.rawValue: "auth:\(name)"
             case MARTLET_CLASS_PLANE.rawValue: "plane:\(name)"
             case MARTLET_CLASS_DIRECTORY.rawValue: "directory:\(name)"
+            case MARTLET_CLASS_CREDENTIALS.rawValue: "credentials:\(name)"
             default: "class \(kind):\(name)"
             }
         }

@@ -52,6 +52,8 @@ package final class PluginSet: Sendable {
     /// The preferred ones first.
     private let cryptoProviders: [CryptoProvider]
     private let authMethods: [AuthMethod]
+    /// Reads certificates and keys; nil where no plugin does.
+    package let credentialReader: CredentialReader?
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
     private let directories: [UserDirectory]
 
@@ -72,6 +74,7 @@ package final class PluginSet: Sendable {
         candidates = loading.started
         cryptoProviders = loading.providers
         authMethods = loading.authMethods
+        credentialReader = loading.credentialReaders.first
         planes = loading.planes
         directories = loading.directories
     }
@@ -147,6 +150,7 @@ private struct Loading {
     var refused: [PluginLoadError] = []
     var providers: [CryptoProvider] = []
     var authMethods: [AuthMethod] = []
+    var credentialReaders: [CredentialReader] = []
     var planes: [String: UnsafePointer<martlet_plane>] = [:]
     var directories: [UserDirectory] = []
 
@@ -245,6 +249,8 @@ private struct Loading {
             planes[entry.name] = try PlaneTable.checked(entry.table)
         case MARTLET_CLASS_DIRECTORY.rawValue:
             directories.append(try UserDirectory(entry.table))
+        case MARTLET_CLASS_CREDENTIALS.rawValue:
+            credentialReaders.append(try CredentialReader(entry.table))
         default:
             throw TableDefect("the daemon has no class \(entry.kind)")
         }

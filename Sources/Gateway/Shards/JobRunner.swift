@@ -9,6 +9,7 @@ import Synchronization
 package final class JobRunner: Sendable {
     private let methods: @Sendable (String) -> AuthMethod?
     private let secrets: Mutex<SharedSecrets>
+    private let credentials = Mutex(CredentialSnapshot.empty)
 
     package init(methods: @escaping @Sendable (String) -> AuthMethod?, secrets: SharedSecrets) {
         self.methods = methods
@@ -17,6 +18,9 @@ package final class JobRunner: Sendable {
 
     /// After a reload.
     package func replaceSecrets(_ new: SharedSecrets) { secrets.withLock { $0 = new } }
+
+    /// The certificates and keys from now on; a call under way keeps those that it began with.
+    package func replaceCredentials(_ new: CredentialSnapshot) { credentials.withLock { $0 = new } }
 
     /// Where so many calls of a plugin may run at once. One that says nothing has some threads, not all of them, to hang in.
     func lane(_ job: Job) -> JobPool.Lane? {
@@ -51,10 +55,13 @@ package final class JobRunner: Sendable {
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peerValue.span)))
             }
         case .sign(let request):
-            return authenticate(request) { (method) throws(JobFailure) in .signed(try method.sign(request, deadline: deadline.nanoseconds, secret: self.lend)) }
+            return authenticate(request) { (method) throws(JobFailure) in
+                let made = try method.signWithCertificates(request, deadline: deadline.nanoseconds, credentials: self.credentials.withLock { $0 }, secret: self.lend)
+                return .signed(made.authentication, certificates: made.certificates)
+            }
         case .verify(let request, let authentication):
             return authenticate(request) { (method) throws(JobFailure) in
-                try method.verify(request, authentication, deadline: deadline.nanoseconds, secret: self.lend)
+                try method.verify(request, authentication, deadline: deadline.nanoseconds, credentials: self.credentials.withLock { $0 }, secret: self.lend)
                 return .verified
             }
         case .findPaths(let remotes):

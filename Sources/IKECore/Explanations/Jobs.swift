@@ -22,6 +22,16 @@ extension Failure {
                     "Set the same secret at both ends, to the last character: here it is \(sa.connection.secretPlace), for \(sa.localIdentity?.description ?? "us") and \(peer).",
                     "A space at the end counts, and so does a beginning of 0x (hexadecimal) or 0s (base64).",
                 ])
+        case .refused(let reasons):
+            let peer = sa.remoteIdentity?.description ?? "who it says"
+            return Failure(
+                .authenticationFailed, "\(sa.remote.address) says that it is \(peer), and that is not believed: \(reasons.first ?? "no reason was given")",
+                evidence: reasons.dropFirst() + ["connection \(sa.connection.name) asks for `auth = \(sa.connection.remote.certificates.auth ?? sa.connection.remote.method)`", Wording.ends(sa)])
+        case .unprovable(let reasons):
+            let own = sa.localIdentity?.description ?? Wording.identity(sa.connection.local.identity)
+            return Failure(
+                .noSecret, "We cannot prove that we are \(own): \(reasons.first ?? "no reason was given")", evidence: reasons.dropFirst() + [Wording.ends(sa)],
+                advice: ["Look at \(sa.connection.setting("local"))."])
         case .noMethod(let name): return Failure(.internalError, "No loaded plugin provides the authentication method \(name)", advice: ["Load the plugin `\(name)`."])
         case .deadline: return Failure(.internalError, "The time for \(doing) is over", evidence: [Wording.ends(sa)], advice: ["The machine is overloaded, or a plugin hangs."])
         }

@@ -36,7 +36,7 @@ struct Agreeing {
                 message: request, nonce: responderNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: true), peerHashes: sa.peerHashes)
             var work = work
             work.deadline = sa.now + sa.context.limits.jobTime
-            return .signing(Signing(job: sa.context.run(.sign(ask), for: sa.localSPI), work: work, channel: channel, response: response))
+            return .signing(Signing(job: sa.context.run(.sign(sa.withCertificates(ask, of: sa.connection)), for: sa.localSPI), work: work, channel: channel, response: response))
         } catch {
             work.fail(.crypto(error, "deriving the keys of the IKE SA", sa), sa, retry: false)
             return .dead

@@ -13,6 +13,8 @@ struct Answering {
     let request: [UInt8]
     /// Whether the peer sent NAT_DETECTION notifications.
     let detectsNAT: Bool
+    /// CERTREQ payloads, for all connections that the peer may mean.
+    let requests: [Payload]
     let deadline: Instant
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
@@ -26,7 +28,8 @@ struct Answering {
         }
         let nonce = sa.context.randomBytes(32)
         let response = Message(
-            header: sa.header(.ikeSAInit, messageID: 0, response: true), payloads: Answering.payloads(sa, chosen, method, publicValue: publicValue, nonce: nonce, detectsNAT: detectsNAT)
+            header: sa.header(.ikeSAInit, messageID: 0, response: true),
+            payloads: Answering.payloads(sa, chosen, method, publicValue: publicValue, nonce: nonce, detectsNAT: detectsNAT, requests: requests)
         ).serialized()
         do throws(CryptoError) {
             let keys = try KeySchedule.initial(
@@ -44,7 +47,7 @@ struct Answering {
     }
 
     /// What IKE_SA_INIT is answered with: its length is known before anything is computed.
-    static func payloads(_ sa: IKESA, _ chosen: Proposal, _ method: Transform, publicValue: [UInt8], nonce: [UInt8], detectsNAT: Bool) -> [Payload] {
+    static func payloads(_ sa: IKESA, _ chosen: Proposal, _ method: Transform, publicValue: [UInt8], nonce: [UInt8], detectsNAT: Bool, requests: [Payload]) -> [Payload] {
         var payloads: [Payload] = [
             .securityAssociation(SecurityAssociation(proposals: [chosen])),
             .keyExchange(KeyExchange(method: method.id, data: publicValue)),
@@ -53,6 +56,8 @@ struct Answering {
         // A peer that sent none has no use for them, and the answer should not be longer than the request.
         if detectsNAT { payloads += NATDetection.notifications(initiatorSPI: sa.remoteSPI, responderSPI: sa.localSPI, local: sa.local, remote: sa.remote, hidden: sa.connection.encap) }
         if sa.takesFragments, sa.connection.fragmentation != .no { payloads.append(.notify(Notify(.fragmentationSupported))) }
+        //= RFC 7296 §1.2: CERTREQ, where the peer may have to prove itself with a certificate. Which connection it means is not known yet.
+        payloads += requests
         if !sa.peerHashes.isEmpty { payloads += SignatureHashes.payloads(sa.context.crypto) }
         //= RFC 6023 §3: a responder that serves IKE SAs without a child says so. Section 4: Protocol ID 1, no SPI.
         if sa.connection.childless != .never { payloads.append(.notify(Notify(.childlessSupported, protocolID: .ike))) }

@@ -52,7 +52,9 @@ struct AuthSent {
             var work = work
             work.deadline = sa.now + sa.context.limits.jobTime
             return .verifyingResponder(
-                VerifyingResponder(job: sa.context.run(.verify(ask, authentication), for: sa.localSPI), work: work, channel: channel, offer: offer, payloads: payloads))
+                VerifyingResponder(
+                    job: sa.context.run(.verify(sa.withCertificates(ask, of: sa.connection, from: payloads), authentication), for: sa.localSPI), work: work, channel: channel, offer: offer,
+                    payloads: payloads))
         } catch {
             work.fail(.crypto(error, "checking the peer's proof of identity", sa), sa, retry: false)
             return .dead

@@ -69,6 +69,7 @@ struct AwaitingAuth {
         }
         guard let remote else { return refuse(sa, &window, .badAnswer("its IKE_AUTH request names no identity", sa), Notify(.invalidSyntax)) }
         sa.remoteIdentity = remote
+        sa.peerRequests = payloads.certificateRequests
         let claim = ConnectionSelection.Claim(
             local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: remote, wanted: wanted, method: authentication?.method)
         guard let connection = ConnectionSelection.choose(sa.context.connections, claim), let authentication else {
@@ -90,7 +91,8 @@ struct AwaitingAuth {
                 macedIdentity: try channel.macedIdentity(remote, ofInitiator: true))
             return .verifyingInitiator(
                 VerifyingInitiator(
-                    job: sa.context.run(.verify(ask, authentication), for: sa.localSPI), channel: channel, window: window, payloads: payloads, response: response,
+                    job: sa.context.run(.verify(sa.withCertificates(ask, of: connection, from: payloads), authentication), for: sa.localSPI), channel: channel, window: window, payloads: payloads,
+                    response: response,
                     initiatorNonce: initiatorNonce, deadline: sa.now + sa.context.limits.jobTime))
         } catch {
             return refuse(sa, &window, .crypto(error, "checking the peer's proof of identity", sa), Notify(.authenticationFailed))

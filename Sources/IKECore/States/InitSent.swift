@@ -75,6 +75,7 @@ struct InitSent {
         sa.transforms = sa.context.shared(chosen.transforms)
         sa.takesFragments = takesFragments
         sa.peerHashes = hashes
+        sa.peerRequests = message.payloads.certificateRequests
         sa.vendorIDs = VendorIDs.texts(message.payloads)
         let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
         sa.nat = seen ?? NATDetection.Verdict()

@@ -12,7 +12,7 @@ struct Signing {
     let response: [UInt8]
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
-        guard case .signed(let authentication) = result, let own = sa.localIdentity else {
+        guard case .signed(let authentication, let certificates) = result, let own = sa.localIdentity else {
             work.fail(.job(result, "computing our proof of identity", sa), sa, retry: false)
             return .dead
         }
@@ -28,7 +28,9 @@ struct Signing {
             work.fail(failure, sa, retry: false)
             return .dead
         }
-        var payloads: [Payload] = [.identificationInitiator(own)]
+        //= RFC 7296 §1.2: IDi, [CERT,] [CERTREQ,] [IDr,] AUTH.
+        var payloads: [Payload] = [.identificationInitiator(own)] + certificates.map(Payload.certificate) + CertificatePayloads.requests(CollectionOfOne(sa.connection), sa.context)
+        sa.peerRequests = []
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         payloads.append(.authentication(authentication))
         //= RFC 7296 §2.4: INITIAL_CONTACT says that this is the only SA with the peer.

@@ -13,15 +13,17 @@ struct SigningAnswer {
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
         var window = window
-        guard case .signed(let authentication) = result, let own = sa.localIdentity else {
+        guard case .signed(let authentication, let certificates) = result, let own = sa.localIdentity else {
             return AwaitingAuth.refuse(sa, channel, &window, .job(result, "computing our proof of identity", sa), Notify(.authenticationFailed))
         }
+        sa.peerRequests = []
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()
         established.takeWindowSize(payloads)
         established.startAuthenticationClock()
-        let head: [Payload] = [.identificationResponder(own), .authentication(authentication)] + established.authLifetime
+        let proof: [Payload] = [.identificationResponder(own)] + certificates.map(Payload.certificate) + [.authentication(authentication)]
+        let head: [Payload] = proof + established.authLifetime
         established.answerFirstChild(payloads, head: head + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
     }

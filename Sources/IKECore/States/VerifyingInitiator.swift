@@ -29,7 +29,9 @@ struct VerifyingInitiator {
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: remote, prf: channel.suite.prf, message: response,
                 nonce: initiatorNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: false), peerHashes: sa.peerHashes)
             return .signingAnswer(
-                SigningAnswer(job: sa.context.run(.sign(ask), for: sa.localSPI), channel: channel, window: window, payloads: payloads, deadline: sa.now + sa.context.limits.jobTime))
+                SigningAnswer(
+                    job: sa.context.run(.sign(sa.withCertificates(ask, of: sa.connection)), for: sa.localSPI), channel: channel, window: window, payloads: payloads,
+                    deadline: sa.now + sa.context.limits.jobTime))
         } catch {
             return AwaitingAuth.refuse(sa, channel, &window, .crypto(error, "computing our proof of identity", sa), Notify(.authenticationFailed))
         }

@@ -7,6 +7,8 @@ package struct Authentication: Hashable, Sendable {
         package init(rawValue: UInt8) { self.rawValue = rawValue }
         package static let rsaSignature = Method(rawValue: 1)
         package static let sharedKey = Method(rawValue: 2)
+        /// RFC 4754: with P-256 and SHA-256, P-384 and SHA-384, P-521 and SHA-512.
+        package static let ecdsa256 = Method(rawValue: 9), ecdsa384 = Method(rawValue: 10), ecdsa521 = Method(rawValue: 11)
         package static let null = Method(rawValue: 13)
         package static let digitalSignature = Method(rawValue: 14)
     }

@@ -5,6 +5,7 @@
  */
 #ifndef MARTLET_AUTH_H
 #define MARTLET_AUTH_H
+#include "credentials.h"
 #include "crypto.h"
 #ifdef __cplusplus
 extern "C" {
@@ -14,6 +15,41 @@ MARTLET_HEADER_BEGIN
 /* An identity as in an ID payload: RFC 7296 section 3.5. */
 struct martlet_identity {
     uint8_t type; /* IANA ID type */
+    uint8_t reserved[7]; /* 0 */
+    struct martlet_bytes data;
+};
+
+/* What `local { }` or `remote { }` of a connection says of certificates. DER throughout: certificates of a configuration are in the snapshot too. */
+struct martlet_auth_side {
+    uint32_t struct_size;
+    uint8_t revocation; /* enum martlet_revocation; of the remote side */
+    uint8_t reserved[3]; /* 0 */
+    const char *auth; /* the configured value: "pubkey", or with what it asks for beside that, "pubkey-ecdsa-256-sha384" */
+    /* Local: those to prove ourselves with, the preferred one first. Remote: the peer must show one of these. None: any. */
+    const struct martlet_bytes *MARTLET_NULLABLE certificates;
+    size_t certificate_count;
+    /* Remote: a path must contain one of these authorities. None: any that is trusted. */
+    const struct martlet_bytes *MARTLET_NULLABLE authorities;
+    size_t authority_count;
+    /* SubjectPublicKeyInfo. Local: our raw keys. Remote: the peer must prove that it has one of these keys, and needs no certificate. */
+    const struct martlet_bytes *MARTLET_NULLABLE public_keys;
+    size_t public_key_count;
+    /* Remote: the certificate policies (dotted OIDs) of which the path must have one. RFC 5280 section 4.2.1.4. */
+    const char *MARTLET_NULLABLE const *MARTLET_NULLABLE policies;
+    size_t policy_count;
+    /* Remote: the identity of which an authority in the path must be. Type 0: any. */
+    struct martlet_identity authority_identity;
+};
+
+enum martlet_revocation {
+    MARTLET_REVOCATION_RELAXED = 0, /* a certificate is refused when it is known to be revoked */
+    MARTLET_REVOCATION_IFURI = 1,   /* as well as when it names a place to ask, and that gives no answer */
+    MARTLET_REVOCATION_STRICT = 2   /* as well as when nobody says that it is good */
+};
+
+/* A CERT or CERTREQ payload: RFC 7296 sections 3.6 and 3.7. */
+struct martlet_certificate_payload {
+    uint8_t encoding; /* IANA "IKEv2 Certificate Encodings" */
     uint8_t reserved[7]; /* 0 */
     struct martlet_bytes data;
 };
@@ -42,6 +78,29 @@ struct martlet_auth_request {
     /* When signing: the hash algorithms (IANA "IKEv2 Hash Algorithms") that the peer takes, RFC 7427 section 4. None where it has named none. */
     const uint16_t *MARTLET_NULLABLE peer_hashes;
     size_t peer_hash_count;
+    /* Which certificates and keys there are, and what the connection says of them, for each end. */
+    const struct martlet_credentials *credentials;
+    const struct martlet_auth_side *local_side, *remote_side;
+    /* The peer's CERT payloads, in their order: when verifying. Its CERTREQ payloads: when signing. */
+    const struct martlet_certificate_payload *MARTLET_NULLABLE peer_certificates;
+    size_t peer_certificate_count;
+    const struct martlet_certificate_payload *MARTLET_NULLABLE peer_requests;
+    size_t peer_request_count;
+    /* What a method says beside its status, before `sign` or `verify` returns, or before `complete`; from any thread, not concurrently for
+     * one request. Copied before they return. */
+    /* When signing: the AUTH method made, where that is not `method`, and a CERT payload to send, in the order in which they go out. */
+    void (*made)(const struct martlet_auth_request *request, uint16_t method);
+    void (*add_certificate)(const struct martlet_auth_request *request, uint8_t encoding, struct martlet_bytes data);
+    /* When signing or verifying fails: the reason, for the log of this end alone. UTF-8, one line; no secret. A second one adds evidence. */
+    void (*explain)(const struct martlet_auth_request *request, const char *text);
+    uint32_t send_certificate; /* when signing: enum martlet_send_certificate, `send_cert` of the connection */
+    uint32_t reserved_2; /* 0 */
+};
+
+enum martlet_send_certificate {
+    MARTLET_SEND_IF_ASKED = 0, /* where the peer has sent a CERTREQ, or is a client that never does */
+    MARTLET_SEND_ALWAYS = 1,
+    MARTLET_SEND_NEVER = 2
 };
 
 #define MARTLET_AUTH_MAX 4096 /* the most that `sign` may write */
