@@ -15,11 +15,9 @@ extension Plane {
     static func limits(_ sa: martlet_sa) -> SACounters.Limits {
         var limits = SACounters.Limits(
             softBytes: sa.soft_bytes, hardBytes: sa.hard_bytes, softPackets: sa.soft_packets, hardPackets: sa.hard_packets)
-        if UInt32(sa.direction) == MARTLET_OUTBOUND.rawValue && UInt32(sa.flags) & MARTLET_SA_ESN.rawValue == 0 {
-            let last = UInt64(UInt32.max)
-            limits.hardPackets = limits.hardPackets == 0 ? last : min(limits.hardPackets, last)
-            let early = last / 8 * 7
-            limits.softPackets = limits.softPackets == 0 ? early : min(limits.softPackets, early)
+        if UInt32(sa.direction) == MARTLET_OUTBOUND.rawValue {
+            (limits.softPackets, limits.hardPackets) = PacketLimits.outbound(
+                soft: sa.soft_packets, hard: sa.hard_packets, extended: UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0)
         }
         return limits
     }

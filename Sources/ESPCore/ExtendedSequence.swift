@@ -29,3 +29,13 @@ package enum ExtendedSequence {
         return UInt64(high) &<< 32 | UInt64(low)
     }
 }
+
+/// How many packets an outbound SA may send before new keys are asked for, and in all; 0 for no limit.
+package enum PacketLimits {
+    //= RFC 4303 §2.2: new keys before the 2^32nd packet, whatever the configuration says; an eighth of the numbers is left for the rekey.
+    package static func outbound(soft: UInt64, hard: UInt64, extended: Bool) -> (soft: UInt64, hard: UInt64) {
+        guard !extended else { return (soft, hard) }
+        let last = UInt64(UInt32.max), early = last / 8 * 7
+        return (soft == 0 ? early : min(soft, early), hard == 0 ? last : min(hard, last))
+    }
+}

@@ -97,7 +97,8 @@ final class IKESA {
     var registry: Registry { context.crypto.registry(connection.provider) }
     var now: Instant { context.now }
     /// ESP travels in UDP.
-    var encapsulated: Bool { nat.localBehindNAT || nat.remoteBehindNAT || connection.encap }
+    //= RFC 7296 §2.23: never on port 500, where a peer stays that finds a NAT and does not move, or knows nothing of NATs.
+    var encapsulated: Bool { marked && (nat.localBehindNAT || nat.remoteBehindNAT || connection.encap) }
 
     // MARK: Sending
 

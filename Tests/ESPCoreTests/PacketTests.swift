@@ -127,6 +127,16 @@ import Testing
         #expect(throws: Never.self) { try sealed(long, [1], sequence: 0x1_0000_0000) }
     }
 
+    /// RFC 4303 section 2.2: new keys are asked for while there are numbers left, whatever the configuration says.
+    @Test func newKeysAreAskedForBeforeTheNumbersEnd() {
+        let unset = PacketLimits.outbound(soft: 0, hard: 0, extended: false)
+        #expect(unset.soft > 0 && unset.soft <= UInt64(UInt32.max) - 1 << 28 && unset.hard == UInt64(UInt32.max))
+        #expect(PacketLimits.outbound(soft: 1 << 40, hard: 1 << 41, extended: false) == unset)
+        #expect(PacketLimits.outbound(soft: 1000, hard: 2000, extended: false) == (1000, 2000))
+        #expect(PacketLimits.outbound(soft: 0, hard: 0, extended: true) == (0, 0))
+        #expect(PacketLimits.outbound(soft: 1 << 40, hard: 1 << 41, extended: true) == (1 << 40, 1 << 41))
+    }
+
     @Test func refusesABufferWithoutRoom() throws {
         let (sealer, _) = try ReferenceSuite.gcm256.pair(key: [UInt8](repeating: 1, count: 96))
         var buffer = [UInt8](repeating: 0, count: 60)

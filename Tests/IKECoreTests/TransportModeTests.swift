@@ -100,7 +100,13 @@ import Testing
     private func answer(_ target: Target, _ peer: HostilePeer, theirs: [TrafficSelector], ours: [TrafficSelector], asks: Bool = true, detection: [Payload] = []) throws -> [Payload] {
         try peer.take(initResponse: try #require(target.receive(peer.initRequest(peer.initPayloads + detection)).first))
         let wish: [Payload] = asks ? [.notify(Notify(.useTransportMode))] : []
-        return try #require(try peer.ask(target, .ikeAuth, [peer.identity, try peer.authentication()] + wish + hostChild(theirs, ours, peer)))
+        let request = try peer.seal(.ikeAuth, [peer.identity, try peer.authentication()] + wish + hostChild(theirs, ours, peer))
+        // Whoever finds a NAT moves to port 4500.
+        let moves = !detection.isEmpty, before = target.sent.count
+        let local = SocketAddress(address: target.node.local.address, port: moves ? 4500 : 500), remote = SocketAddress(address: HostilePeer.address.address, port: moves ? 4500 : 500)
+        target.handle(.datagramReceived(Datagram(local: local, remote: remote, marked: moves, bytes: request)))
+        peer.nextID += 1
+        return try peer.open(try #require(target.sent[before...].first).bytes)
     }
 
     /// Both ends are behind NATs. Inside, the client is 10.9.9.9; from there the server is 203.0.113.1.

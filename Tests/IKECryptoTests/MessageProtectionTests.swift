@@ -44,6 +44,9 @@ import Testing
             let opened = try opener.open(message.span)
             #expect(opened.first == first)
             #expect(opened.chain == chain)
+            // As short as can be: what the block asks for, and no more.
+            let block = registry.aead(transform) == nil ? 16 : 1
+            #expect(opened.padLength == (block - (chain.count + 1) % block) % block)
         }
     }
 

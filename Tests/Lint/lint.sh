@@ -21,7 +21,8 @@ code() {
 found "layer" "$(python3 Tests/Lint/layers.py)"
 found "Foundation in what ships" "$(code '^\s*(public |internal |package |@_exported )*import (Foundation|FoundationEssentials|Dispatch)\b' 'Sources/*.swift' 'Plugins/*.swift' | grep -v '^Sources/martlet/' || true)"
 found "a trap" "$(code '\b(fatalError|preconditionFailure|assertionFailure)\(|\btry!|\bas! ' 'Sources/*.swift' 'Plugins/*.swift')"
-found "rfc" "$(python3 Tests/RFC/coverage.py --check)"
+# With every MUST that lacks code, a test or a reason.
+found "rfc" "$(python3 Tests/RFC/coverage.py | grep "^docs/rfc/" || true)"
 found "a left-over marker" "$(files Sources Plugins Tests docs etc packaging | grep -v '^Tests/Lint/' | xargs -r grep -snHE '\b(TODO|FIXME|XXX|HACK)\b' || true)"
 found "a merge left-over" "$(git grep -nE '^(<{7}|>{7}) ' -- . || true)"
 found "a disabled test without a reason" "$(code '\.disabled\(\)|withKnownIssue\(?\s*\{' 'Tests/*.swift')"

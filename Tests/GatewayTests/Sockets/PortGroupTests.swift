@@ -82,6 +82,20 @@ private func esp(_ spi: UInt32) -> [UInt8] { [UInt8(spi >> 24), UInt8(spi >> 16 
         }
     }
 
+    /// RFC 7296 section 2.23: UDP carries ESP on port 4500 alone.
+    @Test func portOf500HasNoESP() throws {
+        let options = options(workers: 2)
+        let sockets = try SocketSet(options)
+        defer { sockets.closeAll() }
+        let inUDP = sockets.plane.filter { $0.kind == MARTLET_SOCKET_UDP_ENCAP.rawValue }
+        #expect(inUDP.count == 2 && inUDP.allSatisfy { $0.port == options.natPort })
+        let plain = try #require(sockets.ike.first { !$0.isShared })
+        let packets = (0..<8).map { esp(0x0100_0000 + $0) }
+        try send(packets, to: options.port)
+        #expect(Set(received(plain.descriptor)) == Set(packets))
+        for socket in sockets.plane { #expect(received(socket.fd).isEmpty) }
+    }
+
     @Test func aSecondSetOnTheSamePortsIsRefusedByName() throws {
         let options = options(workers: 2)
         let sockets = try SocketSet(options)
