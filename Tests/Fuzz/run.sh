@@ -20,9 +20,11 @@ folder=.build
 sanitize=--sanitize=fuzzer
 if [ -n "${SANITIZE:-}" ]; then
     folder=.build/$SANITIZE
-    sanitize="$sanitize --sanitize=$SANITIZE"
-    # Stacks of every allocation would cost more than the inputs.
-    export ASAN_OPTIONS="${ASAN_OPTIONS:-malloc_context_size=0:quarantine_size_mb=8}"
+    # In one option: of two the compiler takes the last, and code without the fuzzer's counters guides no fuzzer.
+    sanitize="$sanitize -Xswiftc -sanitize=fuzzer,$SANITIZE -Xcc -fsanitize=$SANITIZE"
+    # Stacks of every allocation, and filling and keeping what is freed, would cost more than the inputs. What leaks is found, and its stack by
+    # running the input alone with ASAN_OPTIONS=malloc_context_size=20.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-malloc_context_size=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64:max_malloc_fill_size=0:detect_leaks=1}"
 fi
 limit="-max_total_time=$seconds"
 if [ -n "${RUNS:-}" ]; then limit="-runs=$RUNS"; fi
@@ -35,7 +37,10 @@ for name in $names; do
 done
 for name in $names; do
     mkdir -p ".build/found/$name" "Corpus/$name"
-    echo "== $name, ${limit#-}"
+    # The libraries have thousands of counters; the fuzzer's own file has a handful.
+    counters=$("$folder/release/$name" -runs=0 2>&1 | sed -n 's/.*(\([0-9]*\) inline 8-bit counters).*/\1/p')
+    [ "${counters:-0}" -ge 500 ] || { echo "$name was built without the fuzzer's counters"; exit 1; }
+    echo "== $name, ${limit#-}, $counters counters"
     if "$folder/release/$name" "$limit" -timeout=5 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 -verbosity=0 \
         -artifact_prefix=".build/crashes/$name-" ".build/found/$name" "Corpus/$name" >".build/$name.log" 2>&1; then
         grep -E "number_of_executed_units|average_exec_per_sec|peak_rss" ".build/$name.log" | sed 's/^stat:://'

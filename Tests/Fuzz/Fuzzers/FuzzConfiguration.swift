@@ -6,6 +6,8 @@ import IKEWire
 private struct Files: FileReader {
     let bytes: [UInt8]
     func read(_ path: String, limit: Int) throws(FileFailure) -> FileContent {
+        // A file system's names end somewhere; messages have them whole.
+        guard path.utf8.count <= 255 else { throw .system(errno: 36) }
         let content = path == "m.conf" ? bytes : Array(bytes[(bytes.count / 2)...])
         guard content.count <= limit else { throw .tooLarge(limit: limit) }
         return FileContent(bytes: content, identity: path)
