@@ -58,8 +58,9 @@ extension Plane {
         guard (local + remote).allSatisfy({ $0.ipProtocol == 0 && $0.startPort == 0 && $0.endPort == 65535 }) else {
             return "routes cannot tell protocols and ports apart, so that all packets to these networks would pass"
         }
-        for there in remote where !local.contains(where: { $0.start.family == there.start.family && $0.start.value <= there.start.value && there.end.value <= $0.end.value }) {
-            return "routes cannot tell senders apart, so that packets of others to these networks would pass as well: the local selectors must hold every address, or the remote networks themselves"
+        func isEvery(_ selector: TrafficSelector) -> Bool { selector.start.value == 0 && selector.end.value == (selector.start.family == .v4 ? 0xffff_ffff : .max) }
+        for there in remote where !local.contains(where: { $0.start.family == there.start.family && isEvery($0) }) {
+            return "routes cannot tell senders apart, so that packets of others to these networks would pass as well: leave local_ts out, which lets all pass, or take plane = xfrm"
         }
         return nil
     }

@@ -95,10 +95,14 @@ final class Listener: @unchecked Sendable {
         }
     }
 
+    /// Tells the host of an SA's end, or of its coming end, unless it knows. Any thread.
+    func report(_ id: SAIdentifier, reqid: UInt32, isHard: Bool) {
+        if let sa = index.expired(id, reqid: reqid, isHard: isHard) { sink.expired(sa, spi: id.spi, isHard: isHard) }
+    }
+
     private func handle(_ event: XFRMEvent) {
         switch event {
-        case .expired(let id, let reqid, let isHard):
-            if let sa = index.expired(id, reqid: reqid, isHard: isHard) { sink.expired(sa, spi: id.spi, isHard: isHard) }
+        case .expired(let id, let reqid, let isHard): report(id, reqid: reqid, isHard: isHard)
         case .mapping(let id, let reqid, let source, let port):
             let remote = SocketAddress(address: source, port: port)
             if let sa = index.moved(id, reqid: reqid, to: remote) { sink.moved(sa, spi: id.spi, to: remote) }

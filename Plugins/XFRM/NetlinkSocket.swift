@@ -58,6 +58,14 @@ final class NetlinkSocket {
 
     /// The same with an answer of one message, or of many. What `each` sees is wiped when it returns: it may hold keys.
     func exchange(_ message: consuming NetlinkMessage, _ answer: Answer, _ each: (ReceivedMessage) -> Void) -> Int32 {
+        var message = message
+        return send(&message, answer, each)
+    }
+
+    /// A request that may have to be made again.
+    func repeatable(_ message: inout NetlinkMessage) -> Int32 { send(&message, .acknowledgement) { _ in } }
+
+    private func send(_ message: inout NetlinkMessage, _ answer: Answer, _ each: (ReceivedMessage) -> Void) -> Int32 {
         guard !message.isTruncated else { return -EMSGSIZE }
         sequence &+= 1
         message.setSequence(sequence)

@@ -36,6 +36,7 @@ final class Plane {
 
     struct Policy {
         let reqid: UInt32
+        let name: String
         var children: [UInt64] = []
         /// Children that were activated, the last of which carries the traffic.
         var activated: [UInt64] = []
@@ -53,7 +54,7 @@ final class Plane {
     let index = EventIndex()
     let socket: NetlinkSocket
     private let capabilities: KernelCapabilities
-    private let listener: Listener
+    let listener: Listener
     private let lock: Int32
     private let netlink: Int32
     let drops = Drops()
@@ -75,8 +76,7 @@ final class Plane {
         if let missing = capabilities.missing(.v4) { throw .unsupported(missing) }
         if let missing = capabilities.missing(.v6) { host.log(.notice, "\(missing): no tunnels between IPv6 addresses") }
 
-        lock = martlet_namespace_lock("martlet-xfrm")
-        guard lock >= 0 else { throw .system("another daemon of Martlet's has the kernel's ESP in this network namespace") }
+        lock = try Self.lockNamespace()
         var opened = [lock]
         func giveUp(_ error: PlaneError) -> PlaneError {
             for descriptor in opened { close(descriptor) }
@@ -99,6 +99,18 @@ final class Plane {
         if mark == 0 { host.log(.warning, "no mark on the sockets: a tunnel that covers its own peer's address will not work") }
         if !exemptNeighbours() { host.log(.warning, "neighbour discovery is not exempt: a tunnel for all of IPv6 would take it") }
         host.log(.info, "ESP is the kernel's; \(settings.interface) takes the routes, in table \(settings.routing.table)")
+    }
+
+    /// Two daemons in one network namespace would each take the other's policies for leftovers. Who cannot write to the folder cannot take the lock.
+    private static func lockNamespace() throws(PlaneError) -> Int32 {
+        let folder = "/run/martlet"
+        let lock = martlet_folder_lock(folder, "xfrm")
+        switch lock {
+        case 0...: return lock
+        case -EWOULDBLOCK: throw .system("another daemon of Martlet's has the kernel's ESP in this network namespace")
+        case -EPERM: throw .system("\(folder) is not safe to lock the kernel's ESP in: root or this daemon's user must own it, and nobody else may write to it")
+        default: throw .system("cannot lock the kernel's ESP in \(folder): \(PlaneError.reason(lock))")
+        }
     }
 
     func stop() {
@@ -157,7 +169,7 @@ final class Plane {
         let own = SA(spi: description.spi, path: path)
         if isInbound { child.inbound = own } else { child.outbound = own }
         children[description.child] = child
-        var policy = policies[description.policy] ?? Policy(reqid: reqid)
+        var policy = policies[description.policy] ?? Policy(reqid: reqid, name: String(cString: description.name))
         if !policy.children.contains(description.child) { policy.children.append(description.child) }
         policies[description.policy] = policy
         if isNew { index.add(reqid: reqid, policy: description.policy) }
@@ -169,11 +181,20 @@ final class Plane {
 
     func activate(_ number: UInt64) throws(PlaneError) {
         guard let child = children[number], child.outbound != nil, var policy = policies[child.policy] else { throw .notFound }
+        let isNew = policy.active == nil
         policy.activated.removeAll { $0 == number }
         policy.activated.append(number)
         policies[child.policy] = policy
         guard claim(child.policy) else { throw .system("child \(number): not all of its policies could be installed") }
         route(child.policy, to: child)
+        guard isNew else { return }
+        for other in table.rivals(of: child.policy) {
+            guard let outbound = policies[other].flatMap({ rival in rival.active.flatMap { children[$0]?.outbound } }), let own = child.outbound else { continue }
+            host.log(
+                .warning,
+                "\(policy.name) with \(own.path.destination) takes packets over that \(policies[other]?.name ?? "another") with \(outbound.path.destination) carried: both have these selectors, and the one that came last carries them until it goes"
+            )
+        }
     }
 
     func remove(spi: UInt32, direction: UInt8, child number: UInt64) throws(PlaneError) {
@@ -203,41 +224,6 @@ final class Plane {
         } else if wasActive, let next = policy.active.flatMap({ children[$0] }) {
             route(child.policy, to: next)
         }
-    }
-
-    func update(_ number: UInt64, local: martlet_address, remote: martlet_address, encapsulation: UInt8) throws(PlaneError) {
-        guard var child = children[number] else { throw .notFound }
-        guard let local = SocketAddress(local), let remote = SocketAddress(remote), local.address.family == remote.address.family, encapsulation <= 1 else {
-            throw .invalid("child \(number): addresses or encapsulation cannot be")
-        }
-        let isEncapsulated = encapsulation == MARTLET_ESP_IN_UDP.rawValue
-        var failure: PlaneError?
-        for isInbound in [true, false] {
-            guard var sa = isInbound ? child.inbound : child.outbound else { continue }
-            let path = Self.path(local, remote, isEncapsulated: isEncapsulated, isInbound: isInbound)
-            guard path != sa.path else { continue }
-            let before = sa.id
-            do throws(PlaneError) {
-                try move(sa, to: path)
-                sa.path = path
-                index.move(before, to: sa.id, remote: isInbound && isEncapsulated ? remote : nil)
-                if isInbound { child.inbound = sa } else { child.outbound = sa }
-            } catch { failure = error }
-        }
-        children[number] = child
-        if !claim(child.policy) { failure = failure ?? .system("child \(number): not all of its policies could be changed") }
-        if let failure { throw failure }
-    }
-
-    /// The kernel cannot change an SA's addresses: it is read, removed, and added again with all that it has counted.
-    private func move(_ sa: SA, to path: OuterPath) throws(PlaneError) {
-        var moved: NetlinkMessage?
-        let result = socket.exchange(SAMessages.query(spi: sa.spi, destination: sa.path.destination), .single) { moved = SAMessages.moved($0, to: path) }
-        guard result == 0, let again = moved.take() else { throw .system("SA \(hex(sa.spi)) cannot be read: \(PlaneError.reason(result))") }
-        let removed = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination))
-        guard removed == 0 else { throw .system("SA \(hex(sa.spi)) cannot be moved: \(PlaneError.reason(removed))") }
-        let added = socket.request(again)
-        guard added == 0 else { throw .system("SA \(hex(sa.spi)) is lost, the kernel refuses its new addresses: \(PlaneError.reason(added))") }
     }
 
     func counters(spi: UInt32, direction: UInt8, child number: UInt64) throws(PlaneError) -> martlet_sa_counters {

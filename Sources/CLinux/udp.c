@@ -8,9 +8,13 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <linux/xfrm.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -223,6 +227,35 @@ int martlet_namespace_lock(const char *name) {
         return error;
     }
     return fd;
+}
+
+static bool is_ours(const struct stat *status) { return status->st_uid == 0 || status->st_uid == geteuid(); }
+
+int martlet_folder_lock(const char *folder, const char *name) {
+    struct stat space, status;
+    if (stat("/proc/thread-self/ns/net", &space) < 0) return -errno;
+    char file[128];
+    int length = snprintf(file, sizeof file, "%s.%llu.lock", name, (unsigned long long)space.st_ino);
+    if (length < 0 || (size_t)length >= sizeof file) return -ENAMETOOLONG;
+    if (mkdir(folder, 0755) < 0 && errno != EEXIST) return -errno;
+    int directory = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0) return -errno;
+    int error = 0, fd = -1;
+    if (fstat(directory, &status) < 0)
+        error = -errno;
+    else if (!is_ours(&status) || (status.st_mode & 0022))
+        error = -EPERM;
+    else if ((fd = openat(directory, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+        error = -errno;
+    else if (fstat(fd, &status) < 0)
+        error = -errno;
+    else if (!S_ISREG(status.st_mode) || !is_ours(&status))
+        error = -EPERM;
+    else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        error = -errno;
+    close(directory);
+    if (error && fd >= 0) close(fd);
+    return error ? error : fd;
 }
 
 union control {

@@ -178,6 +178,21 @@ def guest_policies():
         east.write(east.file.read_text().replace("connections {", "connections {" + alone, 1))
         west.start()
         east.start()
+        # Ready is who lets nothing pass any more. A policy that somebody else's is in the way of comes when that has gone.
+        wait(lambda: east.logged("is ready in"), "the daemon is ready")
+        log = east.log()
+        expect(0 < log.find("no is dropped") < log.find("is ready in"), "the daemon was ready before what is to be dropped was")
+        foreign = ("src", "10.1.0.0/16", "dst", "10.2.6.0/24", "dir", "out")
+        lab.ip("east", "xfrm", "policy", "add", *foreign)
+        text = east.file.read_text()
+        east.write(text.replace("children {", "children { late { mode = drop\n local_ts = 10.1.0.0/16\n remote_ts = 10.2.6.0/24\n start_action = trap }", 1))
+        east.signal(signal.SIGHUP)
+        wait(lambda: east.logged("It is tried again"), "the policy is refused")
+        lab.ip("east", "xfrm", "policy", "delete", *foreign)
+        wait(lambda: east.logged("late is dropped"), "the policy is there after all", 20)
+        east.write(text)
+        east.signal(signal.SIGHUP)
+        wait(lambda: east.logged("late is no longer dropped"), "the policy has gone")
         for address in ("10.2.7.1", "10.2.8.1"):
             lab.ip("west", "addr", "add", address + "/32", "dev", "lo")
         wait(lambda: len(kernel(lab, "east", "policy")) >= 6 + 4, "the policies are installed")
@@ -221,7 +236,7 @@ class Plane:
 
     def answer(self):
         line = self.process.stdout.readline().strip()
-        expect(line.startswith("ok"), f"the plane answers {line!r}")
+        expect(line.startswith("ok"), lambda: f"the plane answers {line!r}; its log:\n{self.log.read_text()}")
         return line[3:]
 
     def __call__(self, line):
@@ -229,10 +244,16 @@ class Plane:
         self.process.stdin.flush()
         return self.answer()
 
-    def child(self, number, spi_in, spi_out, local, remote, local_ts, remote_ts, more=""):
+    def refuses(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        expect(answer.startswith("error"), f"the plane answers {answer!r} to {line!r}")
+
+    def child(self, number, spi_in, spi_out, local, remote, local_ts, remote_ts, more="", policy=None):
         for direction, spi, first in ((0, spi_in, spi_in), (1, spi_out, spi_out)):
             self(
-                f"sa spi={spi:08x} child={number} policy={number} direction={direction} local={local} remote={remote} key={first.to_bytes(4, 'big').hex() * 9} "
+                f"sa spi={spi:08x} child={number} policy={policy or number} direction={direction} local={local} remote={remote} key={first.to_bytes(4, 'big').hex() * 9} "
                 f"local_ts={local_ts} remote_ts={remote_ts} {more}"
             )
         self(f"activate {number}")
@@ -268,6 +289,61 @@ def guest_moves():
         lab.ping("east", "10.2.0.1", source="10.1.0.1", check=False)
         moved = wait(lambda: [event for event in west("events").split(";") if event.startswith("moved")], "west hears that east has moved")
         expect(len(moved) == 1 and "4501" in moved[0], lambda: f"the events: {moved}")
+        west("update 1 192.0.2.2@4500 192.0.2.3@4501 1")
+
+        # To and fro under a flood of packets: none is taken for a repeated one, and no number is used twice.
+        flood = lab.start("east", "ping", "-q", "-f", "-I", "10.1.0.1", "10.2.0.1", stdout=subprocess.DEVNULL)
+        moves = 0
+        while int(re.search(r"packets=(\d+)", east("counters 1002 1 1"))[1]) < 200 or moves < 40:
+            expect(moves < 2000, "hardly a packet is sent between the moves")
+            moves += 2
+            port = 4500 if moves % 4 else 4501
+            for address, local, remote in (("192.0.2.1", "", ""), ("192.0.2.3", f"@{port}", "@4500")):
+                east(f"update 1 {address}{local} 192.0.2.2{remote} {1 if local else 0}")
+                west(f"update 1 192.0.2.2{remote} {address}{local} {1 if local else 0}")
+        flood.send_signal(signal.SIGINT)
+        flood.wait(timeout=20)
+        east("update 1 192.0.2.3@4500 192.0.2.2@4500 1")
+        west("update 1 192.0.2.2@4500 192.0.2.3@4500 1")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
+        for sender, receiver, spi in ((east, west, "1002"), (west, east, "1001")):
+            sent, came = (dict(word.split("=") for word in plane(f"counters {spi} {direction} 1").split()) for plane, direction in ((sender, 1), (receiver, 0)))
+            print(f"{moves} moves: {sent['packets']} packets sent up to number {sent['sequence']}, {came['packets']} came", flush=True)
+            expect(sent["packets"] == sent["sequence"] == came["sequence"], lambda: f"sent {sent}, came {came}")
+        expect("replay=0 " in west("drops") and "replay=0 " in east("drops"), lambda: f"packets were taken for repeated ones: {west('drops')}")
+        expect("last moment" not in east.log.read_text() + west.log.read_text(), "the kernel's last word on an SA was missed")
+
+        # Somebody else has the number at the new address: the SA stays where it was, and is said to need new keys.
+        other = ("src", "192.0.2.2", "dst", "192.0.2.1", "proto", "esp", "spi", "0x1001")
+        lab.ip("east", "xfrm", "state", "add", *other, "mode", "tunnel", "aead", "rfc4106(gcm(aes))", "0x" + "11" * 20, "128")
+        east("events")
+        east.refuses("update 1 192.0.2.1@4500 192.0.2.2@4500 1")
+        expect("expired child=1 spi=00001001 direction=0 hard=0" in east("events"), "nobody is told that the SA has not moved")
+        lab.ip("east", "xfrm", "state", "delete", *other)
+        west("update 1 192.0.2.2@4500 192.0.2.3@4500 1")
+        east("update 1 192.0.2.3@4500 192.0.2.2@4500 1")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
+
+        # Another peer with the same selectors: who came last carries the packets, also after the first one's new keys, until it goes.
+        def carrying():
+            return [re.search(r"spi 0x0*(\w+) ", policy)[1] for policy in kernel(lab, "east", "policy") if re.search(r"dst 10.2.0.0/16\s+dir out", policy)]
+
+        east.child(2, 0x1101, 0x1102, "192.0.2.3", "192.0.2.9", *ranges)
+        expect(carrying() == ["1102"], lambda: f"{carrying()} carries the packets, not who came last")
+        expect("takes packets over" in east.log.read_text(), "the log does not say that another peer takes the packets over")
+        east.child(3, 0x1201, 0x1202, "192.0.2.3", "192.0.2.2", *ranges, policy=1)
+        expect(carrying() == ["1102"], lambda: f"{carrying()} carries the packets after new keys of the first")
+        for spi, direction, child in (("1102", 1, 2), ("1101", 0, 2)):
+            east(f"remove {spi} {direction} {child}")
+        expect(carrying() == ["1202"], lambda: f"{carrying()} carries the packets, not the one that is left")
+        for spi, direction, child in (("1202", 1, 3), ("1201", 0, 3)):
+            east(f"remove {spi} {direction} {child}")
+        expect(carrying() == ["1002"], lambda: f"{carrying()} carries the packets, not the older keys that are left")
+
+        # One daemon in a network namespace, and nobody else's business.
+        second = lab.start("east", BUILD / "PlaneHost", BUILD / "libmartlet-xfrm.so", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said = second.communicate("start 0 4500 0\n", timeout=20)
+        expect("error" in said[0] and "another daemon of Martlet's" in said[1], lambda: f"a second plane says {said}")
 
         # More events than there is room for, while nobody reads them.
         count = 40

@@ -303,8 +303,10 @@ import Testing
         #expect(hosts.a.command("unpolicy 2") == "ok")
         #expect(table().contains("10.2.0.0/16 dev martlet0"))
         // Routes know no ports and no senders: what would let more pass than is written is refused.
-        for selectors in ["10.1.0.0/24 198.51.100.0/24", "0.0.0.0/0 fd00:9::/64"] { #expect(hosts.a.command("policy 5 2 \(selectors)") == "error -2", "\(selectors)") }
-        #expect(hosts.a.command("policy 5 2 198.51.0.0/16 198.51.100.0/24") == "ok")
+        for selectors in ["10.1.0.0/24 198.51.100.0/24", "0.0.0.0/0 fd00:9::/64", "198.51.0.0/16 198.51.100.0/24", "0.0.0.0/1 10.2.0.0/16"] {
+            #expect(hosts.a.command("policy 5 2 \(selectors)") == "error -2", "\(selectors)")
+        }
+        #expect(hosts.a.command("policy 5 2 0.0.0.0/0 198.51.100.0/24") == "ok")
         #expect(hosts.a.command("policy 6 4 0.0.0.0/0 198.51.100.0/24") != "ok")
     }
 

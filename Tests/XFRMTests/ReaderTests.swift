@@ -38,6 +38,12 @@ struct ReaderTests {
                 _ = XFRMEvent(message)
                 _ = SAReport(message)
                 _ = PolicyReport(message)
+                _ = SAMessages.hidesKeys(message)
+                if let last = LastState(message) {
+                    var other = NetlinkMessage(type: UInt16(XFRM_MSG_NEWSA), flags: 0)
+                    other.body(xfrm_usersa_info())
+                    _ = last.complete(&other)
+                }
                 if let moved = SAMessages.moved(message, to: OuterPath(source: Self.west, destination: Self.east, ports: .init(source: 1, destination: 2))) { count += moved.count & 0 }
             }
         }
@@ -135,8 +141,75 @@ struct ReaderTests {
         }
     }
 
+    /// The kernel's announcement that the SA of `answer` is gone.
+    private var farewell: [UInt8] {
+        var info = SAMessages.base(OuterPath(source: Self.east, destination: Self.west), spi: 0x1234_5678, reqid: 0x4d00_0007, mode: .tunnel)
+        info.curlft.bytes = 2000
+        info.curlft.packets = 20
+        var id = xfrm_usersa_id()
+        (id.daddr, id.spi, id.family, id.proto) = (info.id.daddr, info.id.spi, info.family, info.id.proto)
+        var esn = xfrm_replay_state_esn()
+        (esn.bmp_len, esn.oseq, esn.oseq_hi, esn.seq, esn.replay_window) = (2, 15, 1, 16, 64)
+        return bytes(Int(XFRM_MSG_DELSA), id) { message in
+            message.attribute(XFRMA_SA, info)
+            let bitmap = [UInt8](repeating: 0xee, count: 8)
+            withUnsafeBytes(of: esn) { head in bitmap.withUnsafeBytes { message.attribute(XFRMA_REPLAY_ESN_VAL, head, $0) } }
+        }
+    }
+
+    /// What the SA did between the answer and its end is not forgotten; where nobody says what it did, numbers are skipped.
+    @Test func aMovedSAGoesOnWhereItStopped() throws {
+        let last = try #require(read(farewell).first.flatMap { LastState($0) })
+        #expect(last.id == SAIdentifier(destination: Self.west, spi: 0x1234_5678))
+        func moved(_ change: (inout NetlinkMessage) -> Void) -> [UInt8] {
+            answer.withUnsafeBytes { raw in
+                var bytes: [UInt8] = []
+                ReceivedMessage.each(in: raw) { received in
+                    guard var again = SAMessages.moved(received, to: OuterPath(source: Self.west, destination: Self.east)) else { return }
+                    change(&again)
+                    bytes = again.withBytes { Array($0) }
+                }
+                return bytes
+            }
+        }
+        var isComplete = false
+        let again = moved { isComplete = last.complete(&$0) }
+        #expect(isComplete)
+        let report = try #require(read(again).first.flatMap { SAReport($0) })
+        #expect(report.sent == 1 << 32 | 15 && report.seen == 16)
+        #expect(read(again).first?.attribute(XFRMA_LTIME_VAL, after: MemoryLayout<xfrm_usersa_info>.size, as: xfrm_lifetime_cur.self)?.packets == 20)
+        #expect(again.firstRange(of: [UInt8](repeating: 0xee, count: 8)) != nil)
+        let skipped = try #require(read(moved { SAMessages.skip(&$0) }).first.flatMap { SAReport($0) })
+        #expect(skipped.sent == 1 << 32 | (5 + UInt64(SAMessages.margin)) && skipped.seen == 6)
+        // A window of another size is not this SA's.
+        var other = NetlinkMessage(type: UInt16(XFRM_MSG_NEWSA), flags: 0)
+        other.body(xfrm_usersa_info())
+        withUnsafeBytes(of: xfrm_replay_state_esn()) { other.attribute(XFRMA_REPLAY_ESN_VAL, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+        let before = other.withBytes { Array($0) }
+        let fits = last.complete(&other)
+        #expect(!fits && other.withBytes { Array($0) } == before)
+    }
+
+    /// A kernel in lockdown shows zeros for keys: an SA with these would be in clear for everybody.
+    @Test func keysThatTheKernelHidesAreNotTakenForKeys() throws {
+        func hides(_ attribute: (inout NetlinkMessage) -> Void) throws -> Bool {
+            SAMessages.hidesKeys(try #require(read(bytes(Int(XFRM_MSG_NEWSA), xfrm_usersa_info(), attribute)).first))
+        }
+        let zeros = [UInt8](repeating: 0, count: 36), key = (0..<36).map { UInt8($0) }
+        func algorithm(_ type: xfrm_attr_type_t, head: Int, _ key: [UInt8]) -> (inout NetlinkMessage) -> Void {
+            { message in [UInt8](repeating: 1, count: head).withUnsafeBytes { head in key.withUnsafeBytes { message.attribute(type, head, $0) } } }
+        }
+        #expect(try hides(algorithm(XFRMA_ALG_AEAD, head: MemoryLayout<xfrm_algo_aead>.size, zeros)))
+        #expect(try !hides(algorithm(XFRMA_ALG_AEAD, head: MemoryLayout<xfrm_algo_aead>.size, key)))
+        #expect(try hides(algorithm(XFRMA_ALG_CRYPT, head: MemoryLayout<xfrm_algo>.size, zeros)))
+        #expect(try hides(algorithm(XFRMA_ALG_AUTH_TRUNC, head: MemoryLayout<xfrm_algo_auth>.size, zeros)))
+        // NULL has none.
+        #expect(try !hides(algorithm(XFRMA_ALG_CRYPT, head: MemoryLayout<xfrm_algo>.size, [])))
+        #expect(try !hides { _ in })
+    }
+
     @Test func anythingCutShortIsLeftOut() {
-        for whole in [expire, mapping, acquire, answer] {
+        for whole in [expire, mapping, acquire, answer, farewell] {
             for length in 0..<whole.count { #expect(use(Array(whole[..<length])) == 0, "\(length) bytes of \(whole.count)") }
             // The same, with a header that says it were all.
             for length in 16..<whole.count {
@@ -155,7 +228,7 @@ struct ReaderTests {
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return Int(truncatingIfNeeded: (state >> 33) % UInt64(below))
         }
-        let sources = [expire, mapping, acquire, answer, expire + answer + mapping]
+        let sources = [expire, mapping, acquire, answer, farewell, expire + answer + mapping]
         for _ in 0..<20_000 {
             var bytes = sources[next(sources.count)]
             for _ in 0...next(4) {

@@ -99,19 +99,6 @@ struct PolicyTableTests {
         #expect(contents == [.drop, .protect(template), .drop, nil] && table.installed.isEmpty)
     }
 
-    @Test func ofTwoChildrenTheLastActivatedCarries() {
-        var table = PolicyTable()
-        var other = template
-        other.reqid += 1
-        _ = table.set(1, [(key(7), PolicyClaim(.active, .protect(template)))]) { _ in true }
-        _ = table.set(2, [(key(7), PolicyClaim(.active, .protect(other)))]) { _ in true }
-        #expect(table.installed.map(\.content) == [.protect(other)])
-        var rekeyed = template
-        rekeyed.spi = 0x1000
-        _ = table.set(1, [(key(7), PolicyClaim(.active, .protect(rekeyed)))]) { _ in true }
-        #expect(table.installed.map(\.content) == [.protect(rekeyed)])
-    }
-
     @Test func whatTheKernelRefusesIsNotInstalledAndNotRemoved() {
         var table = PolicyTable()
         let isComplete = table.set(1, [(key(7), PolicyClaim(.pass, .pass)), (key(8), PolicyClaim(.pass, .pass))]) {
@@ -142,5 +129,30 @@ struct PolicyTableTests {
             return true
         }
         #expect(kinds == ["add", "remove"])
+    }
+}
+
+extension PolicyTableTests {
+    /// Two peers with the same selectors: the one that came last carries the packets, whoever has new keys, until it goes.
+    @Test func theOneThatCameLastCarries() throws {
+        let selector = KernelSelector(source: Prefix(family: .v4, value: 0x0a01_0000, length: 16), destination: Prefix(family: .v4, value: 0x0a02_0000, length: 16))
+        func protecting(_ spi: UInt32, _ rank: PolicyRank = .active) -> [(key: PolicyKey, claim: PolicyClaim)] {
+            let end = IPAddress(v4: 0xc000_0201)
+            return [(PolicyKey(.outbound, selector), PolicyClaim(rank, .protect(PolicyTemplate(source: end, destination: end, reqid: spi, spi: spi))))]
+        }
+        var table = PolicyTable()
+        func carrying() -> UInt32? {
+            guard case .protect(let template) = table.installed.first?.content else { return nil }
+            return template.spi
+        }
+        #expect(table.set(1, protecting(0x100), apply: { _ in true }) && table.rivals(of: 1).isEmpty)
+        #expect(table.set(2, protecting(0x200), apply: { _ in true }) && carrying() == 0x200)
+        #expect(table.rivals(of: 2) == [1] && table.rivals(of: 1) == [2])
+        #expect(table.set(1, protecting(0x101), apply: { _ in true }) && carrying() == 0x200)
+        #expect(table.set(2, protecting(0x201), apply: { _ in true }) && carrying() == 0x201)
+        // Its SA is gone, and with it its turn; when it comes again it is the last.
+        #expect(table.set(2, protecting(0, .standing), apply: { _ in true }) && carrying() == 0x101 && table.rivals(of: 1).isEmpty)
+        #expect(table.set(2, protecting(0x202), apply: { _ in true }) && carrying() == 0x202)
+        #expect(table.set(2, [], apply: { _ in true }) && carrying() == 0x101)
     }
 }

@@ -34,6 +34,8 @@ package struct NetlinkMessage: ~Copyable {
 
     package mutating func setSequence(_ number: UInt32) { memory.storeBytes(of: number, toByteOffset: 8, as: UInt32.self) }
 
+    package mutating func setType(_ type: UInt16) { memory.storeBytes(of: type, toByteOffset: 4, as: UInt16.self) }
+
     /// The fixed part of the message. Once, before any attribute.
     package mutating func body<T>(_ value: T) {
         withUnsafeBytes(of: value) { append($0) }
@@ -55,6 +57,21 @@ package struct NetlinkMessage: ~Copyable {
         append(first)
         append(second)
         finish()
+    }
+
+    /// Lends the value of an attribute that is there, to be changed at its size. False where there is none.
+    package mutating func change(_ type: xfrm_attr_type_t, after fixed: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) -> Bool {
+        var offset = Self.headerBytes + Self.padded(fixed)
+        while offset + 4 <= count {
+            let head = memory.loadUnaligned(fromByteOffset: offset, as: nlattr.self), length = Int(head.nla_len)
+            guard length >= 4, offset + length <= count else { return false }
+            if head.nla_type == UInt16(type.rawValue) {
+                body(UnsafeMutableRawBufferPointer(rebasing: memory[(offset + 4)..<(offset + length)]))
+                return true
+            }
+            offset += Self.padded(length)
+        }
+        return false
     }
 
     package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result { body(UnsafeRawBufferPointer(rebasing: memory[..<count])) }

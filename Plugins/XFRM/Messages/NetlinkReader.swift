@@ -161,7 +161,7 @@ package struct SAReport: Equatable {
     package var seen: UInt64 = 0
     /// Seconds since 1970 of the last packet, where the kernel says so.
     package var lastUsed: UInt64?
-    /// The packet that this SA is only a placeholder for: an acquire whose SA has not come.
+    /// The packet that this SA is only a placeholder for: an acquire whose SA has not come. It may have the number of the SA that is missed.
     package var awaiting: XFRMEvent.PacketThatAsks?
 
     package init?(_ message: ReceivedMessage) {
@@ -174,7 +174,7 @@ package struct SAReport: Equatable {
             softBytes: info.lft.soft_byte_limit, hardBytes: info.lft.hard_byte_limit, softPackets: info.lft.soft_packet_limit, hardPackets: info.lft.hard_packet_limit)
         replayed = info.stats.replay
         rejectedICV = info.stats.integrity_failed
-        var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?
+        var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?, hasAlgorithm = false
         message.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, value in
             switch UInt32(type) {
             case XFRMA_REPLAY_VAL.rawValue:
@@ -184,6 +184,7 @@ package struct SAReport: Equatable {
                     sent = UInt64(state.oseq_hi) << 32 | UInt64(state.oseq)
                     seen = UInt64(state.seq_hi) << 32 | UInt64(state.seq)
                 }
+            case XFRMA_ALG_AEAD.rawValue, XFRMA_ALG_CRYPT.rawValue: hasAlgorithm = true
             case XFRMA_LASTUSED.rawValue: lastUsed = value.load(as: UInt64.self)
             default: break
             }
@@ -192,7 +193,7 @@ package struct SAReport: Equatable {
         self.sent = sent
         self.seen = seen
         self.lastUsed = lastUsed
-        if id.spi == 0, let outer = info.saddr.address(info.family) {
+        if !hasAlgorithm, let outer = info.saddr.address(info.family) {
             awaiting = XFRMEvent.PacketThatAsks(info.sel, sequence: info.seq, reqid: info.reqid, mode: info.mode, path: OuterPath(source: outer, destination: id.destination))
         }
     }
@@ -210,39 +211,5 @@ package struct PolicyReport: Equatable {
         guard message.type == UInt16(XFRM_MSG_NEWPOLICY), let info = message.body.load(as: xfrm_userpolicy_info.self) else { return nil }
         index = info.index
         direction = info.dir
-    }
-}
-
-// MARK: Moving an SA
-
-extension SAMessages {
-    /// The SA of an answer to `query` again, with other addresses and everything else as it was, its sequence numbers and counters included. The
-    /// kernel has no request to change them. Nil where the answer is none.
-    package static func moved(_ answer: ReceivedMessage, to path: OuterPath) -> NetlinkMessage? {
-        guard answer.type == UInt16(XFRM_MSG_NEWSA), var info = answer.body.load(as: xfrm_usersa_info.self), info.id.proto == esp else { return nil }
-        var message = NetlinkMessage(type: UInt16(XFRM_MSG_NEWSA), flags: UInt16(NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL))
-        info.id.daddr = xfrm_address_t(path.destination)
-        info.saddr = xfrm_address_t(path.source)
-        info.family = path.destination.family.kernel
-        info.seq = 0
-        let current = info.curlft
-        message.body(info)
-        var types: Set<UInt32> = []
-        answer.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, _ in
-            types.insert(UInt32(type))
-            return true
-        }
-        answer.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, value in
-            switch UInt32(type) {
-            case XFRMA_ENCAP.rawValue, XFRMA_LASTUSED.rawValue, XFRMA_LTIME_VAL.rawValue, XFRMA_PAD.rawValue, XFRMA_COADDR.rawValue, XFRMA_SRCADDR.rawValue: break
-            // The kernel says the same again in the form that has no length.
-            case XFRMA_ALG_AUTH.rawValue where types.contains(XFRMA_ALG_AUTH_TRUNC.rawValue): break
-            default: message.attribute(xfrm_attr_type_t(rawValue: UInt32(type)), value.raw, UnsafeRawBufferPointer(start: nil, count: 0))
-            }
-            return true
-        }
-        if let ports = path.ports { message.attribute(XFRMA_ENCAP, encapsulation(ports)) }
-        message.attribute(XFRMA_LTIME_VAL, current)
-        return message
     }
 }

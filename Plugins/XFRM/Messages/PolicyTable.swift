@@ -44,7 +44,7 @@ package struct PolicyTable {
     }
 
     private struct Entry {
-        /// In the order in which they were made: of equal ranks the last wins.
+        /// In the order in which they got their ranks: of equal ones the last wins, and goes on to when its SA has new keys.
         var claims: [(owner: UInt64, claim: PolicyClaim)] = []
         var installed: PolicyDescription?
 
@@ -79,7 +79,9 @@ package struct PolicyTable {
             kept.append(key)
             var entry = entries[key] ?? Entry()
             if let place = entry.claims.firstIndex(where: { $0.owner == owner }) {
-                if entry.claims[place].claim != claim {
+                if entry.claims[place].claim.rank == claim.rank {
+                    entry.claims[place].claim = claim
+                } else {
                     entry.claims.remove(at: place)
                     entry.claims.append((owner, claim))
                 }
@@ -101,6 +103,15 @@ package struct PolicyTable {
         }
         owned[owner] = kept.isEmpty ? nil : kept
         return isComplete
+    }
+
+    /// Who else carries packets that this owner's outgoing policies select alike.
+    package func rivals(of owner: UInt64) -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        for key in owned[owner] ?? [] where key.direction == .outbound {
+            for (other, claim) in entries[key]?.claims ?? [] where other != owner && claim.rank == .active { found.insert(other) }
+        }
+        return found
     }
 
     /// Brings the kernel in line with the claims on one key.

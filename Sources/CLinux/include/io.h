@@ -86,6 +86,10 @@ int martlet_esp_open(uint16_t family, uint32_t mark, uint32_t worker, uint32_t w
 // An abstract socket that nobody else in this network namespace can have. A descriptor or -errno.
 int martlet_namespace_lock(const char *name);
 
+// A file in `folder` for this network namespace, locked until the descriptor is closed. The folder is made where it is missing; nobody but root
+// and the process's own user may write to it (-EPERM otherwise). A descriptor, -EWOULDBLOCK where another process holds the lock, or -errno.
+int martlet_folder_lock(const char *folder, const char *name);
+
 struct martlet_datagram_info {
     struct martlet_endpoint local, remote;
     uint32_t length;

@@ -78,16 +78,19 @@ package enum Daemon {
             let gateway = try start(configuration, plugins, planes, log: log)
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
-                let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
-                log.write(
-                    .info, "DMN",
-                    "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)"
-                )
-                notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
                 gateway.loop.post {
-                    gateway.installTraps()
+                    // Ready is who lets nothing pass that a policy holds back.
+                    gateway.installTraps { isComplete in
+                        if !isComplete { log.write(.error, "ESP", "not every trap and policy is installed yet") }
+                        let milliseconds = Instant.now().since(began).wholeNanoseconds / 1_000_000
+                        log.write(
+                            .info, "DMN",
+                            "martletd \(Martlet.version) is ready in \(milliseconds) ms: \(count(gateway.shards.count, "shard")), \(count(configuration.connections.count, "connection")), control socket \(configuration.gateway.control)"
+                        )
+                        notify("READY=1\nSTATUS=\(count(configuration.connections.count, "connection"))")
+                        martlet_process_trim()
+                    }
                     gateway.initiateStarting()
-                    martlet_process_trim()
                 }
                 gateway.loop.run()
             } catch {

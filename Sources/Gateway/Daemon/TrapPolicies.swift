@@ -37,6 +37,8 @@ struct TrapPolicies {
     private var names: [UInt64: Name] = [:]
     private var children: [String: Set<String>] = [:]
     private var last: UInt64 = 0
+    /// How often the plane has refused those that are tried again.
+    private var refusals: [Name: Int] = [:]
 
     var installed: [InstalledPolicy] { traps.values.compactMap(\.installed).sorted { ($0.connection, $0.child) < ($1.connection, $1.child) } }
     /// Installed, or about to be.
@@ -72,6 +74,19 @@ struct TrapPolicies {
         return trap.number
     }
 
+    /// When the plane is asked again that has refused it: after 2, 4, ... 256 seconds. Nil while that is already to come.
+    mutating func refused(_ name: Name) -> Duration? {
+        let count = refusals[name, default: 0]
+        guard count >= 0 else { return nil }
+        // Negative while an attempt is to come.
+        refusals[name] = -(min(count, 7) + 1)
+        return .seconds(1 << (min(count, 7) + 1))
+    }
+
+    /// The attempt begins.
+    mutating func triesAgain(_ name: Name) { refusals[name] = refusals[name].map { abs($0) } }
+    mutating func accepted(_ name: Name) { refusals[name] = nil }
+
     /// Whose packet it is, where it should begin an initiation.
     mutating func acquired(_ number: UInt64, now: Instant) -> Name? {
         guard let name = names[number], let trap = traps[name], !trap.isAcquiring, trap.quietUntil <= now else { return nil }
@@ -91,15 +106,50 @@ struct TrapPolicies {
 
 extension RunningGateway {
     /// Installs the policy of every child that has one, of the connections named or of all; a changed one takes the old one's place.
-    func installTraps(only names: Set<String>? = nil) {
-        for connection in names.map({ $0.compactMap(sources.connection(named:)) }) ?? configuration.connections {
-            for child in connection.children where child.isInstalledAtStart {
-                install(TrapPolicies.Name(connection: connection.name, child: child.name)) { [unowned self] result in
-                    guard case .failure(let failure) = result else { return }
-                    for line in failure.lines { log.write(.error, "ESP", line, connection: connection.name) }
-                    failures[connection.name] = (failure, Instant.now())
-                }
+    /// `completion` hears when every one was tried, or when some addresses have been looked up for long; and whether all are there.
+    func installTraps(only names: Set<String>? = nil, _ completion: ((_ isComplete: Bool) -> Void)? = nil) {
+        let connections = names.map { $0.compactMap(sources.connection(named:)) } ?? configuration.connections
+        let wanted = connections.flatMap { connection in connection.children.filter(\.isInstalledAtStart).map { TrapPolicies.Name(connection: connection.name, child: $0.name) } }
+        let progress = InstallationProgress(wanted.count, completion)
+        for name in wanted {
+            install(name) { [unowned self] result in
+                defer { progress.tried(result) }
+                guard case .failure(let failure) = result else { return }
+                for line in failure.lines { log.write(.error, "ESP", line, connection: name.connection) }
+                failures[name.connection] = (failure, Instant.now())
             }
+        }
+        if completion != nil, !progress.isOver { loop.arm(after: .seconds(10)) { progress.giveUp() } }
+    }
+
+    /// Counts what was tried. On the control loop.
+    private final class InstallationProgress: @unchecked Sendable {
+        private var left: Int
+        private var isComplete = true
+        private var completion: ((Bool) -> Void)?
+
+        init(_ count: Int, _ completion: ((Bool) -> Void)?) {
+            left = count
+            self.completion = completion
+            if count == 0 { end() }
+        }
+
+        var isOver: Bool { completion == nil }
+
+        func tried(_ result: Result<Void, Failure>) {
+            if case .failure = result { isComplete = false }
+            left -= 1
+            if left == 0 { end() }
+        }
+
+        func giveUp() {
+            isComplete = false
+            end()
+        }
+
+        private func end() {
+            completion?(isComplete)
+            completion = nil
         }
     }
 
@@ -151,7 +201,7 @@ extension RunningGateway {
         }
     }
 
-    /// Tries a look-up again, if the configuration still says the same.
+    /// Tries again, if the configuration still says the same.
     private func retry(_ name: TrapPolicies.Name, _ child: ChildPolicy) {
         guard !isEnding, sources.connection(named: name.connection)?.child(named: name.child) == child else { return }
         install(name) { _ in }
@@ -174,8 +224,20 @@ extension RunningGateway {
                 guard let self else { return }
                 if let failure {
                     if !traps.isInstalled(name) { _ = traps.remove(name) }
-                    return completion(.failure(Failure(.dataPlane, "The data plane refused the \(child.mode.isNegotiated ? "trap" : "policy") of \(name.child): \(failure)")))
+                    var told = Failure(.dataPlane, "The data plane refused the \(child.mode.isNegotiated ? "trap" : "policy") of \(name.child): \(failure.reason)")
+                    // What is in its way may go.
+                    if failure.mayPass, child.isInstalledAtStart {
+                        told.advice.append("It is tried again; until then its packets go their way without it.")
+                        if let delay = traps.refused(name) {
+                            loop.arm(after: delay) { [unowned self] in
+                                traps.triesAgain(name)
+                                retry(name, child)
+                            }
+                        }
+                    }
+                    return completion(.failure(told))
                 }
+                traps.accepted(name)
                 traps.installed(name, trap)
                 let effect =
                     switch child.mode {

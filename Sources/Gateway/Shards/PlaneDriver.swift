@@ -202,8 +202,14 @@ package final class PlaneDriver: @unchecked Sendable {
 
     // MARK: Policies without SAs, from the control loop
 
+    /// Why there is no policy, and whether another attempt may end otherwise.
+    struct PolicyRefusal: Sendable {
+        let reason: String
+        let mayPass: Bool
+    }
+
     /// Installs a policy or puts it in place of the one with its number; `completion` is told why not, or nil. A child that is negotiated has a trap.
-    func setPolicy(_ number: UInt64, _ name: String, _ mode: ChildMode, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (String?) -> Void) {
+    func setPolicy(_ number: UInt64, _ name: String, _ mode: ChildMode, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (PolicyRefusal?) -> Void) {
         let action =
             switch mode {
             case .tunnel, .transport: MARTLET_POLICY_TRAP
@@ -211,7 +217,7 @@ package final class PlaneDriver: @unchecked Sendable {
             case .drop: MARTLET_POLICY_DROP
             }
         loop.post { [self] in
-            guard isRunning else { return completion("it is not running") }
+            guard isRunning else { return completion(PolicyRefusal(reason: "it is not running", mayPass: false)) }
             let localTS = local.map(martlet_selector.init), remoteTS = remote.map(martlet_selector.init)
             let status = localTS.withUnsafeBufferPointer { local in
                 remoteTS.withUnsafeBufferPointer { remote in
@@ -224,7 +230,7 @@ package final class PlaneDriver: @unchecked Sendable {
                     }
                 }
             }
-            completion(status == MARTLET_OK ? nil : words(status))
+            completion(status == MARTLET_OK ? nil : PolicyRefusal(reason: words(status), mayPass: status != MARTLET_E_UNSUPPORTED && status != MARTLET_E_INVALID))
         }
     }
 
