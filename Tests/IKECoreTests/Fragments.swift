@@ -62,6 +62,19 @@ import Testing
         }
     }
 
+    /// RFC 7383 section 2.5.1: with IP, UDP and the non-ESP marker a fragment has 1280 octets at most, unless somebody says otherwise.
+    @Test func fragmentsFitWhereIPv6Fits() {
+        let target = Target()
+        for (remote, header) in [(IPAddress(v4: 1), 20), (IPAddress(family: .v6, value: 1), 40)] {
+            let sa = IKESA(
+                context: target.endpoint.context, connection: Fixtures.connection(east: true), isInitiator: true, localSPI: IKESPI(rawValue: 1), remoteSPI: .none, local: target.node.local,
+                remote: SocketAddress(address: remote, port: 4500), marked: true)
+            #expect(sa.fragmentLimit == nil)
+            sa.takesFragments = true
+            #expect(sa.fragmentLimit.map { $0 + header + 8 + 4 } == 1280)
+        }
+    }
+
     @Test func theHeadersSayWhatIsInside() throws {
         let (east, _) = try channels()
         let datagrams = try east.seal(header, payloads(500))

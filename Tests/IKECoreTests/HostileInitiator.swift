@@ -167,6 +167,9 @@ import TestSupport
         peer.identity = .unknown(.identificationInitiator, critical: false, body: peer.identityBody)
         let answer = try #require(try peer.ask(target, .ikeAuth, try peer.authPayloads()))
         #expect(answer.contains { $0.type == .authentication }, "\(answer)")
+        // Ours are zero.
+        guard case .identificationResponder(let own)? = answer.first(where: { $0.type == .identificationResponder }) else { throw HostilePeer.Broken(what: "no IDr") }
+        #expect(Array(own.body[1...3]) == [0, 0, 0])
     }
 
     @Test func anEmptySelectorListIsUnacceptableNotMalformed() throws {

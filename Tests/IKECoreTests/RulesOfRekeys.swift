@@ -92,6 +92,8 @@ import Testing
         // The peer may not begin one there either.
         peer.nextID += 1
         #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [.temporaryFailure])
+        #expect(try peer.ask(target, .createChildSA, rekeyPayloads(peer, value: value(peer), spi: 9))?.notifications == [.temporaryFailure])
+        #expect(target.endpoint.ikeSACount == 2)
     }
 
     /// Ours is on its way: the peer is put off.
