@@ -182,7 +182,9 @@ import Testing
         proposal.spi = [9, 9, 9, 9]
         payloads[0] = .securityAssociation(SecurityAssociation(proposals: [proposal]))
         payloads.append(.keyExchange(KeyExchange(method: 31, data: peer.key.publicValue)))
+        let jobs = target.jobs
         let answer = try #require(try peer.ask(target, .createChildSA, payloads))
+        #expect(target.jobs == jobs, "the public value was looked at")
         guard case .securityAssociation(let chosen)? = answer.first(where: { $0.type == .securityAssociation }) else {
             Issue.record("\(answer)")
             return

@@ -106,6 +106,15 @@ import Testing
         #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [.temporaryFailure])
     }
 
+    /// Section 2.25.2: the peer's rekey crosses our Delete of the IKE SA.
+    @Test func aRekeyOfAnSAThatIsBeingClosedIsPutOff() throws {
+        let (target, peer) = try connected()
+        target.handle(.terminate(.connection("site"), request: nil))
+        #expect(try peer.ask(target, .createChildSA, rekeyPayloads(peer, value: value(peer)))?.notifications == [.temporaryFailure])
+        #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [.temporaryFailure])
+        #expect(target.endpoint.ikeSACount == 1 && target.installed.count == 1)
+    }
+
     // MARK: What a rekey offers and takes
 
     /// Section 2.18: an IKE SA is not rekeyed without a key exchange, whatever else is said.

@@ -20,8 +20,10 @@ import os
 import pathlib
 import random
 import re
+import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -235,13 +237,24 @@ def names(record, tree):
     return sorted(swift), sorted(spaces)
 
 
-def run(words, tree, seconds):
+def bounded():
+    """What was broken may allocate without end."""
+    resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+
+
+def run(words, tree, seconds, limits=None):
     environment = dict(os.environ, MARTLET_SEEDS=os.environ.get("MARTLET_SEEDS", "200"))
     try:
-        done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True, timeout=seconds, errors="replace")
+        done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True, timeout=seconds, errors="replace", preexec_fn=limits)
         return done.returncode, done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
         return 124, str(late.stdout)[-2000:]
+
+
+def unbreak(tree):
+    """Puts back what a run that was killed left aside."""
+    for aside in (tree / ".build").rglob("*.whole"):
+        aside.replace(aside.with_name(aside.name.removesuffix(".whole")))
 
 
 def build(tree):
@@ -338,7 +351,7 @@ def swiftTests(filters, tree, seconds):
     words = [str((tree / ".build/debug/martletPackageTests.xctest").resolve()), "--testing-library", "swift-testing"]
     for name in filters:
         words += ["--filter", name]
-    return run(words, tree, seconds)
+    return run(words, tree, seconds, bounded)
 
 
 def tested(record, tree):
@@ -347,7 +360,7 @@ def tested(record, tree):
     if not swift and not spaces:
         return None
     if swift:
-        status, said = swiftTests(swift, tree, 300)
+        status, said = swiftTests(swift, tree, 120)
         if re.search(r"with 0 tests", said):
             raise ValueError(f"no test is called {' or '.join(swift)}")
         if status:
@@ -397,9 +410,12 @@ def main():
     numbers = random.Random(wanted.seed)
     chosen = [r for r in met if r.name in wanted.records] if wanted.records else numbers.sample(met, min(wanted.count, len(met)))
     print(f"seed {wanted.seed}: {len(chosen)} of {len(met)} records", flush=True)
+    # Whoever ends it finds the copy whole.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tree = pathlib.Path(wanted.tree or tempfile.mkdtemp(prefix="martlet-mutate-"))
     counts = {}
     try:
+        unbreak(tree)
         copy(tree, wanted.pure)
         built, said = build(tree)
         if not built:

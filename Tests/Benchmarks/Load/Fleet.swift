@@ -63,11 +63,15 @@ final class Fleet {
     private func turn(milliseconds: Int32) {
         wire.flush()
         var came = 0
-        wire.receive(milliseconds: milliseconds) { bytes in
+        wire.receive(milliseconds: milliseconds) { bytes, marked in
             came += 1
             guard bytes.count >= 16, let number = bySPI[bytes[0..<8].reduce(0) { $0 << 8 | UInt64($1) }] else { return }
             if let asked, asked.peer == number { answeredAfter = Bench.nanoseconds() - asked.at }
-            handle(.datagramReceived(Datagram(local: wire.local, remote: remote, marked: false, bytes: bytes)), number)
+            let port: UInt16 = marked ? 4500 : 500
+            handle(
+                .datagramReceived(
+                    Datagram(
+                        local: SocketAddress(address: wire.local.address, port: port), remote: SocketAddress(address: remote.address, port: port), marked: marked, bytes: bytes)), number)
         }
         if came == 0 {
             let now = Instant.now()
@@ -87,7 +91,7 @@ final class Fleet {
                 switch action {
                 case .transmit(let datagram):
                     if underWay.contains(number) { bySPI[datagram.bytes[0..<8].reduce(0) { $0 << 8 | UInt64($1) }] = number }
-                    wire.send(datagram.bytes, to: datagram.remote)
+                    wire.send(datagram)
                 case .run(let id, let job): events.append(.jobFinished(id, Bench.run(job)))
                 case .installChildSA(let parameters): events.append(.childSAInstalled(parameters.id, failure: nil))
                 case .queryUse(let id): events.append(.useReported(id, lastInbound: nil))

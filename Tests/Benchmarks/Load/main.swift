@@ -4,7 +4,7 @@
 //     setup COUNT INFLIGHT       brings up COUNT more SAs, so many at a time; says how many came up, and the seconds it took
 //     liveness COUNT MILLISECONDS   asks one SA after the other whether it lives, COUNT times with a pause; microseconds p50, p99 and worst
 //
-//     LoadGenerator LOCAL REMOTE: two IPv4 addresses, both on port 500
+//     LoadGenerator LOCAL REMOTE: two IPv4 addresses, both on ports 500 and 4500
 
 import BenchmarkSupport
 import Glibc
@@ -18,9 +18,9 @@ func say(_ line: String) {
 
 let arguments = CommandLine.arguments
 guard arguments.count == 3, let local = IPAddress(arguments[1]), let remote = IPAddress(arguments[2]), let crypto = Bench.crypto(),
-    let wire = Wire(local: SocketAddress(address: local, port: 500))
+    let wire = Wire(local: local)
 else {
-    say("LoadGenerator LOCAL REMOTE; it needs the OpenSSL plugin beside it, and port 500")
+    say("LoadGenerator LOCAL REMOTE; it needs the OpenSSL plugin beside it, and ports 500 and 4500")
     exit(2)
 }
 let fleet = Fleet(crypto: crypto, wire: wire, remote: SocketAddress(address: remote, port: 500))
