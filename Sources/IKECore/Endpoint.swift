@@ -143,19 +143,19 @@ package final class Endpoint {
             }
         case .peerMoved(let id, let remote):
             withChild(id) { established in
-                if established.sa.nat.remoteBehindNAT, !established.sa.nat.localBehindNAT { established.moved(to: remote) } else { established.suspected() }
+                established.espCame(from: remote)
                 return established.settled()
             }
         case .unreachable(let remote, let report):
             // Anybody can write such a message, and all SAs are looked through for it.
             guard hints.take(now: now) else { break }
-            for sa in sas.values.filter({ $0.remote == remote }) {
+            for sa in inOrder(where: { $0.remote == remote }) {
                 sa.unreachable = report
                 change(sa) { $0.hinted() }
             }
         case .localAddressesChanged(let addresses):
             context.localAddresses = addresses
-            for sa in Array(sas.values) { change(sa) { $0.localAddressesChanged() } }
+            for sa in inOrder() { change(sa) { $0.localAddressesChanged() } }
         case .authoritiesChanged(let hashes): context.trustedAuthorities = hashes
         case .forget(let id):
             if let sa = spis[id].flatMap({ sas[$0] }).map(Established.current) {
@@ -181,16 +181,19 @@ package final class Endpoint {
             let known = Dictionary(connections.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
             context.connections = connections
             context.previousAddresses = context.previousAddresses.filter { known[$0.key] != nil }
-            for sa in Array(sas.values) where known[sa.connection.name] != sa.connection { touch(sa) { sa.reconfigure(known[sa.connection.name]) } }
+            for sa in inOrder(where: { known[$0.connection.name] != $0.connection }) { touch(sa) { sa.reconfigure(known[sa.connection.name]) } }
         case .connectionChanged(let name, let connection):
             context.connectionChanged(name, connection)
             if connection == nil { context.previousAddresses[name] = nil }
-            for sa in Array(sas.values) where sa.connection.name == name && sa.connection != connection { touch(sa) { sa.reconfigure(connection) } }
+            for sa in inOrder(where: { $0.connection.name == name && $0.connection != connection }) { touch(sa) { sa.reconfigure(connection) } }
         }
         return context.takeActions()
     }
 
     // MARK: Bookkeeping
+
+    /// The SAs in the order in which they were made. Tables have an order of their own in each process, and the same events must do the same.
+    func inOrder(where isMeant: (IKESA) -> Bool = { _ in true }) -> [IKESA] { sas.values.filter(isMeant).sorted { $0.id.rawValue < $1.id.rawValue } }
 
     /// Lets `sa` work, and keeps the tables in step with what became of it.
     func touch(_ sa: IKESA, _ body: () -> Void) {

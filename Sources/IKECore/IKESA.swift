@@ -44,8 +44,12 @@ final class IKESA {
     var replaces: IKESA?
     /// The IKE SA that a rekey made of this one.
     weak var successor: IKESA?
+    /// Those that it descends from by rekeys and that are not gone yet, as of the last rekey.
+    private var ancestors: [Ancestor] = []
     /// The one that does so for this one.
     weak var replacement: IKESA?
+    /// Every connection that a peer from there may mean takes IKE_AUTH without a child: who it is shows only then. RFC 6023.
+    var announcesChildless = false
     /// The peer has said that it takes fragments. RFC 7383 section 2.3.
     var takesFragments = false
     /// When IKE_SA_INIT was begun, here or by the peer.
@@ -91,6 +95,14 @@ final class IKESA {
         // Where we began, the address is one that we chose.
         proof = AddressProof(isProven: isInitiator, factor: context.limits.amplification)
     }
+
+    private struct Ancestor { weak var sa: IKESA? }
+
+    /// How many replaced IKE SAs this one has left behind, closed ones that still answer included.
+    var livingAncestors: Int { ancestors.count { $0.sa?.isDead == false } }
+
+    /// Notes what the successor descends from.
+    func bequeath(to successor: IKESA) { successor.ancestors = (ancestors + [Ancestor(sa: self)]).filter { $0.sa?.isDead == false } }
 
     var initiatorSPI: IKESPI { isInitiator ? localSPI : remoteSPI }
     var responderSPI: IKESPI { isInitiator ? remoteSPI : localSPI }

@@ -8,7 +8,8 @@ extension Endpoint {
     func receivedInit(_ header: Header, _ datagram: Datagram) {
         let key = initiation(datagram.remote, header.initiatorSPI)
         if let spi = initiations[key], let sa = sas[spi], sa.remoteSPI == header.initiatorSPI { return touch(sa) { sa.received(header, datagram) } }
-        guard !shuttingDown, sas.count < limits.ikeSAs else { return counters.overLimit += 1 }
+        // It would have to be kept whole.
+        guard !shuttingDown, sas.count < limits.ikeSAs, datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }
         let verdict = halfOpen.verdict(datagram.remote.address, now: context.now)
         if case .refused(let reason) = verdict { return refuse(reason) }
         guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
@@ -43,7 +44,17 @@ extension Endpoint {
             context.reportUnproven(nil, nil) { .noConnection(sa) }
             return reply(header, datagram, [.notify(Notify(.noProposalChosen))])
         }
+        var comparisons = 0, refused: Set<Accepted> = []
         for candidate in candidates {
+            // Many connections share a list, which is compared once. What a stranger can make us compare has a limit; an address that answers has a
+            // higher one, above which the other lists do not count as a match.
+            guard refused.insert(Accepted(proposals: candidate.proposals, provider: candidate.provider)).inserted else { continue }
+            comparisons += candidate.proposals.count * proposals.count
+            if comparisons > limits.comparisons, !isProven { return demandCookie(header, datagram, nonce) }
+            if comparisons > limits.comparisons * Limits.provenComparisons {
+                counters.overLimit += 1
+                break
+            }
             guard let chosen = Negotiation.choose(configured: candidate.proposals, offered: proposals, protocolID: .ike, keyExchangeSent: value.method),
                 let method = chosen.transform(.keyExchange), let suite = context.suite(chosen, provider: candidate.provider)
             else { continue }
@@ -54,6 +65,7 @@ extension Endpoint {
             sa.connection = candidate
             sa.transforms = sa.context.shared(chosen.transforms)
             sa.takesFragments = takesFragments
+            sa.announcesChildless = candidates.allSatisfy { $0.childless != .never }
             sa.peerHashes = hashes
             sa.vendorIDs = VendorIDs.texts(message.payloads)
             let nat = NATDetection.judge(message.payloads, initiatorSPI: header.initiatorSPI, responderSPI: .none, local: datagram.local, remote: datagram.remote)
@@ -67,7 +79,6 @@ extension Endpoint {
                 requests: requests)
             // Three times what came in is the most that goes to an address that anybody may have written: above that, a cookie first.
             if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
-            guard datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
             add(sa)
             initiations[key] = sa.localSPI
@@ -79,8 +90,14 @@ extension Endpoint {
             }
             return
         }
-        context.reportUnproven(candidates.count == 1 ? probe.name : nil, nil) { .noCommonIKEProposal(offered: proposals, connections: candidates, sa) }
+        context.reportUnproven(candidates.count == 1 ? probe.name : nil, nil) { .noCommonIKEProposal(offered: proposals, connections: Array(candidates.prefix(Wording.shown)), sa) }
         reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+    }
+
+    /// What a connection takes.
+    private struct Accepted: Hashable {
+        let proposals: [Proposal]
+        let provider: String?
     }
 
     private func refuse(_ reason: HalfOpen.Reason) {

@@ -26,6 +26,10 @@ package struct Limits: Hashable, Sendable {
     package var agreementsAtOnce = 512
     /// The longest IKE_SA_INIT request that is kept, bytes: the AUTH payload covers it, so it has to be kept whole.
     package var initBytes = 8192
+    /// Pairs of a configured proposal and one of an IKE_SA_INIT request that are compared before its address has to bring a cookie; with one
+    /// it may cost `provenComparisons` times as many.
+    package var comparisons = 1024
+    package static let provenComparisons = 16
     /// The most bytes sent for each that came, until an address has shown that it answers.
     package var amplification = 3
     /// IKE_AUTH requests of a half-open SA that may fail to open before only ten are tried each second. One costs about what a cookie costs.
@@ -39,6 +43,8 @@ package struct Limits: Hashable, Sendable {
     package var halfOpenTime: Duration = .seconds(30)
     /// Established IKE SAs of a shard.
     package var ikeSAs = 200_000
+    /// IKE SAs that one IKE SA has replaced and that are not gone yet: from then on the peer's rekeys of it are put off.
+    package var replacedIKESAs = 16
     /// Child SAs of an IKE SA.
     package var childSAs = 256
     /// The wait before a request is sent again the first time, and how it grows: `initial * growth^n`. RFC 7296 section 2.1.

@@ -41,7 +41,7 @@ extension Endpoint {
     private func selected(_ selection: SASelection) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
         // An SA whose rekey collision is not decided is not an operator's business yet.
         func decided(_ sa: IKESA) -> Bool { sa.established?.predecessor?.peerSuccessor == nil }
-        var all: [IKESA] { sas.values.filter(decided).sorted { $0.id.rawValue < $1.id.rawValue } }
+        var all: [IKESA] { inOrder(where: decided) }
         switch selection {
         case .connection(let name): return (all.filter { $0.connection.name == name }, [])
         case .ikeSA(let id):
@@ -127,7 +127,7 @@ extension Endpoint {
 
     func shutDown() {
         shuttingDown = true
-        for sa in Array(sas.values) {
+        for sa in inOrder() {
             if let established = sa.established {
                 touch(sa) {
                     established.enqueueFirst(.deleteIKE([], reason: "the daemon is ending"))

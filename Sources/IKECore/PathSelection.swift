@@ -139,7 +139,7 @@ extension Established {
 
     /// Sends the request under way over the other pairs as well: the same message, whichever way its answer comes.
     func probe(_ datagrams: [[UInt8]]) {
-        for pair in sa.mobility?.probing ?? [] {
+        for pair in (sa.mobility?.probing ?? []) + [followedPath].compactMap({ $0 }) {
             for bytes in datagrams { context.emit(.transmit(Datagram(local: pair.local, remote: pair.remote, marked: sa.marked, bytes: bytes))) }
         }
     }

@@ -24,7 +24,7 @@ extension Endpoint {
         guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
         for case .notify(let notify) in message.payloads where notify.type == .invalidSPI {
             guard let spi = UInt32(bytes: notify.data), searches.take(now: context.now) else { return }
-            let meant = sas.values.first { sa in sa.remote.address == datagram.remote.address && sa.established?.children.contains { $0.outboundSPI == spi && $0.isCurrent } == true }
+            let meant = inOrder { sa in sa.remote.address == datagram.remote.address && sa.established?.children.contains { $0.outboundSPI == spi && $0.isCurrent } == true }.first
             guard let meant, let established = meant.established else { return }
             return touch(meant) {
                 established.suspect()

@@ -37,6 +37,20 @@ import Testing
         }
     }
 
+    /// Who the peer is shows after the announcement (seed 15 of Chaos): where one of the connections that it may mean takes no IKE SA without a child,
+    /// none is announced.
+    @Test func oneThatDoesNotServeItKeepsItFromBeingAnnounced() throws {
+        for (childless, isAnnounced) in [(Childless.allow, true), (.never, false)] {
+            let target = Target(), peer = try HostilePeer()
+            var other = Fixtures.connection(east: false)
+            other.name = "other"
+            other.childless = childless
+            target.handle(.configurationReplaced([Fixtures.connection(east: false), other]))
+            let answer = try #require(target.receive(peer.initRequest()).first)
+            #expect(try Message.parse(answer.span).payloads.notifications.contains(.childlessSupported) == isAnnounced)
+        }
+    }
+
     @Test func whereOneForcesAndTheOtherDoesNotServeItNothingComesUp() throws {
         let (world, east, west) = up(420, east: .force, west: .never)
         #expect(succeeded(east) == false && world.wire.count == 2)

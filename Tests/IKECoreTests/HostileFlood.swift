@@ -176,7 +176,7 @@ import TestSupport
 
     @Test func aRequestForHundredsOfTransformTypesIsRefusedWithoutDelay() throws {
         let none = (6...255).map { Transform(type: TransformType(rawValue: $0), id: 0) }
-        let offered = (1...8).map { Proposal(number: $0, protocolID: .ike, transforms: [.aesGCM16(128), .prfHMACSHA512, .modp2048] + none) }
+        let offered = (1...3).map { Proposal(number: $0, protocolID: .ike, transforms: [.aesGCM16(128), .prfHMACSHA512, .modp2048] + none) }
         #expect(Negotiation.choose(configured: [Fixtures.ikeProposal()], offered: offered, protocolID: .ike) == nil)
         let target = Target(), peer = try HostilePeer()
         var payloads = peer.initPayloads

@@ -142,7 +142,15 @@ import Testing
         _ = try peer.ask(target, .informational, [], from: again, to: local)
         #expect(target.status?.remote == mapped)
         target.handle(.peerMoved(child, remote: again))
-        #expect(target.status?.remote == again && target.moves.last?.remote == again)
+        #expect(target.status?.remote == mapped && target.moves.last?.remote == again)
+        // What goes unanswered is sent both ways, and an answer over the new one moves nothing either.
+        let before = target.sent.count
+        target.handle(.terminate(.child("net", connection: nil), request: nil))
+        let deleting = try #require(target.sent.last)
+        target.pass(.seconds(2))
+        #expect(target.sent[before...].map(\.remote) == [mapped, mapped, again] && target.sent[before...].allSatisfy { $0.bytes == deleting.bytes })
+        try peer.answerLast(target, [])
+        #expect(target.status?.remote == mapped)
     }
 
     /// RFC 4555 section 3.5: a NAT appears, and vanishes.

@@ -16,6 +16,61 @@ import Testing
         try answers.first.flatMap { bytes in try Message.parse(bytes.span).payloads.first { [$0].notifications == [.cookie] } }
     }
 
+    // MARK: Comparisons
+
+    /// Proposals that have nothing in common with any of ours, and cost a comparison each all the same.
+    private func foreign(_ count: Int) -> [Proposal] {
+        (0..<count).map { Proposal(number: UInt8($0 + 1), protocolID: .ike, transforms: [Transform(type: .encryption, id: UInt16(1000 + $0)), .prfHMACSHA256, .curve25519]) }
+    }
+
+    private func crowd(_ count: Int, sharing: Int) -> [Connection] {
+        (0..<count).map { index in
+            var connection = Fixtures.connection(east: false)
+            connection.name = "c\(index)"
+            let other = Transform(type: .encryption, id: UInt16(3000 + index / sharing))
+            connection.proposals = [Proposal(number: 1, protocolID: .ike, transforms: [other, .prfHMACSHA256, .curve25519])]
+            return connection
+        }
+    }
+
+    /// Hundreds of connections that share one list cost one comparison with it.
+    @Test func aSharedListIsComparedOnce() throws {
+        var limits = Limits()
+        limits.comparisons = 100
+        let target = Target(limits: limits), peer = try HostilePeer()
+        target.handle(.configurationReplaced(crowd(500, sharing: 500)))
+        let offer = [Payload.securityAssociation(SecurityAssociation(proposals: foreign(100)))] + peer.initPayloads.dropFirst()
+        let answer = try #require(target.receive(peer.initRequest(offer)).first)
+        #expect(try Message.parse(answer.span).payloads.notifications == [.noProposalChosen])
+        #expect(target.endpoint.counters.cookiesDemanded == 0)
+    }
+
+    /// What an address that has not answered can make us compare is bounded; what one that has is bounded as well, and nothing is kept.
+    @Test func comparisonsHaveALimit() throws {
+        var limits = Limits()
+        limits.comparisons = 100
+        let target = Target(limits: limits), peer = try HostilePeer()
+        let ours = Fixtures.connection(east: false)
+        target.handle(.configurationReplaced(crowd(30, sharing: 1) + [ours]))
+        let offer = [Payload.securityAssociation(SecurityAssociation(proposals: foreign(100)))] + peer.initPayloads.dropFirst()
+        let demanded = try #require(try cookie(target.receive(peer.initRequest(offer))))
+        #expect(target.jobs == 0 && target.endpoint.ikeSACount == 0)
+        // Sixteen lists of a hundred are looked at, and no more.
+        let refusal = try #require(target.receive(peer.initRequest([demanded] + offer)).first)
+        #expect(try Message.parse(refusal.span).payloads.notifications == [.noProposalChosen])
+        #expect(target.endpoint.counters.overLimit == 1 && target.endpoint.ikeSACount == 0)
+        // Who offers little reaches the last connection.
+        try peer.begin(target)
+        #expect(target.endpoint.ikeSACount == 1)
+    }
+
+    /// A request that would not be kept is not read.
+    @Test func aRequestThatIsTooLongIsNotRead() throws {
+        let target = Target(), peer = try HostilePeer()
+        let long = peer.initRequest(peer.initPayloads + [.unknown(.vendorID, critical: false, body: [UInt8](repeating: 1, count: 8192))])
+        #expect(target.receive(long).isEmpty && target.endpoint.counters.overLimit == 1 && target.jobs == 0)
+    }
+
     // MARK: Bytes
 
     @Test func threeTimesWhatCameIsTheMost() {

@@ -59,7 +59,8 @@ extension Established {
             return moveChildren()
         }
         //= RFC 4555 §3.7: whether the peer is where it says is seen before ESP is sent there.
-        if context.limits.returnRoutability == .before { sa.heldPath = before } else { moveChildren() }
+        sa.heldPath = context.limits.returnRoutability == .before ? before : nil
+        moveChildren()
         enqueueUpdate(.check)
     }
 

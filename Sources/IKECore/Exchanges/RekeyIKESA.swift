@@ -160,6 +160,11 @@ extension Established {
         default: return refuse(Notify(.temporaryFailure))
         }
         guard peerSuccessor == nil else { return refuse(Notify(.temporaryFailure)) }
+        // Whoever rekeys deletes the old SA. A peer that does not must not make us keep SA after SA.
+        guard sa.livingAncestors < context.limits.replacedIKESAs else {
+            context.counters.overLimit += 1
+            return refuse(Notify(.temporaryFailure))
+        }
         guard case .keyExchange(let value)? = payloads.first(where: { $0.type == .keyExchange }) else {
             return refuseAsInvalid(.createChildSA, messageID, "its rekey of the IKE SA has no public value")
         }
@@ -245,12 +250,16 @@ extension Established {
     func succeed(by successor: IKESA) {
         guard let heir = successor.established else { return }
         let previous = status(of: .rekeyed)
+        // What was looked for on either of the two was to move what goes on.
+        let isSearching = sa.mobility?.search?.purpose == .reconsider || successor.mobility?.search?.purpose == .reconsider
         sa.handAddresses(to: successor)
         // The addresses may have changed since it was made.
         sa.handPath(to: successor)
         heir.armKeepalive()
+        if isSearching { heir.search(.reconsider) }
         if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
         sa.successor = successor
+        sa.bequeath(to: successor)
         successor.replacement = sa.replacement
         successor.replaces = sa.replaces.take()
         if let old = successor.replaces { Established.current(old).replacement = successor }

@@ -171,6 +171,30 @@ extension Established {
         moveChildren()
     }
 
+    /// Authentic ESP of the peer's has come from another address than it has.
+    func espCame(from remote: SocketAddress) {
+        guard sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT else { return suspected() }
+        guard sa.mobility != nil else { return moved(to: remote) }
+        //= RFC 4555 §3.8: ESP may follow the peer's NAT at once. IKE does not: the end behind it sees the new mapping and tells.
+        guard !isCheckingPath, remote != sa.espPath.ends.remote else { return }
+        context.note(.info, "ESP of the peer comes from \(remote), and goes there", sa)
+        let path = OuterPath(ends: AddressPair(local: sa.local, remote: remote), encapsulated: sa.encapsulated)
+        sa.heldPath = path.ends.remote == sa.remote ? nil : path
+        moveChildren()
+    }
+
+    /// The peer has a new address, and is being asked there.
+    private var isCheckingPath: Bool {
+        if case .sent(.updateAddresses(let update), _, _) = outgoing, update.kind != .announce { return true }
+        return queue.contains { if case .updateAddresses(let kind) = $0 { kind != .announce } else { false } }
+    }
+
+    /// Where ESP has followed the peer's NAT before IKE was told: what goes unanswered is sent there as well. It moves nothing.
+    var followedPath: AddressPair? {
+        guard let mobility = sa.mobility, !mobility.decides, let held = sa.heldPath, !isCheckingPath else { return nil }
+        return held.ends
+    }
+
     /// The IKE SA goes on between other addresses; ESP follows with `moveChildren`.
     func moveIKE(to ends: AddressPair, marked: Bool) {
         guard ends != AddressPair(local: sa.local, remote: sa.remote) || marked != sa.marked else { return }

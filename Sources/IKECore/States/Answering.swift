@@ -60,7 +60,7 @@ struct Answering {
         payloads += requests
         if !sa.peerHashes.isEmpty { payloads += SignatureHashes.payloads(sa.context.crypto) }
         //= RFC 6023 §3: a responder that serves IKE SAs without a child says so. Section 4: Protocol ID 1, no SPI.
-        if sa.connection.childless != .never { payloads.append(.notify(Notify(.childlessSupported, protocolID: .ike))) }
+        if sa.announcesChildless { payloads.append(.notify(Notify(.childlessSupported, protocolID: .ike))) }
         return payloads
     }
 }

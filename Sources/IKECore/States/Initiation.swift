@@ -48,9 +48,9 @@ struct Initiation {
     func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false, atLeast: Int = 0) {
         if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
         sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
-        if let old = sa.replaces.take() {
-            // The old SA stands, and tries again.
-            Established.current(old).established?.reauthenticationFailed()
+        if let old = sa.replaces.take(), let standing = Established.current(old).established, standing.phase == .active {
+            // The old SA stands, and tries again. One that has ended meanwhile does not: then this was the way back, and is gone again.
+            standing.reauthenticationFailed()
             for request in requests { sa.context.emit(.answer(request, .failure(failure))) }
             for want in wanted { for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) } }
             return sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
