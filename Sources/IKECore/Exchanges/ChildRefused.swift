@@ -36,9 +36,12 @@ extension Established {
     }
 
     /// RFC 7296 section 2.25.1: the peer no longer has the child that we rekey: drop it, and begin anew.
-    func childNotFound(_ creation: ChildCreation) {
+    func childNotFound(_ creation: ChildCreation, _ failure: Failure) {
+        // It says nothing where nothing was to be rekeyed.
+        guard creation.replacing != nil else { return childFailed(creation, failure) }
         context.releaseInboundSPI(creation.offer.inboundSPI)
         guard let old = children.first(where: { $0.id == creation.replacing }), old.isCurrent, old.peerRekey == nil else {
+            if let old = children.first(where: { $0.id == creation.replacing }) { stopRekeying(old) }
             return answer(creation.requests, .success("the child was replaced meanwhile"))
         }
         context.emit(.report(.childSADown(sa.status, old.status)))

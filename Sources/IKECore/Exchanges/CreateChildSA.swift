@@ -96,7 +96,7 @@ extension Established {
                 guard isPutOff else { return childPostponed(creation) }
                 childFailed(creation, .refusedChild(notify, creation.offer, sa))
                 return closeOutOfStep()
-            case .childSANotFound: return childNotFound(creation)
+            case .childSANotFound: return childNotFound(creation, .refusedChild(notify, creation.offer, sa))
             case .noAdditionalSAs: return noRoom(creation, .refusedChild(notify, creation.offer, sa))
             case .singlePairRequired:
                 guard creation.detours < 3, let offer = creation.offer.singlePair(sa, replacing: children.first { $0.id == creation.replacing }) else {

@@ -94,6 +94,7 @@ extension Established {
                 for spi in delete.spis {
                     guard let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {
                         if isCreatingChild, earlyDeletes.count < 16 { earlyDeletes.insert(spi) }
+                        if let inbound = deletedAtSuccessor(spi) { answered.append(inbound) }
                         continue
                     }
                     //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
@@ -124,6 +125,16 @@ extension Established {
         let wanted = wantedChildren()
         end(closing)
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
+    }
+
+    /// The peer deleted a child before it saw that this SA was rekeyed: the successor has it now, and ends it. Returns our SPI of it, for the answer.
+    private func deletedAtSuccessor(_ spi: UInt32) -> UInt32? {
+        let current = Established.current(sa)
+        guard current !== sa, let heir = current.established, let child = heir.children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else { return nil }
+        let isNamed = child.state != .deleting
+        if let policy = heir.peerDeleted(child) { follow(policy.closeAction, policy, after: .seconds(1)) }
+        context.adopt(current)
+        return isNamed ? child.inboundSPI : nil
     }
 
     /// The peer could not use an ESP packet of ours. Nothing ends for it: a packet may have crossed a Delete, or overtaken the answer that

@@ -119,7 +119,9 @@ extension Established {
     func refuseAsInvalid(_ exchange: ExchangeType, _ messageID: UInt32, _ reason: String) {
         respond(exchange, messageID, [.notify(Notify(.invalidSyntax))])
         context.emit(.report(.failed(.badAnswer(reason, sa), connection: sa.connection.name, ikeSA: sa.status)))
+        let wanted = wantedChildren()
         end("the peer sent what is no valid request")
+        for policy in wanted { follow(policy.closeAction, policy, after: context.limits.retryDelay) }
     }
 
     /// The peer's response cannot be acted on, so the two ends may differ in what they hold: the SA is deleted.
@@ -128,6 +130,7 @@ extension Established {
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
         if case .deleteIKE = exchange { return end("the peer sent an invalid response") }
+        for policy in wantedChildren(besides: exchange) { follow(policy.closeAction, policy, after: context.limits.retryDelay) }
         enqueueFirst(.deleteIKE([], reason: "the peer sent an invalid response"))
     }
 

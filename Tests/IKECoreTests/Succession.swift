@@ -1,0 +1,72 @@
+// IKE SAs that have replaced one another: what the successor takes over of what was under way, and how many may be left behind.
+// RFC 7296 sections 1.3.2 and 2.8, RFC 4555 section 3.5.
+
+import IKEWire
+@testable import TestSupport
+import Testing
+
+@testable import IKECore
+
+@Suite struct Succession {
+    /// The look-up of paths is under way when the peer's rekey of the IKE SA is accepted: the new SA moves as well, and not the old one alone.
+    @Test func aSearchForPathsMovesTheSuccessor() throws {
+        let lab = try Lab(east: true, mobike: true)
+        try lab.connectAsInitiator()
+        try lab.ask(.createChildSA, lab.rekeyIKE())
+        lab.moveHere()
+        #expect(lab.jobs.count == 2)
+        // The rekey is done, then the look-up for the old SA, then what that has set off.
+        for _ in 0..<4 { lab.work() }
+        #expect(lab.jobs.isEmpty)
+        let standing = try #require(lab.endpoint.status().first { $0.state == .established })
+        #expect(standing.local.address == Fixtures.natAddress)
+        let children = lab.endpoint.all.flatMap { $0.established?.children ?? [] }
+        #expect(children.map(\.path.ends.local.address) == [Fixtures.natAddress])
+    }
+
+    /// The old IKE SA ends while a new one is being made beside it, and what it carried waits for the new one (seeds 39 and 42 of Chaos). Where that
+    /// comes to nothing it is tried again, as the configuration says: there is no old one that goes on.
+    @Test func anInitiationThatNobodyStandsBehindAnyMoreIsTriedAgain() throws {
+        let (world, east, west) = Fixtures.pair(seed: 9) { connection, isEast in
+            guard isEast else { return }
+            connection.keyingTries = 0
+            connection.children[0].startAction = .start
+            connection.children[0].closeAction = .start
+        }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        world.cut(east, west)
+        world.send(.reauthenticate(.connection("site"), request: RequestID(rawValue: 2)), to: east)
+        world.send(.forget(try #require(east.established.first).id), to: east)
+        world.run(.seconds(100))
+        #expect(east.children.isEmpty)
+        world.mendAll()
+        world.run(.seconds(100))
+        #expect(east.children.count == 1)
+        #expect(east.answers[RequestID(rawValue: 2)]?.count == 1)
+    }
+
+    /// A peer that rekeys the IKE SA over and over and deletes none does not fill the table: its rekeys are put off until the old ones are gone.
+    @Test func replacedIKESAsDoNotHeapUp() {
+        let (world, east, west) = Fixtures.pair(seed: 8)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        // East's Deletes are lost.
+        world.filter = { datagram in (try? Header.parse(datagram.bytes.span)).map { $0.exchangeType != .informational || datagram.local.address != Fixtures.eastAddress } ?? true }
+        var most = 0
+        for index in 0..<60 {
+            world.send(.rekey(.connection("site"), request: RequestID(rawValue: UInt64(100 + index))), to: east)
+            world.run(.milliseconds(200))
+            most = max(most, west.endpoint.ikeSACount)
+        }
+        #expect(most == west.limits.replacedIKESAs + 1)
+        #expect(west.endpoint.counters.overLimit > 0)
+        // When the Deletes come through, rekeys do again, and nothing is left.
+        world.filter = { _ in true }
+        world.run(.seconds(200))
+        world.send(.rekey(.connection("site"), request: RequestID(rawValue: 999)), to: east)
+        world.run(.seconds(60))
+        #expect(Agreement.differences(east, west).isEmpty && east.established.count == 1)
+        #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+    }
+}
