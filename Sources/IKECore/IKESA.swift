@@ -46,6 +46,8 @@ final class IKESA {
     weak var successor: IKESA?
     /// Those that it descends from by rekeys and that are not gone yet, as of the last rekey.
     private var ancestors: [Ancestor] = []
+    /// The SA that this one has authenticated anew, and that is about to go.
+    weak var leaving: IKESA?
     /// The one that does so for this one.
     weak var replacement: IKESA?
     /// Every connection that a peer from there may mean takes IKE_AUTH without a child: who it is shows only then. RFC 6023.

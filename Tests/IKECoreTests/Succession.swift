@@ -46,6 +46,28 @@ import Testing
         #expect(east.answers[RequestID(rawValue: 2)]?.count == 1)
     }
 
+    /// A child that is asked for while the identities are being proven anew waits for the new IKE SA, and comes up on the old one where the new one
+    /// comes to nothing (seeds 51 and 485 of Chaos).
+    @Test func aChildThatWaitedForTheNewIKESAComesUpOnTheOldOne() throws {
+        let (world, east, west) = Fixtures.pair(seed: 10) { connection, isEast in
+            connection.children.append(Fixtures.child("second", local: isEast ? 3 : 4, remote: isEast ? 4 : 3))
+        }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        // No new IKE SA comes up.
+        world.filter = { datagram in (try? Header.parse(datagram.bytes.span)).map { $0.exchangeType != .ikeSAInit } ?? true }
+        world.send(.reauthenticate(.connection("site"), request: RequestID(rawValue: 2)), to: east)
+        Fixtures.initiate(world, east, west, child: "second", request: 3)
+        world.run(.seconds(30))
+        #expect(east.children.map(\.name) == ["net"])
+        world.run(.seconds(60))
+        #expect(east.children.map(\.name).sorted() == ["net", "second"] && west.children.count == 2)
+        let reauthenticated = try #require(east.answers[RequestID(rawValue: 2)]?.first), second = try #require(east.answers[RequestID(rawValue: 3)]?.first)
+        #expect(throws: Failure.self) { try reauthenticated.get() }
+        #expect(throws: Never.self) { try second.get() }
+        #expect(Agreement.differences(east, west) == [])
+    }
+
     /// A peer that rekeys the IKE SA over and over and deletes none does not fill the table: its rekeys are put off until the old ones are gone.
     @Test func replacedIKESAsDoNotHeapUp() {
         let (world, east, west) = Fixtures.pair(seed: 8)

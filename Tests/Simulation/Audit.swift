@@ -42,6 +42,7 @@ enum Audit {
                 reqids[child.reqid, default: 0] += 1
                 inboundSPIs.append(child.inboundSPI)
                 require(child.removeAt == nil || !child.isCurrent, "a child that is gone counts as current")
+                require(child.policy.mode.isNegotiated, "\(child.policy.name), a \(child.policy.mode.rawValue) policy, has SAs")
             }
         }
         require(halfOpen == endpoint.halfOpenCount, "\(halfOpen) half-open SAs, counted as \(endpoint.halfOpenCount)")
@@ -85,7 +86,7 @@ enum Audit {
 
     static func needs(of sa: IKESA) -> Needs {
         var needs = Needs()
-        func add(_ work: Initiation) { needs.requests += work.wanted.flatMap(\.requests) }
+        func add(_ work: Initiation) { needs.requests += work.requests + work.wanted.flatMap(\.requests) }
         switch sa.state {
         case .generatingKey(let state):
             needs.jobs.append(state.job)
@@ -121,6 +122,7 @@ enum Audit {
             case .informational, .updateAddresses: break
             }
         }
+        needs.requests += established.reauthRequests
         switch established.outgoing {
         case .idle: break
         case .preparing(let job, let exchange), .agreeing(let job, let exchange, _):

@@ -20,6 +20,14 @@ import Testing
         let run = ChaosRun(seed)
         return run.execute()
     }
+
+    /// What the run of a seed has sent, as a number.
+    static func trace(_ seed: UInt64) -> UInt64 {
+        let run = ChaosRun(seed)
+        run.world.keepsTrace = true
+        _ = run.execute()
+        return run.world.trace
+    }
 }
 
 private final class ChaosRun {
@@ -109,7 +117,7 @@ private final class ChaosRun {
     private func operate(_ node: Node, _ link: Link) {
         let mayBegin = link.isSymmetric || link.initiator === node
         let after = world.number(0...30)
-        switch world.number(0...12) {
+        switch world.number(0...14) {
         case 0, 1, 2: world.schedule(.rekey(.child("net", connection: link.name), request: ask()), for: node, after: after)
         case 3: world.schedule(.rekey(.child("second", connection: nil), request: ask()), for: node, after: after)
         case 4, 5, 6: world.schedule(.rekey(.connection(link.name), request: ask()), for: node, after: after)
@@ -117,6 +125,9 @@ private final class ChaosRun {
         case 8 where world.chance(0.4):
             ended.insert(link.name)
             world.schedule(.terminate(world.chance(0.5) ? .connection(link.name) : .child("net", connection: link.name), request: ask()), for: node, after: after)
+        case 9: world.schedule(.reauthenticate(.connection(link.name), request: ask()), for: node, after: after)
+        // Which is no tunnel, and says so.
+        case 10: shell.initiate(node, link.name, world.chance(0.5) ? "bypass" : "block", ask())
         default: if mayBegin { shell.initiate(node, link.name, world.chance(0.7) ? "second" : "net", ask()) }
         }
     }

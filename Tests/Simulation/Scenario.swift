@@ -102,6 +102,10 @@ final class Scenario {
         let methods: [Transform] = world.chance(0.3) ? [.ecp256, .curve25519] : [.curve25519, .ecp256]
         let lifetimes = (0..<4).map { _ in world.chance(0.4) ? world.number(15...90) : 3600 }
         let ikeLifetimes = (0..<2).map { _ in world.chance(0.4) ? world.number(20...120) : 14_400 }
+        // In transport mode the selectors are the two ends' addresses, which must stay.
+        let isTransport = (topology == .pair || topology == .mesh) && !hazards.contains(.roaming) && world.chance(0.25)
+        let childless = [(Childless.allow, Childless.allow), (.allow, .allow), (.prefer, .allow), (.prefer, .force), (.allow, .never), (.prefer, .never)][Int(world.number(0...5))]
+        let reauth = (0..<2).map { _ in world.chance(0.2) ? world.number(30...120) : 0 }
         let unique = [UniquePolicy.no, .no, .replace, .keep, .never][Int(world.number(0...4))]
         func connection(_ begins: Bool) -> Connection {
             var connection = Connection(name: name, proposals: [Fixtures.ikeProposal(begins ? methods : [.curve25519, .ecp256])])
@@ -116,6 +120,16 @@ final class Scenario {
                 for index in connection.children.indices { if begins { connection.children[index].localTS = [dynamic] } else { connection.children[index].remoteTS = [dynamic] } }
                 if begins { connection.vips = [IPAddress(v4: 0)] } else { connection.pools = ["rw"] }
             }
+            if isTransport {
+                for (index, ipProtocol) in [(0, UInt8(6)), (1, 17)] {
+                    connection.children[index].mode = .transport
+                    connection.children[index].localTS = [.dynamic(ipProtocol: ipProtocol, startPort: 0, endPort: 65535)]
+                    connection.children[index].remoteTS = connection.children[index].localTS
+                }
+            }
+            connection.childless = begins ? childless.0 : childless.1
+            connection.reauthTime = .seconds(reauth[begins ? 0 : 1])
+            connection.overTime = .seconds(60)
             for index in connection.children.indices {
                 let time = lifetimes[index * 2 + (begins ? 0 : 1)]
                 connection.children[index].lifetime = Lifetime(rekeyTime: .seconds(time), lifeTime: .seconds(time + time / 5 + 2), randTime: .seconds(time / 5))
@@ -124,6 +138,13 @@ final class Scenario {
             connection.lifetime = Lifetime(rekeyTime: .seconds(time), lifeTime: .seconds(time + time / 5 + 5), randTime: .seconds(time / 5))
             connection.dpdDelay = .seconds(10)
             connection.unique = unique
+            // Policies without SAs.
+            for (name, mode) in [("bypass", ChildMode.pass), ("block", .drop)] {
+                var shunt = Fixtures.child(name, local: begins ? net : otherNet, remote: begins ? otherNet : net)
+                shunt.mode = mode
+                shunt.startAction = .trap
+                connection.children.append(shunt)
+            }
             if begins {
                 connection.keyingTries = 0
                 connection.children[0].startAction = .start

@@ -42,7 +42,7 @@ final class Watcher {
 
     private func stepped(_ node: Node, _ event: Event) {
         switch event {
-        case .initiate(_, _, _, _, _, let request?), .terminate(_, let request?), .rekey(_, let request?): asked[node.index, default: []].insert(request)
+        case .initiate(_, _, _, _, _, let request?), .terminate(_, let request?), .rekey(_, let request?), .reauthenticate(_, let request?): asked[node.index, default: []].insert(request)
         default: break
         }
         for finding in Audit.findings(node, asked: asked[node.index] ?? []) { complain("after \(Self.name(event)): \(finding)") }
@@ -63,7 +63,11 @@ final class Watcher {
                 else { continue }
                 let name = "\(pair.parameters.inboundSPI.hex)/\(pair.parameters.outboundSPI.hex)"
                 if !SimulatedPlane.mirror(pair, mirror) { complain("the two ends have other keys for \(name)") }
-                if pair.parameters.localTS != mirror.parameters.remoteTS || pair.parameters.remoteTS != mirror.parameters.localTS { complain("the two ends have other selectors for \(name)") }
+                // In transport mode each end has its own addresses, where a NAT changes them.
+                let isChanged = [pair, mirror].contains { $0.parameters.originalLocal != nil }
+                if !isChanged, pair.parameters.localTS != mirror.parameters.remoteTS || pair.parameters.remoteTS != mirror.parameters.localTS {
+                    complain("the two ends have other selectors for \(name)")
+                }
                 if pair.parameters.encryption != mirror.parameters.encryption || pair.parameters.extendedSequenceNumbers != mirror.parameters.extendedSequenceNumbers {
                     complain("the two ends have other algorithms for \(name)")
                 }

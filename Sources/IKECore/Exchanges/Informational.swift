@@ -23,7 +23,10 @@ extension Established {
     }
 
     func startDelete(_ requests: [RequestID], _ reason: String) {
-        if phase == .active { phase = .deleting }
+        if phase == .active {
+            leaveTraffic()
+            phase = .deleting
+        }
         send(.deleteIKE(requests, reason: reason), [.delete(Delete(protocolID: .ike))])
     }
 

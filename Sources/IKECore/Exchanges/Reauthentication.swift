@@ -47,7 +47,8 @@ extension Established {
         new.replaces = sa
         sa.replacement = new
         var work = Initiation(child: nil, request: nil, nonce: context.randomBytes(32), deadline: now + context.limits.jobTime)
-        for child in children where child.isCurrent { work.add(child.policy, nil) }
+        // Those that are still to come on this one as well: it will not be here to bring them.
+        for policy in wantedChildren() { work.add(policy, nil) }
         work.requests = requests
         context.note(.info, "authenticating anew, beside the IKE SA that stands", sa)
         context.emit(.report(.initiating(new.status)))
@@ -81,7 +82,7 @@ extension Established {
             return answer(reauthRequests.take(), .success("authenticated anew"))
         }
         // What came up on the old one meanwhile.
-        for child in standing.children where child.isCurrent && inherited.insert(child.policy.name).inserted { createChild(child.policy, requests: []) }
+        for policy in standing.wantedChildren() where inherited.insert(policy.name).inserted { createChild(policy, requests: []) }
         guard queue.isEmpty else { return }
         sa.replaces = nil
         guard children.contains(where: \.isCurrent) || !standing.children.contains(where: \.isCurrent) else {
@@ -93,9 +94,22 @@ extension Established {
         // Its own tasks are of no use any more.
         standing.rekeyAt = nil
         standing.reauthAt = nil
+        sa.leaving = old
+        old.replacement = sa
         standing.delayed.append((now + Established.reauthGrace, .deleteIKE([], reason: "the peers have authenticated anew")))
         context.adopt(old)
         answer(reauthRequests.take(), .success("authenticated anew: IKE SA \(sa.initiatorSPI) and \(sa.responderSPI)"))
+    }
+
+    /// This SA ends because another carries its traffic. A rekey of a pair may have brought the traffic back here: from now on it takes the new
+    /// pairs, so that nothing is on its way when the peer removes the old ones.
+    func leaveTraffic() {
+        guard let new = sa.replacement.map(Established.current)?.established, new.phase == .active else { return }
+        for child in new.children where child.isCurrent {
+            // One that the peer has made for an older one carries our packets once the peer has deleted that.
+            let older = new.children.first { $0.peerRekey?.replacement == child.id && $0.removeAt == nil && $0.state != .deleting }
+            context.emit(.activateChildSA(older?.id ?? child.id))
+        }
     }
 
     /// What rekeys have made of an SA.

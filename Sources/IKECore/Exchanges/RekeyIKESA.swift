@@ -260,7 +260,10 @@ extension Established {
         if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
         sa.successor = successor
         sa.bequeath(to: successor)
-        successor.replacement = sa.replacement
+        successor.replacement = sa.replacement.map(Established.current)
+        successor.replacement?.leaving = successor
+        successor.leaving = sa.leaving.map(Established.current)
+        successor.leaving?.replacement = successor
         successor.replaces = sa.replaces.take()
         if let old = successor.replaces { Established.current(old).replacement = successor }
         heir.reauthRequests += reauthRequests

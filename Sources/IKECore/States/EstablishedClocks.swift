@@ -80,7 +80,7 @@ extension Established {
         }
         if let at = authEndsAt, at <= now {
             authEndsAt = nil
-            for child in children where child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
+            for policy in wantedChildren() { follow(policy.startAction.intersection(.start), policy, after: context.limits.retryDelay) }
             //= RFC 4478 §2: an SA whose identities were not proven anew in time is deleted.
             enqueue(.deleteIKE([], reason: "its time without a new authentication is over"))
         }

@@ -48,11 +48,20 @@ struct Initiation {
     func fail(_ failure: Failure, _ sa: IKESA, retry: Bool, final: Bool = false, atLeast: Int = 0) {
         if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
         sa.context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
-        if let old = sa.replaces.take(), let standing = Established.current(old).established, standing.phase == .active {
-            // The old SA stands, and tries again. One that has ended meanwhile does not: then this was the way back, and is gone again.
+        if let old = sa.replaces.take(), let standing = Established.current(old).established, standing.phase == .active, !standing.isToBeDeleted {
+            // The old SA stands, and tries again. One that has ended meanwhile, or is about to, does not: then this was the way back.
             standing.reauthenticationFailed()
             for request in requests { sa.context.emit(.answer(request, .failure(failure))) }
-            for want in wanted { for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) } }
+            for want in wanted {
+                if final {
+                    for request in want.requests { sa.context.emit(.answer(request, .failure(failure))) }
+                } else {
+                    // What was to come up on the new SA alone comes up on the old one.
+                    standing.createChild(want.policy, requests: want.requests)
+                }
+            }
+            standing.sa.state = standing.settled()
+            sa.context.adopt(standing.sa)
             return sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
         }
         let tries = sa.connection.keyingTries == 0 ? 0 : max(sa.connection.keyingTries, atLeast)

@@ -23,6 +23,9 @@ package final class World {
     package var onReport: (Node, Report) -> Void = { _, _ in }
     package private(set) var log: [String] = []
     package var keepsLog = true
+    /// A digest of all that was sent, by whom and when: two runs of one seed have the same, in whatever process.
+    package private(set) var trace: UInt64 = 0xcbf2_9ce4_8422_2325
+    package var keepsTrace = false
     package var packets = PacketCount()
     /// Events handled so far.
     package private(set) var steps = 0
@@ -127,8 +130,15 @@ package final class World {
 
     func record(_ datagram: Datagram, from node: Node) {
         if keepsWire { wire.append(datagram) }
+        if keepsTrace {
+            mix(milliseconds)
+            mix(UInt64(node.index))
+            for byte in datagram.bytes { mix(UInt64(byte)) }
+        }
         watch(node, datagram)
     }
+
+    private func mix(_ value: UInt64) { trace = (trace ^ value) &* 0x0000_0100_0000_01b3 }
 
     // MARK: Sleep
 
