@@ -56,6 +56,7 @@ let package = Package(
         .library(name: "martlet-psk", type: .dynamic, targets: ["PSKPlugin"]),
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
         .library(name: "martlet-xfrm", type: .dynamic, targets: ["XFRMPlugin"]),
+        .library(name: "martlet-ldap", type: .dynamic, targets: ["LDAPPlugin"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
@@ -115,6 +116,12 @@ let package = Package(
         .target(
             name: "XFRMPlugin", dependencies: ["PluginKit", "PlaneKit", "XFRMMessages", "CXFRM", "CLinux", "CSecret", "IKEWire", "ESPCore"], path: "Plugins/XFRM",
             exclude: ["README.md", "CXFRM", "Messages"], swiftSettings: common, linkerSettings: pluginLinker()),
+        // Directories of users: what is asked and what an answer means, as functions, and the plugin around them.
+        .systemLibrary(name: "CLDAP", path: "Plugins/LDAP/CLDAP", pkgConfig: "ldap", providers: [.apt(["libldap-dev"])]),
+        .target(name: "LDAPSchema", path: "Plugins/LDAP/Schema", swiftSettings: strict),
+        .target(
+            name: "LDAPPlugin", dependencies: ["PluginKit", "LDAPSchema", "CLDAP"], path: "Plugins/LDAP",
+            exclude: ["README.md", "CLDAP", "Schema"], swiftSettings: common, linkerSettings: pluginLinker()),
 
         // Benchmarks: run by hand or by `make bench`.
         .executableTarget(
@@ -144,6 +151,8 @@ let package = Package(
             name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
             linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
         .testTarget(name: "XFRMTests", dependencies: ["XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
+        // Loads the plugin as the daemon does, opposite a slapd that it starts.
+        .testTarget(name: "LDAPTests", dependencies: ["LDAPSchema", "Gateway", "PluginABI"], swiftSettings: common),
         .testTarget(name: "PlaneTests", dependencies: ["PlaneHost"], swiftSettings: common),
         .target(
             name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], path: "Tests/Support", swiftSettings: common),

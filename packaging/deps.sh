@@ -6,10 +6,12 @@ set -euo pipefail
 packages=()
 for group in "$@"; do
     case $group in
-    build) packages+=(libssl-dev libgcrypt20-dev libmnl-dev libsqlite3-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
+    build) packages+=(libssl-dev libgcrypt20-dev libmnl-dev libldap-dev libsqlite3-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
     demo) packages+=(iproute2 iputils-ping tcpdump python3) ;;
     test)
         packages+=(iproute2 iputils-ping iperf3 tcpdump python3 python3-venv nftables tshark procps util-linux)
+        # A directory.
+        packages+=(slapd openssl)
         # A peer of another make, and a kernel with ESP of its own.
         packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
@@ -88,3 +90,8 @@ comm -13 "$work/before" "$work/after" | while read -r link; do
         ;;
     esac
 done
+# What is started by a script of old is in no folder of systemd's.
+if [[ " ${missing[*]} " == *" slapd "* ]] && command -v update-rc.d >/dev/null; then
+    update-rc.d slapd disable >/dev/null 2>&1 || true
+    echo "left slapd disabled"
+fi

@@ -31,6 +31,7 @@ let package = Package(
         .target(name: "ESPCore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),
         .target(name: "ViciWire", swiftSettings: common),
         .target(name: "IPsecConf", dependencies: ["IKEWire"], swiftSettings: common),
+        .target(name: "LDAPSchema", swiftSettings: common),
         .target(name: "Configuration", dependencies: ["IKECore", "IKECrypto", "IKEWire", "ViciWire", "CSecret"], swiftSettings: common),
     ] + fuzzers
 )

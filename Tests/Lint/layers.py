@@ -32,6 +32,8 @@ ALLOWED = {
     "Plugins/PSK": {"PluginKit", "PluginABI"} | SYSTEM,
     # The data plane in user space also has the pure ESP code.
     "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
+    # Directories: the library, and the plugin's own functions.
+    "Plugins/LDAP": {"PluginKit", "PluginABI", "LDAPSchema", "CLDAP"} | SYSTEM,
     # That of the kernel has the wire's values and ranges as prefixes, no algorithm.
     "Plugins/XFRM": {"PluginKit", "PluginABI", "PlaneKit", "XFRMMessages", "ESPCore", "IKEWire", "CLinux", "CSecret", "CXFRM"} | SYSTEM,
 }

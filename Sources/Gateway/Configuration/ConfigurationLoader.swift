@@ -78,6 +78,7 @@ package enum ConfigurationLoader {
         var configuration = GatewayConfiguration(path: read.path)
         configuration.gateway = running?.gateway ?? SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
         configuration.plugins = read.plugins
+        DirectoryConfiguration.check(read.plugins, &diagnostics)
 
         let secrets = (read.tree.section("secrets")?.sections ?? []).filter { $0.name.hasPrefix("ike") }
         configuration.secrets = SharedSecrets(secrets.compactMap { SecretBuilder().build($0, &diagnostics) })

@@ -192,6 +192,7 @@ enum SchemaTable {
         .exactly("plugins"), "'plugins'",
         keys: [SchemaKey("path", .list)],
         sections: [
-            SchemaSection(.any, "a plugin", keys: [SchemaKey("priority", .integer(0...1_000_000)), SchemaKey("load", .boolean)], takesAnyKey: true)
+            DirectoryConfiguration.section,
+            SchemaSection(.any, "a plugin", keys: [SchemaKey("priority", .integer(0...1_000_000)), SchemaKey("load", .boolean)], takesAnyKey: true),
         ])
 }

@@ -101,7 +101,12 @@ struct SettingsBuilder {
 
     private func options(_ section: ConfigurationSection, prefix: String) -> [PluginConfiguration.Option] {
         section.settings.compactMap { setting in
-            setting.value.map { PluginConfiguration.Option(name: prefix + setting.name, value: $0.text, position: $0.position) }
+            setting.value.map { value in
+                // By convention: a file that is named relative to the configuration's.
+                let isFile = setting.name.hasSuffix("_file") && !value.text.isEmpty
+                return PluginConfiguration.Option(
+                    name: prefix + setting.name, value: isFile ? resolve(path: value.text, in: value.position.file) : value.text, position: value.position)
+            }
         } + section.sections.flatMap { options($0, prefix: prefix + $0.name + ".") }
     }
 

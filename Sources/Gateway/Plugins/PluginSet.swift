@@ -164,7 +164,7 @@ private struct Loading {
         guard let files = PluginFolder.files(in: folder) else { return refuse(PluginLoadError(file: folder, reason: .unreadable(lastError()))) }
         for (path, name) in files {
             guard !isLeftOut(name) else {
-                log(.info, "plugin \(path) is left out, as plugins.\(name).load says")
+                if isSwitchedOff(name) { log(.info, "plugin \(path) is left out, as plugins.\(name).load says") }
                 continue
             }
             do throws(PluginLoadError) {
@@ -228,11 +228,15 @@ private struct Loading {
                 throw refusal(.badTable(error.description))
             }
             started.append(candidate)
+            // What it promises, and what its settings make of it besides.
+            let provided =
+                candidate.provides.map(\.description)
+                + directory.entries(of: candidate.name).map { PluginCandidate.Provision(kind: $0.kind, name: $0.name) }.filter { !candidate.provides.contains($0) }.map(\.description)
             loaded.append(
                 LoadedPlugin(
                     file: candidate.file.path, name: candidate.name, version: candidate.version, vendor: candidate.vendor, licence: candidate.licence,
-                    provides: candidate.provides.map(\.description), swiftVersion: candidate.file.swiftVersion))
-            log(.info, "plugin \(candidate.name) \(candidate.version) is loaded from \(candidate.file.path): \(candidate.provides.map(\.description).joined(separator: ", "))")
+                    provides: provided, swiftVersion: candidate.file.swiftVersion))
+            log(.info, "plugin \(candidate.name) \(candidate.version) is loaded from \(candidate.file.path): \(provided.joined(separator: ", "))")
         } catch {
             directory.remove(plugin: candidate.name)
             refuse(error)
@@ -261,7 +265,15 @@ private struct Loading {
         refused.append(error)
     }
 
-    private func isLeftOut(_ name: String) -> Bool { ["no", "off", "false", "0"].contains(settings.sections[name]?["load"]?.lowercased() ?? "") }
+    /// These do nothing without a section of their own, and bring libraries that a gateway without them need not hold.
+    private static let onlyWhenConfigured: Set = ["ldap"]
+
+    private func isLeftOut(_ name: String) -> Bool {
+        if Self.onlyWhenConfigured.contains(name), settings.sections[name] == nil { return true }
+        return isSwitchedOff(name)
+    }
+
+    private func isSwitchedOff(_ name: String) -> Bool { ["no", "off", "false", "0"].contains(settings.sections[name]?["load"]?.lowercased() ?? "") }
 }
 
 /// What the daemon calls itself.

@@ -1,0 +1,93 @@
+// The section `plugins { ldap { } }`: its keys, what is wrong with it however the directory answers, and what a directory can verify, so
+// that a connection that asks it for something else is refused when the configuration is checked.
+
+package struct DirectoryConfiguration: Hashable, Sendable {
+    package let name: String
+    package let schema: String
+    package let position: SourcePosition
+    /// Whether it hands out NT hashes, which EAP-MSCHAPv2 needs.
+    package let hasNTHashes: Bool
+    /// A password can be tried with every LDAP server.
+    package let verifiesPasswords = true
+
+    /// What to do where EAP-MSCHAPv2 is asked of a directory that cannot verify it.
+    package var advice: String {
+        guard !hasNTHashes else { return "" }
+        let instead = "use EAP-TLS with a look-up of the user, or EAP-GTC or EAP-TTLS with PAP, which are verified by a bind"
+        return schema == "ad"
+            ? "Active Directory hands out no NT hash: \(instead)" : "the schema \(quoted(schema)) has no NT hash: write nt_hash_attribute = ..., or \(instead)"
+    }
+
+    package static let schemas = ["posix", "samba", "freeipa", "ad"]
+    private static let expiryFormats = ["filetime", "seconds", "days", "generalized"]
+
+    private static let keys: [SchemaKey] = [
+        SchemaKey("uri", .list), SchemaKey("base", .text), SchemaKey("schema", .choice(schemas)),
+        SchemaKey("bind_dn", .text), SchemaKey("bind_password", .secret), SchemaKey("bind_password_file", .text),
+        SchemaKey("start_tls", .boolean), SchemaKey("verify", .boolean), SchemaKey("ca_file", .text),
+        SchemaKey("timeout", .time), SchemaKey("connect_timeout", .time),
+        SchemaKey("search_connections", .integer(1...64)), SchemaKey("bind_connections", .integer(1...64)), SchemaKey("queue", .integer(1...100_000)),
+        SchemaKey("user_base", .text), SchemaKey("user_filter", .text), SchemaKey("user_dn", .text), SchemaKey("user_attribute", .text), SchemaKey("strip_domain", .boolean),
+        SchemaKey("group_base", .text), SchemaKey("group_filter", .text), SchemaKey("group_nested_filter", .text), SchemaKey("group_name_attribute", .text),
+        SchemaKey("member_of_attribute", .text), SchemaKey("nt_hash_attribute", .text),
+        SchemaKey("disabled_attribute", .text), SchemaKey("locked_attribute", .text), SchemaKey("lock_time", .time),
+        SchemaKey("expiry_attribute", .text), SchemaKey("expiry_format", .choice(expiryFormats)),
+    ]
+
+    static let section = SchemaSection(
+        .exactly("ldap"), "the directory plugin",
+        keys: [SchemaKey("priority", .integer(0...1_000_000)), SchemaKey("load", .boolean), SchemaKey("directories", .list)] + keys,
+        sections: [SchemaSection(.any, "a directory", keys: keys)])
+
+    /// Every directory that the section names; none without the section or with `load = no`.
+    package static func all(in plugins: PluginConfiguration) -> [DirectoryConfiguration] {
+        guard let plugin = plugins.plugin("ldap"), plugin.isLoaded else { return [] }
+        return names(plugin).map { name in
+            func value(_ key: String) -> String? { plugin.option(name.map { "\($0).\(key)" } ?? key) ?? plugin.option(key) }
+            let schema = value("schema")?.lowercased() ?? "posix"
+            let attribute = value("nt_hash_attribute").flatMap { $0.isEmpty ? nil : $0.lowercased() } ?? (schema == "samba" || schema == "freeipa" ? schema : "no")
+            return DirectoryConfiguration(name: name ?? "ldap", schema: schema, position: plugin.position, hasNTHashes: attribute != "no")
+        }
+    }
+
+    private static func names(_ plugin: PluginConfiguration.Plugin) -> [String?] {
+        let names = plugin.option("directories")?.split(whereSeparator: { $0 == "," || $0 == " " }).map(String.init) ?? []
+        return names.isEmpty ? [nil] : names
+    }
+
+    /// What can never work.
+    static func check(_ plugins: PluginConfiguration, _ diagnostics: inout Diagnostics) {
+        guard let plugin = plugins.plugin("ldap"), plugin.isLoaded else { return }
+        for name in names(plugin) {
+            func option(_ key: String) -> PluginConfiguration.Option? {
+                let own = name.flatMap { name in plugin.options.last { $0.name == "\(name).\(key)" } } ?? plugin.options.last { $0.name == key }
+                return own.flatMap { $0.value.isEmpty ? nil : $0 }
+            }
+            let title = name.map { "the directory \(quoted($0))" } ?? "the directory"
+            for key in ["uri", "base"] where option(key) == nil {
+                diagnostics.error(at: plugin.position, "\(title) has no '\(key)': write \(key) = \(key == "uri" ? "ldaps://ldap.example" : "\"dc=example,dc=org\"")")
+            }
+            if let uri = option("uri") {
+                for one in uri.value.split(whereSeparator: { $0 == "," || $0 == " " }) where !["ldap://", "ldaps://", "ldapi://"].contains(where: { one.lowercased().hasPrefix($0) }) {
+                    diagnostics.error(at: uri.position, "'uri' takes ldaps://HOST, ldap://HOST or ldapi://PATH, and \(quoted(String(one))) is none")
+                }
+            }
+            if let account = option("bind_dn"), option("bind_password") == nil, option("bind_password_file") == nil {
+                diagnostics.error(at: account.position, "'bind_dn' needs a password, for a bind without one means nothing: write bind_password_file = ...")
+            }
+            if let password = option("bind_password"), option("bind_password_file") != nil {
+                diagnostics.error(at: password.position, "a directory has 'bind_password' or 'bind_password_file', not both")
+            }
+            for (key, sign) in [("user_filter", "%u"), ("user_dn", "%u"), ("group_filter", "%d"), ("group_nested_filter", "%d")] {
+                guard let template = option(key), template.value.lowercased() != "no" || key.hasPrefix("user"), !template.value.contains(sign) else { continue }
+                diagnostics.error(at: template.position, "'\(key)' needs \(sign), \(sign == "%u" ? "the user's name" : "a distinguished name"), in it")
+            }
+            if let off = option("verify"), booleanValue(off.value) == false {
+                diagnostics.warning(at: off.position, "\(title) is believed whatever its certificate says: whoever is between can let anybody in")
+            }
+            if let off = option("start_tls"), booleanValue(off.value) == false, let uri = option("uri"), uri.value.lowercased().contains("ldap://") {
+                diagnostics.warning(at: off.position, "passwords go to \(title) in clear")
+            }
+        }
+    }
+}
