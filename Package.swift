@@ -54,6 +54,7 @@ let package = Package(
         .library(name: "martlet-openssl", type: .dynamic, targets: ["OpenSSLPlugin"]),
         .library(name: "martlet-gcrypt", type: .dynamic, targets: ["GcryptPlugin"]),
         .library(name: "martlet-psk", type: .dynamic, targets: ["PSKPlugin"]),
+        .library(name: "martlet-eap", type: .dynamic, targets: ["EAPPlugin"]),
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
         .library(name: "martlet-xfrm", type: .dynamic, targets: ["XFRMPlugin"]),
         .library(name: "martlet-ldap", type: .dynamic, targets: ["LDAPPlugin"]),
@@ -107,6 +108,12 @@ let package = Package(
         .target(
             name: "PSKPlugin", dependencies: ["PluginKit"], path: "Plugins/PSK",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
+        // Methods of EAP, as conversations, and the plugin around them.
+        .systemLibrary(name: "CTLS", path: "Plugins/EAP/CTLS", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "EAPMethods", dependencies: ["PluginKit", "PluginABI", "CTLS"], path: "Plugins/EAP/Methods", swiftSettings: common),
+        .target(
+            name: "EAPPlugin", dependencies: ["PluginKit", "EAPMethods"], path: "Plugins/EAP",
+            exclude: ["README.md", "CTLS", "Methods"], swiftSettings: common, linkerSettings: pluginLinker()),
         .target(
             name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "PlaneKit", "ESPCore", "CLinux"], path: "Plugins/TUN",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
@@ -150,6 +157,7 @@ let package = Package(
         .executableTarget(
             name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
             linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .testTarget(name: "EAPTests", dependencies: ["EAPMethods", "PluginKit", "PluginABI", "CTLS"], swiftSettings: common),
         .testTarget(name: "XFRMTests", dependencies: ["XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
         // Loads the plugin as the daemon does, opposite a slapd that it starts.
         .testTarget(name: "LDAPTests", dependencies: ["LDAPSchema", "Gateway", "PluginABI"], swiftSettings: common),

@@ -13,7 +13,7 @@ for group in "$@"; do
         # A directory.
         packages+=(slapd openssl)
         # A peer of another make, and a kernel with ESP of its own.
-        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
+        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
         ;;
     bench) packages+=(iproute2 iperf3 python3 binutils valgrind) ;;

@@ -63,6 +63,7 @@ package struct StatusDetail {
             lines += fact(label, body.list(key)?.joined(separator: ", "), 4)
         }
         lines += fact("moves", body.boolean("martlet-mobike") ? "to other addresses (MOBIKE)" : nil, 4)
+        lines += fact("EAP identity", body["remote-eap-id"], 4)
         lines += fact("moved from", body.list("martlet-moved-from")?.joined(separator: " and "), 4)
         lines += fact("shard", body["martlet-shard"], 4)
         for child in sa.children { lines += [""] + self.child(child, sa) }

@@ -43,6 +43,7 @@ extension IKESA {
             ("provider", .text(body["martlet-provider"])),
             ("shard", .integer(body["martlet-shard"])),
             ("mobike", .bool(body.boolean("martlet-mobike"))),
+            ("remote_eap_id", .text(body["remote-eap-id"])),
             ("moved_from", .strings(body.list("martlet-moved-from"))),
             ("established_seconds", .integer(body["established"])),
             ("rekey_seconds", .integer(body["rekey-time"])),

@@ -66,6 +66,10 @@ package struct AuthenticationPolicy: Hashable, Sendable {
     package var identity: IdentityPattern
     /// What is asked of certificates, or where ours are.
     package var certificates = CertificatePolicy()
+    /// swanctl.conf `eap_id`. Of ours: the identity that we show in EAP, where it is not that of IKE. Of the peer's: what it has to be; `any` has it asked for.
+    package var eapIdentity: IdentityPattern?
+    /// swanctl.conf `aaa_id`: what the server has to be in a method of EAP that shows it, where that is not the gateway's identity.
+    package var serverName: Identification?
 
     package init(method: String = "psk", identity: IdentityPattern = .any) {
         self.method = method

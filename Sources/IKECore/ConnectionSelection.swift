@@ -71,8 +71,26 @@ package enum ConnectionSelection {
     /// The connection that the peer means, if there is one: of those that fit in everything, one that names its identity comes before one
     /// that takes many.
     package static func choose(_ connections: [Connection], _ claim: Claim) -> Connection? {
-        let fitting = candidates(connections, local: claim.local, remote: claim.remote).filter { loss($0, claim) == nil }
+        let fitting = fitting(connections, claim)
         return fitting.first { if case .exactly = $0.remote.identity { true } else { false } } ?? fitting.first
+    }
+
+    /// Those that fit in everything, the closest match first.
+    static func fitting(_ connections: [Connection], _ claim: Claim) -> [Connection] {
+        candidates(connections, local: claim.local, remote: claim.remote).filter { loss($0, claim) == nil }
+    }
+
+    /// The connection that an EAP identity means, of those that fit otherwise and prove us as `current` has done: one that names it before one that takes many.
+    static func choose(_ connections: [Connection], _ claim: Claim, eap identity: Identification, like current: Connection) -> Connection? {
+        let fitting = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.eapIdentity?.matches(eap: identity) == true }
+        func rank(_ connection: Connection) -> Int {
+            switch connection.remote.eapIdentity {
+            case .exactly: 0
+            case .suffix: 1
+            case .any, nil: 2
+            }
+        }
+        return fitting.enumerated().min { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }?.element
     }
 
     /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.
@@ -125,6 +143,35 @@ extension AuthenticationPolicy {
         default: true
         }
     }
+}
+
+extension IdentityPattern {
+    /// Whether an identity of EAP, which has no type, fits: by its text.
+    package func matches(eap identity: Identification) -> Bool {
+        switch self {
+        case .any: true
+        case .exactly(let expected): expected.matches(identity) || Identification(eap: expected.eapIdentity).matches(identity)
+        case .suffix(_, let suffix): identity.data.count > suffix.count && Identification(kind: .fqdn, data: identity.data.suffix(suffix.count)).matches(Identification(kind: .fqdn, data: suffix))
+        }
+    }
+}
+
+extension AuthenticationPolicy {
+    /// The identity that we show in EAP, where one is configured.
+    var ownEAPIdentity: [UInt8]? { if case .exactly(let identity) = eapIdentity { identity.eapIdentity } else { nil } }
+}
+
+extension Connection {
+    /// Whether the peer is asked for its EAP identity.
+    var asksEAPIdentity: Bool {
+        switch self.remote.eapIdentity {
+        case .any, .suffix: true
+        case .exactly, nil: false
+        }
+    }
+
+    /// Whether we prove ourselves in it as in the other.
+    func isSameServer(as other: Connection) -> Bool { self.local == other.local && self.remote.isEAP == other.remote.isEAP && self.provider == other.provider }
 }
 
 extension Connection {

@@ -22,6 +22,8 @@ final class Context {
     private var childOwners: [ChildSAID: IKESPI] = [:]
     var messages = ConnectionCounters()
     var counters = EndpointCounters()
+    /// Peers that guessed wrong lately.
+    lazy var guesses = Guesses(limits)
     /// Room for the fragments of peers that have proven nothing, and of the others.
     let unprovenFragments: FragmentRoom
     let provenFragments: FragmentRoom
@@ -296,7 +298,8 @@ extension IKESA {
     var baseStatus: IKESAStatus {
         IKESAStatus(
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
-            isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT, remoteBehindNAT: nat.remoteBehindNAT,
+            remoteEAPIdentity: remoteEAPIdentity, isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT,
+            remoteBehindNAT: nat.remoteBehindNAT,
             transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
             remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, reauthAt: nil, expiresAt: nil, replaces: replaces.map { Established.current($0).id }, children: [], mobike: mobility != nil,
             movedFrom: movedFrom)

@@ -10,6 +10,8 @@ package struct Crypto: Sendable {
     package var providers: [String: Registry]
     /// The hashes (IANA "IKEv2 Hash Algorithms") that the loaded methods of authentication can use in signatures, the preferred ones first. RFC 7427.
     package var signatureHashes: [UInt16] = []
+    /// The methods of EAP that are loaded, the preferred ones first.
+    package var eapMethods: [EAPMethod] = []
     package init(preferred: Registry, providers: [String: Registry] = [:]) {
         self.preferred = preferred
         self.providers = providers

@@ -125,6 +125,8 @@ package enum Job: Sendable {
     case generateAndAgree(any KeyExchangeAlgorithm, peerValue: [UInt8])
     case sign(AuthenticationRequest)
     case verify(AuthenticationRequest, Authentication)
+    /// One message for a method of EAP.
+    case eap(EAPStep)
     /// Which address of this host the routes choose towards each.
     case findPaths([IPAddress])
 }
@@ -146,6 +148,7 @@ package enum JobResult: Sendable {
     /// With the CERT payloads that go before it.
     case signed(Authentication, certificates: [Certificate] = [])
     case verified
+    case eap(any EAPConversation, EAPOutcome)
     case pathsFound([FoundPath])
     case failed(JobFailure)
 }

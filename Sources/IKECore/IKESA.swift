@@ -19,6 +19,8 @@ final class IKESA {
     var nat = NATDetection.Verdict()
     var localIdentity: Identification?
     var remoteIdentity: Identification?
+    /// Who the peer is by EAP, where that is not its identity of IKE. Once it is authenticated, this is who it is.
+    @Rarely var remoteEAPIdentity: Identification?
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false
@@ -164,6 +166,8 @@ final class IKESA {
             case .initSent(let current): current.received(header, datagram, self)
             case .authSent(let current): current.received(header, datagram, self)
             case .awaitingAuth(let current): current.received(header, datagram, self)
+            case .authenticatingPeer(let current): current.received(header, datagram, self)
+            case .answeringEAP(let current): current.received(header, datagram, self)
             case .established(let current): current.received(header, datagram)
             case .closed(let current): current.received(header, datagram, self)
             // The peer repeats itself while a job runs: the answer follows.
@@ -188,6 +192,8 @@ final class IKESA {
             case .answering(let current): current.job == job ? current.finished(result, self) : .answering(current)
             case .verifyingInitiator(let current): current.job == job ? current.finished(result, self) : .verifyingInitiator(current)
             case .signingAnswer(let current): current.job == job ? current.finished(result, self) : .signingAnswer(current)
+            case .authenticatingPeer(let current): current.jobFinished(job, result, self)
+            case .answeringEAP(let current): current.jobFinished(job, result, self)
             case .established(let current): current.jobFinished(job, result)
             // A job of an exchange that was given up: its result is dropped.
             case .initSent(let current): .initSent(current)
@@ -204,6 +210,8 @@ final class IKESA {
             case .initSent(let current): current.deadlineReached(self)
             case .authSent(let current): current.deadlineReached(self)
             case .awaitingAuth(let current): current.deadlineReached(self)
+            case .authenticatingPeer(let current): current.deadlineReached(self)
+            case .answeringEAP(let current): current.deadlineReached(self)
             case .established(let current): current.deadlineReached()
             case .closed(let current): current.deadlineReached(self)
             case .generatingKey(let current): current.work.deadlineReached(self) ? .dead : .generatingKey(current)
@@ -222,6 +230,8 @@ final class IKESA {
         case .initSent(let current): current.retransmission.deadline
         case .authSent(let current): current.retransmission.deadline
         case .awaitingAuth(let current): current.deadline
+        case .authenticatingPeer(let current): current.deadline
+        case .answeringEAP(let current): current.nextDeadline
         case .established(let current): current.nextDeadline
         case .closed(let current): current.nextDeadline
         case .generatingKey(let current): current.work.deadline
@@ -246,7 +256,7 @@ final class IKESA {
     /// Answers an IKE_SA_INIT request, and the peer has not proven itself.
     var isHalfOpen: Bool {
         switch state {
-        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer: true
+        case .answering, .awaitingAuth, .verifyingInitiator, .authenticatingPeer, .signingAnswer: true
         case .closed(let closed): !closed.isProven
         default: false
         }
@@ -258,7 +268,7 @@ final class IKESA {
     /// Initiating, and not established yet.
     var isConnecting: Bool {
         switch state {
-        case .generatingKey, .initSent, .agreeing, .signing, .authSent, .verifyingResponder: true
+        case .generatingKey, .initSent, .agreeing, .signing, .authSent, .answeringEAP, .verifyingResponder: true
         default: false
         }
     }
@@ -281,13 +291,16 @@ final class IKESA {
         case .authSent(var current):
             current.work.add(child, request)
             state = .authSent(current)
+        case .answeringEAP(var current):
+            current.add(child, request)
+            state = .answeringEAP(current)
         case .verifyingResponder(var current):
             current.work.add(child, request)
             state = .verifyingResponder(current)
         case .established(let current):
             current.createChild(child, requests: request.map { [$0] } ?? [])
             state = current.settled()
-        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer, .closed, .dead:
+        case .answering, .awaitingAuth, .verifyingInitiator, .authenticatingPeer, .signingAnswer, .closed, .dead:
             if let request { context.emit(.answer(request, .failure(Failure(.closed, "The IKE SA is not ready for a child")))) }
         }
     }
@@ -301,9 +314,10 @@ final class IKESA {
         case .agreeing(let current): current.work.fail(failure, self, retry: false, final: true)
         case .signing(let current): current.work.fail(failure, self, retry: false, final: true)
         case .authSent(let current): current.work.fail(failure, self, retry: false, final: true)
+        case .answeringEAP(let current): current.work.fail(failure, self, retry: false, final: true)
         case .verifyingResponder(let current): current.work.fail(failure, self, retry: false, final: true)
         case .established(let current): current.dismantle(failure)
-        case .answering, .awaitingAuth, .verifyingInitiator, .signingAnswer, .closed, .dead: break
+        case .answering, .awaitingAuth, .verifyingInitiator, .authenticatingPeer, .signingAnswer, .closed, .dead: break
         }
     }
 }
@@ -317,10 +331,12 @@ enum State {
     indirect case agreeing(Agreeing)
     indirect case signing(Signing)
     indirect case authSent(AuthSent)
+    indirect case answeringEAP(AnsweringEAP)
     indirect case verifyingResponder(VerifyingResponder)
     indirect case answering(Answering)
     indirect case awaitingAuth(AwaitingAuth)
     indirect case verifyingInitiator(VerifyingInitiator)
+    indirect case authenticatingPeer(AuthenticatingPeer)
     indirect case signingAnswer(SigningAnswer)
     case established(Established)
     indirect case closed(Closed)

@@ -41,6 +41,13 @@ package struct Limits: Hashable, Sendable {
     package var fragmentBytes = 64 << 20
     /// How long a responder waits for IKE_AUTH.
     package var halfOpenTime: Duration = .seconds(30)
+    /// How long EAP may take from the first IKE_AUTH request on, whatever each message takes; and how many messages and octets of IKE_AUTH a peer may send meanwhile.
+    package var eapTime: Duration = .seconds(120)
+    package var eapRounds = 64
+    package var eapBytes = 131_072
+    /// Wrong guesses after which the next must wait: of a user from an address, and of an address for all users.
+    package var guessesOfUser = 5
+    package var guessesOfAddress = 20
     /// Established IKE SAs of a shard.
     package var ikeSAs = 200_000
     /// IKE SAs that one IKE SA has replaced and that are not gone yet: from then on the peer's rekeys of it are put off.

@@ -8,7 +8,7 @@ extension IKESA {
         guard let new else {
             // What was being proven is of no use now. A responder that waits for IKE_AUTH has not chosen a connection yet.
             switch state {
-            case .generatingKey, .initSent, .agreeing, .signing, .authSent, .verifyingResponder, .verifyingInitiator, .signingAnswer:
+            case .generatingKey, .initSent, .agreeing, .signing, .authSent, .verifyingResponder, .answeringEAP, .verifyingInitiator, .authenticatingPeer, .signingAnswer:
                 abandon(Failure(.closed, "The connection \(connection.name) is gone from the configuration"))
             case .answering, .awaitingAuth, .established, .closed, .dead: break
             }
@@ -21,7 +21,7 @@ extension IKESA {
             current.reconfigure()
             state = current.settled()
         case .generatingKey, .initSent, .agreeing, .signing, .authSent, .verifyingResponder: connection = new
-        case .verifyingInitiator, .signingAnswer:
+        case .verifyingInitiator, .authenticatingPeer, .signingAnswer, .answeringEAP:
             if authenticates { connection = new } else { abandon(Failure(.closed, "The connection \(connection.name) asks for another proof of identity now")) }
         case .answering, .awaitingAuth, .closed, .dead: break
         }
@@ -33,7 +33,9 @@ extension Established {
         guard phase == .active else { return }
         let connection = sa.connection
         let isStillMeant = sa.remoteIdentity.map { connection.remote.identity.matches($0) } ?? false
-        guard isStillMeant, connection.ownIdentity(sa.local.address) == sa.localIdentity else {
+        // Who may come by EAP has changed as well.
+        let isUserMeant = sa.remoteEAPIdentity.map { connection.remote.isEAP && connection.remote.eapIdentity?.matches(eap: $0) == true } ?? true
+        guard isStillMeant, isUserMeant, connection.ownIdentity(sa.local.address) == sa.localIdentity else {
             return enqueueFirst(.deleteIKE([], reason: "its identities are not those of the connection as it is configured now"))
         }
         livenessAt = connection.dpdDelay > .zero ? now + connection.dpdDelay : nil

@@ -161,6 +161,14 @@ final class SecureChannel {
         return mac
     }
 
+    /// Lends SK_pi or SK_pr, for the AUTH of a method of EAP that gives no key. RFC 7296 section 2.16.
+    func withProofKey<R>(ofInitiator: Bool, _ body: (Span<UInt8>) throws(CryptoError) -> R) throws(CryptoError) -> R {
+        guard let proofKeys else { throw .invalid }
+        let result = try (ofInitiator ? proofKeys.initiator : proofKeys.responder).withSecret { (key: borrowing SecretBytes) throws(CryptoError) -> R in try body(key.span) }
+        guard let result else { throw .invalid }
+        return result
+    }
+
     /// The keys for a protocol analyser.
     func export(initiatorSPI: IKESPI, responderSPI: IKESPI) -> ExportedKeys {
         let encryption: Transform
@@ -184,7 +192,7 @@ extension [Payload] {
         for payload in self {
             switch payload.type {
             case .encrypted, .encryptedFragment: return payload.type
-            case .securityAssociation, .keyExchange, .nonce, .identificationInitiator, .identificationResponder, .authentication, .trafficSelectorInitiator, .trafficSelectorResponder:
+            case .securityAssociation, .keyExchange, .nonce, .identificationInitiator, .identificationResponder, .authentication, .eap, .trafficSelectorInitiator, .trafficSelectorResponder:
                 guard seen.insert(payload.type.rawValue).inserted else { return payload.type }
             default: break
             }

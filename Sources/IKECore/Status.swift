@@ -38,6 +38,8 @@ package struct IKESAStatus: Hashable, Sendable {
     package var remote: SocketAddress
     package var localIdentity: Identification?
     package var remoteIdentity: Identification?
+    /// Who the peer is by EAP, where that is not its identity of IKE.
+    package var remoteEAPIdentity: Identification?
     package var isInitiator: Bool
     package var initiatorSPI: IKESPI
     package var responderSPI: IKESPI

@@ -4,3 +4,4 @@
 #include "martlet/auth.h"
 #include "martlet/plane.h"
 #include "martlet/directory.h"
+#include "martlet/eap.h"

@@ -13,6 +13,7 @@ public struct Provision: Sendable {
     public static func crypto(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_CRYPTO.rawValue, name: name) }
     public static func auth(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_AUTH.rawValue, name: name) }
     public static func credentials(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_CREDENTIALS.rawValue, name: name) }
+    public static func eap(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_EAP.rawValue, name: name) }
     public static func plane(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_PLANE.rawValue, name: name) }
     public static func directory(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_DIRECTORY.rawValue, name: name) }
 }

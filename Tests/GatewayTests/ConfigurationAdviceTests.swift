@@ -79,7 +79,7 @@ import Testing
         var diagnostics = Diagnostics()
         let position = SourcePosition(path: "shared")
         let secret = SecretBuilder().build(
-            "ike-x", owners: [ConfigurationValue.Element(text: owner, position: position)], secret: SecretBox(SecretBytes(copying: Array("sixteen bytes, or more".utf8).span)), origin: position,
+            .ike, "ike-x", owners: [ConfigurationValue.Element(text: owner, position: position)], secret: SecretBox(SecretBytes(copying: Array("sixteen bytes, or more".utf8).span)), origin: position,
             &diagnostics)
         #expect(secret == nil && diagnostics.hasErrors && !diagnostics.items.contains { $0.message.contains("hunter2") }, "\(diagnostics.items)")
     }

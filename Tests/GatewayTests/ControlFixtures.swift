@@ -20,6 +20,7 @@ final class ScriptedBackend: ControlBackend {
     var loads: [(name: String, root: ConfigurationSection)] = []
     var loadResult = LoadResult.success([])
     var secrets: [(id: String, owners: [String], data: SecretBox)] = []
+    var kinds: [SecretKind] = []
     var policies: [PolicySnapshot] = []
     var loadedPools: [PoolSnapshot] = []
 
@@ -79,8 +80,9 @@ extension ScriptedBackend {
     }
     func unloadConnection(_ name: String) -> LoadResult { .failure(FailureSnapshot(code: "configuration-refused", summary: "no \(name)")) }
     var loadedConnections: [String] { loads.map(\.name) }
-    func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult {
+    func loadSecret(_ kind: SecretKind, id: String, owners: [String], data: SecretBox) -> LoadResult {
         secrets.append((id, owners, data))
+        kinds.append(kind)
         return .success(["it is short"])
     }
     func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {

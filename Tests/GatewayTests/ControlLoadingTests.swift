@@ -72,10 +72,17 @@ import ViciWire
         #expect(!fixture.log.all.contains { $0.contains("\u{7}") })
     }
 
+    @Test func aSharedKeyIsOfItsKind() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        for type in ["IKE", "EAP", "xauth", "NTLM"] { #expect(try call(fixture, client, "load-shared", key(type: type))["success"] == "yes") }
+        #expect(fixture.backend.kinds == [.ike, .eap, .eap, .ntlm])
+    }
+
     @Test func sharedKeysOfOtherKindsAreRefusedByName() throws {
         let fixture = try Fixture()
         let client = try fixture.client()
-        for (type, word) in [("EAP", "EAP"), ("xauth", "xauth"), ("NTLM", "NTLM"), ("ppk", "RFC 8784"), ("", "needs type"), ("password", "no secret of the type 'password'")] {
+        for (type, word) in [("ppk", "RFC 8784"), ("", "needs type"), ("password", "no secret of the type 'password'")] {
             let answer = try call(fixture, client, "load-shared", key(type: type))
             #expect(answer["success"] == "no")
             #expect(answer["errmsg"]?.contains(word) == true, "\(type): \(answer["errmsg"] ?? "")")

@@ -79,9 +79,9 @@ def test_what_is_wrong_is_refused_by_name():
             where = "esp_proposals" if old else "proposals = aes256gcm16-prf"
             swanctl.write(good.replace(where, new + "\n" + where, 1))
             swanctl.fails("--load-conns", says=("loading connection 'peer' failed: " + says,))
-        swanctl.write(good + "secrets { eap-user { id = user\n secret = password }\n}")
+        swanctl.write(good + "secrets { ppk-user { id = user\n secret = password }\n}")
         # swanctl goes on after a secret that is refused, and says so.
-        expect("loading shared secret failed: a secret of the type 'eap'" in swanctl.result("--load-creds").stderr, "a secret for EAP was taken")
+        expect("loading shared secret failed: postquantum" in swanctl.result("--load-creds").stderr, "a postquantum secret was taken")
         expect((identities(ours), ours.vici("list-conns", events="list-conn")) == before, "a refused load has changed something")
         # What is not there yet is said so.
         swanctl.write(good + "authorities { ca { crl_uris = http://ca.example/crl } }")

@@ -17,7 +17,7 @@ def encoded(message):
         elif isinstance(value, (list, tuple)):
             out += bytes([LIST]) + name + b"".join(bytes([ITEM]) + struct.pack(">H", len(item.encode())) + item.encode() for item in value) + bytes([LIST_END])
         else:
-            octets = str(value).encode()
+            octets = value if isinstance(value, bytes) else str(value).encode()
             out += bytes([VALUE]) + name + struct.pack(">H", len(octets)) + octets
     return out
 

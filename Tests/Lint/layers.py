@@ -30,6 +30,8 @@ ALLOWED = {
     "Plugins/OpenSSL": {"PluginKit", "PluginABI", "COpenSSL"} | SYSTEM,
     "Plugins/Gcrypt": {"PluginKit", "PluginABI", "CGcrypt"} | SYSTEM,
     "Plugins/PSK": {"PluginKit", "PluginABI"} | SYSTEM,
+    # Methods of EAP: digests and TLS by OpenSSL.
+    "Plugins/EAP": {"PluginKit", "PluginABI", "EAPMethods", "CTLS"} | SYSTEM,
     # The data plane in user space also has the pure ESP code.
     "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
     # Directories: the library, and the plugin's own functions.

@@ -102,6 +102,10 @@ enum Audit {
         case .verifyingResponder(let state):
             needs.jobs.append(state.job)
             add(state.work)
+        case .answeringEAP(let state):
+            if let job = state.job { needs.jobs.append(job) }
+            add(state.work)
+        case .authenticatingPeer(let state): if let job = state.job { needs.jobs.append(job) }
         case .answering(let state): needs.jobs.append(state.job)
         case .verifyingInitiator(let state): needs.jobs.append(state.job)
         case .signingAnswer(let state): needs.jobs.append(state.job)
@@ -159,6 +163,8 @@ enum Audit {
         case .awaitingAuth: "awaitingAuth"
         case .verifyingInitiator: "verifyingInitiator"
         case .signingAnswer: "signingAnswer"
+        case .authenticatingPeer: "authenticatingPeer"
+        case .answeringEAP: "answeringEAP"
         case .established: "established"
         case .closed: "closed"
         }

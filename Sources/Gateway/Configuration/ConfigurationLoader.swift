@@ -80,7 +80,7 @@ package enum ConfigurationLoader {
         configuration.plugins = read.plugins
         DirectoryConfiguration.check(read.plugins, &diagnostics)
 
-        let secrets = (read.tree.section("secrets")?.sections ?? []).filter { $0.name.hasPrefix("ike") }
+        let secrets = (read.tree.section("secrets")?.sections ?? []).filter { SecretBuilder.kind($0.name) != nil }
         configuration.secrets = SharedSecrets(secrets.compactMap { SecretBuilder().build($0, &diagnostics) })
         for secret in secrets {
             guard let value = secret.value("secret"), read.readableByOthers.contains(value.position.file) else { continue }
@@ -90,6 +90,8 @@ package enum ConfigurationLoader {
 
         configuration.pools = (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
         let index = index ?? SecretIndex(running?.secrets ?? configuration.secrets)
+        // A client may load users after the connection, and one by one: nothing is said of them then.
+        let users = UserSecrets(configuration.secrets)
         let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
         for section in read.tree.section("connections")?.sections ?? [] {
             var connection = builder.build(section, &diagnostics)
@@ -103,6 +105,7 @@ package enum ConfigurationLoader {
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }
             CrossChecks.checkSecret(of: connection, section, index, running == nil ? .error : .warning, &diagnostics)
+            if running == nil { CrossChecks.checkUsers(of: connection, section, users, capabilities.directory, &diagnostics) }
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
 

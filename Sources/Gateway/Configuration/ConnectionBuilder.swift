@@ -56,6 +56,7 @@ struct ConnectionBuilder {
             connection.local = authentication("local", section, &diagnostics)
             connection.remote = authentication("remote", section, &diagnostics)
         }
+        EAPBuilder(methods: capabilities.eapMethods).check(connection, section, &diagnostics)
         if case .suffix = connection.local.identity {
             diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
         }
@@ -160,9 +161,13 @@ struct ConnectionBuilder {
             return policy
         }
         policy.method = auth.lowercased()
+        if policy.isEAP {
+            EAPBuilder(methods: capabilities.eapMethods).build(&policy, isLocal: side == "local", round, &diagnostics)
+            return policy
+        }
         if !Self.methods.contains(policy.method) {
             let kind = auth.lowercased()
-            if kind.hasPrefix("pubkey") || kind.hasPrefix("eap") || kind.hasPrefix("xauth") || kind.hasPrefix("rsa") || kind.hasPrefix("ecdsa") || kind.hasPrefix("ike:") {
+            if kind.hasPrefix("pubkey") || kind.hasPrefix("xauth") || kind.hasPrefix("rsa") || kind.hasPrefix("ecdsa") || kind.hasPrefix("ike:") {
                 diagnostics.error(at: reader.position("auth"), "the authentication \(quoted(auth)) is not there yet: write auth = psk")
             } else {
                 diagnostics.error(at: reader.position("auth"), "there is no authentication \(quoted(auth))" + suggestion(nearest(to: kind, among: Self.methods)))

@@ -4,6 +4,24 @@ import IKECore
 import IKEWire
 
 enum CrossChecks {
+    /// A connection whose peers, or which itself, authenticates with a password needs to know one.
+    static func checkUsers(of connection: Connection, _ section: ConfigurationSection, _ users: UserSecrets, _ directory: UserDirectory?, _ diagnostics: inout Diagnostics) {
+        guard connection.isNegotiated else { return }
+        if let directory, users.isEmpty, !connection.remote.canBeServed(by: directory), let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) {
+            diagnostics.error(
+                at: SectionReader(section: round).position("auth"),
+                "the directory \(directory.name) cannot serve \(connection.remote.method)\(directory.advice.isEmpty ? "" : ": " + directory.advice)")
+        } else if connection.remote.asksForPasswords, users.isEmpty, directory == nil {
+            diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users: add a section eap-NAME with `id` and `secret` to `secrets` for each")
+        }
+        guard connection.local.asksForPasswords else { return }
+        var own = connection.local.identity
+        if case .exactly? = connection.local.eapIdentity, let identity = connection.local.eapIdentity { own = identity }
+        guard case .exactly(let identity) = own, !users.knows(identity.eapIdentity, isServer: false) else { return }
+        diagnostics.missing(
+            at: section.position, "the connection \(quoted(section.name)) has no password: add a section eap-\(section.name) with \(SettingText.setting("id", own.text)) and the secret to `secrets`")
+    }
+
     /// A connection that authenticates with a preshared key needs one: without, it would fail at every attempt.
     static func checkSecret(
         of connection: Connection, _ section: ConfigurationSection, _ secrets: SecretIndex, _ severity: ConfigurationError.Severity, _ diagnostics: inout Diagnostics

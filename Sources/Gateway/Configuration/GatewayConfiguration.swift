@@ -64,8 +64,12 @@ package struct PluginConfiguration: Hashable, Sendable {
     package func plugin(_ name: String) -> Plugin? { plugins.first { $0.name == name } }
 }
 
-/// One secret of the section `secrets.ike*`, for PSK authentication. Has no description of its own: it holds a key.
+/// What a secret is for: two peers that share it, or a user of EAP, whose password or NT hash it is.
+package enum SecretKind: Hashable, Sendable { case ike, eap, ntlm }
+
+/// One secret of the section `secrets`, `ike*` for PSK authentication or `eap*`, `xauth*`, `ntlm*` for EAP. Has no description of its own: it holds a key.
 package final class IKESecret: Sendable {
+    package let kind: SecretKind
     /// The section's name: `ike-east`.
     package let name: String
     /// Whose secret it is; empty for everybody's.
@@ -73,7 +77,8 @@ package final class IKESecret: Sendable {
     package let secret: SecretBox
     package let origin: SourcePosition
 
-    package init(name: String, identities: [IdentityPattern], secret: SecretBox, origin: SourcePosition) {
+    package init(_ kind: SecretKind = .ike, name: String, identities: [IdentityPattern], secret: SecretBox, origin: SourcePosition) {
+        self.kind = kind
         self.name = name
         self.identities = identities
         self.secret = secret
@@ -82,7 +87,7 @@ package final class IKESecret: Sendable {
 
     /// Whether both are the same secret for the same identities. In time that depends on the lengths alone.
     func isSame(as other: IKESecret) -> Bool {
-        guard name == other.name, identities == other.identities else { return false }
+        guard kind == other.kind, name == other.name, identities == other.identities else { return false }
         return secret.withSecret { mine in other.secret.withSecret { theirs in constantTimeEqual(mine.span, theirs.span) } ?? false } ?? false
     }
 }

@@ -26,7 +26,8 @@ extension SharedSecrets {
     /// The secret of a connection, where its identities or the number of secrets leave no choice.
     fileprivate func known(for connection: Connection) -> IKESecret? {
         if case .exactly(let local) = connection.local.identity, case .exactly(let remote) = connection.remote.identity { return best(local: local, remote: remote) }
-        return all.count == 1 ? all.first : nil
+        let shared = preshared.all
+        return shared.count == 1 ? shared.first : nil
     }
 }
 

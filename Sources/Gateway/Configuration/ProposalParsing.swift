@@ -1,6 +1,7 @@
 // Proposals as swanctl.conf writes them, `aes256gcm16-prfsha256-x25519`, and the default ones.
 // RFC 7296 sections 2.7 and 3.3, RFC 5282 section 8 (AEAD beside other ciphers), RFC 8221 section 4.
 
+import IKECore
 import IKEWire
 
 /// What the loaded plugins can do, as far as the configuration asks.
@@ -15,6 +16,10 @@ package struct Capabilities {
     package var providers: [String]
     /// The names of the authentication methods: "psk".
     package var methods: [String]
+    /// The methods of EAP.
+    package var eapMethods: [EAPMethod] = []
+    /// Knows the users that `secrets` does not.
+    package var directory: UserDirectory?
     /// Whether the data plane carries transport mode, and its name: nil where none is loaded.
     package var carriesTransport = false
     package var planeName: String?

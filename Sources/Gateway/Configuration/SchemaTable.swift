@@ -63,15 +63,15 @@ enum SchemaTable {
         SchemaKey("round", .integer(0...255)),
         SchemaKey("certs", .list, .tunesOnly(x509)),
         SchemaKey("pubkeys", .list, .tunesOnly("public keys are not there yet")),
-        SchemaKey("eap_id", .text, .tunesOnly("EAP is not there yet")),
+        SchemaKey("eap_id", .text),
         SchemaKey("xauth_id", .text, .tunesOnly(ikev1)),
-        SchemaKey("aaa_id", .text, .restricts("EAP is not there yet")),
+        SchemaKey("aaa_id", .text),
     ]
 
     private static let remoteKeys: [SchemaKey] = [
         SchemaKey("auth", .text), SchemaKey("id", .text),
         SchemaKey("round", .integer(0...255)),
-        SchemaKey("eap_id", .text, .restricts("EAP is not there yet"), inert: ["%any"]),
+        SchemaKey("eap_id", .text),
         SchemaKey("groups", .list, .restricts("group membership is not checked yet")),
         SchemaKey("cert_policy", .list, .restricts(x509)),
         SchemaKey("certs", .list, .restricts(x509)),
@@ -141,7 +141,7 @@ enum SchemaTable {
     /// `private`, `pkcs8` and `pkcs12` before names that they begin with.
     private static let secrets: [SchemaSection] =
         [secret("ike", keys: sharedKeys, status: .implemented)]
-        + ["eap", "xauth", "ntlm"].map { secret($0, keys: sharedKeys, status: .tunesOnly("EAP is not there yet")) }
+        + ["eap", "xauth", "ntlm"].map { secret($0, keys: sharedKeys, status: .implemented) }
         + [secret("ppk", keys: sharedKeys, status: .tunesOnly("postquantum preshared keys are not there yet"))]
         + ["private", "rsa", "ecdsa", "pkcs8", "pkcs12"].map {
             secret($0, keys: [SchemaKey("file", .text), SchemaKey("secret", .secret)], status: .tunesOnly("private keys are not there yet"))

@@ -1,4 +1,4 @@
-// From the sections `secrets.ike*` to preshared keys in wiped memory.
+// From the sections of `secrets` to preshared keys, passwords and hashes in wiped memory.
 
 import IKECore
 import IKECrypto
@@ -15,15 +15,23 @@ struct SecretBuilder {
             diagnostics.error(at: value.position, "the secret begins with 0x or 0s and is not hexadecimal or base64 behind it")
             return nil
         }
-        guard hasLength(decoded.count, at: value.position, &diagnostics) else { return nil }
-        return IKESecret(name: section.name, identities: identities, secret: SecretBox(decoded), origin: section.position)
+        let kind = Self.kind(section.name) ?? .ike
+        guard hasLength(decoded.count, of: kind, at: value.position, &diagnostics) else { return nil }
+        return IKESecret(kind, name: section.name, identities: identities, secret: SecretBox(decoded), origin: section.position)
+    }
+
+    /// What a section is for; nil for what is no secret of identities.
+    static func kind(_ section: String) -> SecretKind? {
+        if section.hasPrefix("ike") { return .ike }
+        if section.hasPrefix("eap") || section.hasPrefix("xauth") { return .eap }
+        return section.hasPrefix("ntlm") ? .ntlm : nil
     }
 
     /// A secret from a client, whose bytes are meant as they are.
-    func build(_ name: String, owners: [ConfigurationValue.Element], secret: SecretBox, origin: SourcePosition, _ diagnostics: inout Diagnostics) -> IKESecret? {
+    func build(_ kind: SecretKind, _ name: String, owners: [ConfigurationValue.Element], secret: SecretBox, origin: SourcePosition, _ diagnostics: inout Diagnostics) -> IKESecret? {
         guard let identities = identities(owners, &diagnostics) else { return nil }
-        guard hasLength(secret.withSecret { $0.count } ?? 0, at: origin, &diagnostics) else { return nil }
-        return IKESecret(name: name, identities: identities, secret: secret, origin: origin)
+        guard hasLength(secret.withSecret { $0.count } ?? 0, of: kind, at: origin, &diagnostics) else { return nil }
+        return IKESecret(kind, name: name, identities: identities, secret: secret, origin: origin)
     }
 
     /// Nil where one is wrong: without it the secret would serve more peers than it should.
@@ -40,13 +48,17 @@ struct SecretBuilder {
         return identities
     }
 
-    private func hasLength(_ length: Int, at position: SourcePosition, _ diagnostics: inout Diagnostics) -> Bool {
+    private func hasLength(_ length: Int, of kind: SecretKind, at position: SourcePosition, _ diagnostics: inout Diagnostics) -> Bool {
         if length == 0 {
             diagnostics.error(at: position, "the secret is empty")
             return false
         }
+        if kind == .ntlm, length != 16 {
+            diagnostics.error(at: position, "an NT hash has 16 bytes, and this has \(length): write 0x and 32 hexadecimal digits, or 0s and base64")
+            return false
+        }
         //= RFC 7296 §2.15
-        if length < 16 {
+        if kind == .ike, length < 16 {
             diagnostics.warning(at: position, "the secret is \(length) bytes long: one that is guessed opens the tunnel; take 16 or more random bytes")
         }
         return true

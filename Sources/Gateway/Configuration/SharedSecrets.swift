@@ -7,13 +7,16 @@ package struct SharedSecrets: Sendable {
     package var all: [IKESecret]
     package init(_ all: [IKESecret] = []) { self.all = all }
 
+    /// Those that two peers share.
+    package var preshared: SharedSecrets { SharedSecrets(all.filter { $0.kind == .ike }) }
+
     /// The secret to use between us as `local` and a peer as `remote`.
     ///
     /// As strongSwan chooses: the one that fits the peer best, among those the one that fits us best, then the first. An identity fits better
     /// than a pattern, and that better than `%any` or a secret without identities. A secret that names other identities alone is none.
     package func best(local: Identification, remote: Identification) -> IKESecret? {
         var best: (secret: IKESecret, rank: (Int, Int))?
-        for secret in all {
+        for secret in all where secret.kind == .ike {
             let rank = (secret.fit(remote), secret.fit(local))
             if rank == (0, 0) { continue }
             if let best, best.rank >= rank { continue }
@@ -44,12 +47,15 @@ package struct SecretIndex: Sendable {
     private var servesEverybody = false
     private var exact: Set<Identification> = []
     private var patterns: [IdentityPattern] = []
+    /// Whether there are users of EAP.
+    private(set) var hasUsers = false
 
     package init(_ secrets: SharedSecrets) {
         for secret in secrets.all { add(secret) }
     }
 
     mutating func add(_ secret: IKESecret) {
+        guard secret.kind == .ike else { return hasUsers = true }
         if secret.identities.isEmpty { servesEverybody = true }
         for pattern in secret.identities {
             if case .exactly(let identity) = pattern { exact.insert(identity.lowercased) } else { patterns.append(pattern) }

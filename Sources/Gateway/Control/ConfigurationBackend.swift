@@ -15,7 +15,7 @@ package protocol ConfigurationBackend: AnyObject {
     var loadedConnections: [String] { get }
 
     /// `id` may be empty: such a secret goes with `clearSecrets` alone. Without `owners` it is everybody's.
-    func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult
+    func loadSecret(_ kind: SecretKind, id: String, owners: [String], data: SecretBox) -> LoadResult
     func unloadSecret(id: String) -> LoadResult
     /// Those that have an id.
     var loadedSecrets: [String] { get }

@@ -123,16 +123,18 @@ struct SharedKey: Sendable {
     var id: String
     var owners: [String]
     var data: SecretBox
+    var kind = SecretKind.ike
 
     init(_ message: ViciMessage, _ secret: SecretBox?) throws(BadArgument) {
         id = message.text("id") ?? ""
         let type = message.text("type") ?? ""
         switch type.lowercased() {
         case "ike": break
-        case "eap", "xauth", "ntlm": throw BadArgument("a secret of the type \(quoted(type)) is for EAP, which is not there yet: type is 'ike'", isMissing: true)
-        case "ppk": throw BadArgument("postquantum preshared keys (RFC 8784) are not there yet: type is 'ike'", isMissing: true)
+        case "eap", "xauth": kind = .eap
+        case "ntlm": kind = .ntlm
+        case "ppk": throw BadArgument("postquantum preshared keys (RFC 8784) are not there yet: type is 'ike', 'eap' or 'ntlm'", isMissing: true)
         case "": throw BadArgument("load-shared needs type")
-        default: throw BadArgument("there is no secret of the type \(quoted(type)): type is 'ike'")
+        default: throw BadArgument("there is no secret of the type \(quoted(type)): type is 'ike', 'eap' or 'ntlm'")
         }
         guard let secret else { throw BadArgument("load-shared needs data, once") }
         data = secret
@@ -142,6 +144,6 @@ struct SharedKey: Sendable {
 }
 
 extension SharedKey: Hashable {
-    static func == (a: Self, b: Self) -> Bool { a.id == b.id && a.owners == b.owners && a.data === b.data }
+    static func == (a: Self, b: Self) -> Bool { a.id == b.id && a.kind == b.kind && a.owners == b.owners && a.data === b.data }
     func hash(into hasher: inout Hasher) { hasher.combine(id) }
 }

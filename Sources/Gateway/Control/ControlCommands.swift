@@ -84,7 +84,7 @@ extension ControlServer {
         case .uninstall(let child, let ike): done(backend.uninstallPolicy(child: child, connection: ike))
         case .unloadConnection(let name): done(backend.unloadConnection(name))
         case .loadedConnections: answer(client, id, OutcomeMessages.list("conns", backend.loadedConnections))
-        case .loadShared(let key): done(backend.loadSecret(id: key.id, owners: key.owners, data: key.data))
+        case .loadShared(let key): done(backend.loadSecret(key.kind, id: key.id, owners: key.owners, data: key.data))
         case .unloadShared(let name): done(backend.unloadSecret(id: name))
         case .loadedShared: answer(client, id, OutcomeMessages.list("keys", backend.loadedSecrets))
         case .loadPool(let message):

@@ -44,6 +44,7 @@ extension IKESASnapshot {
         }
         self.shard = shard
         usesMOBIKE = status.mobike
+        remoteEAPID = status.remoteEAPIdentity.map { "\($0)" }
         movedFrom = status.movedFrom.map { [$0.local.description, $0.remote.description] } ?? []
     }
 }

@@ -88,6 +88,7 @@ enum SAMessages {
         m.add("remote-host", sa.remote.host)
         m.add("remote-port", sa.remote.port)
         m.add("remote-id", sa.remote.id.isEmpty ? "%any" : sa.remote.id)
+        m.add("remote-eap-id", sa.remoteEAPID)
         m.add("initiator", ifTrue: sa.isInitiator)
         m.add("initiator-spi", hexadecimal(sa.initiatorSPI))
         m.add("responder-spi", hexadecimal(sa.responderSPI))

@@ -50,6 +50,8 @@ package struct IKESASnapshot: Sendable, Hashable {
     /// Whether both ends speak MOBIKE, and the two addresses before the last move, ours first.
     package var usesMOBIKE = false
     package var movedFrom: [String] = []
+    /// Who the peer is by EAP, where that is not its identity of IKE.
+    package var remoteEAPID: String?
 
     package init(
         name: String, uniqueID: UInt64, state: State, local: EndpointSnapshot, remote: EndpointSnapshot, isInitiator: Bool,

@@ -144,6 +144,7 @@ package enum Daemon {
         let loop = try EventLoop("control")
         var crypto = Crypto(preferred: plugins.registry(order: settings.ikeProviders) ?? Registry(random: SystemRandom()))
         crypto.signatureHashes = plugins.signatureHashes
+        crypto.eapMethods = plugins.eapMethods
         for provider in plugins.providers { crypto.providers[provider] = plugins.registry(order: settings.crypto, provider: provider) }
         let plane = try planes.name.flatMap { name in plugins.plane(named: name).map { (name, $0) } }.map { try PlaneDriver(name: $0.0, table: $0.1, log: log) }
         let gateway = try RunningGateway(
@@ -255,6 +256,8 @@ extension Capabilities {
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
         carries = planes.carries
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
+        eapMethods = plugins.eapMethods
+        directory = plugins.directory(named: nil)
         planeName = planes.name
         carriesTransport = planes.carriesTransport
     }

@@ -65,11 +65,11 @@ extension RunningGateway: ConfigurationBackend {
 
     // MARK: Secrets that clients load
 
-    package func loadSecret(id: String, owners: [String], data: SecretBox) -> LoadResult {
+    package func loadSecret(_ kind: SecretKind, id: String, owners: [String], data: SecretBox) -> LoadResult {
         var diagnostics = Diagnostics()
         let place = SourcePosition(path: id.isEmpty ? "secrets" : "secrets." + id)
         let elements = owners.map { ConfigurationValue.Element(text: $0, position: SourcePosition(path: place.file + ".owners")) }
-        guard let secret = SecretBuilder().build(id, owners: elements, secret: data, origin: place, &diagnostics) else { return Self.refusal(diagnostics.items) }
+        guard let secret = SecretBuilder().build(kind, id, owners: elements, secret: data, origin: place, &diagnostics) else { return Self.refusal(diagnostics.items) }
         do throws(SourceConflict) {
             guard try sources.load(secret) else { return .success(diagnostics.items.map(\.text)) }
         } catch {

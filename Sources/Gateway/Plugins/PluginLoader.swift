@@ -24,6 +24,7 @@ struct PluginCandidate: @unchecked Sendable {
             case MARTLET_CLASS_PLANE.rawValue: "plane:\(name)"
             case MARTLET_CLASS_DIRECTORY.rawValue: "directory:\(name)"
             case MARTLET_CLASS_CREDENTIALS.rawValue: "credentials:\(name)"
+            case MARTLET_CLASS_EAP.rawValue: "eap:\(name)"
             default: "class \(kind):\(name)"
             }
         }

@@ -54,6 +54,7 @@ package final class PluginSet: Sendable {
     private let authMethods: [AuthMethod]
     /// Reads certificates and keys; nil where no plugin does.
     package let credentialReader: CredentialReader?
+    private let eapTables: [EAPMethodTable]
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
     private let directories: [UserDirectory]
 
@@ -75,6 +76,7 @@ package final class PluginSet: Sendable {
         cryptoProviders = loading.providers
         authMethods = loading.authMethods
         credentialReader = loading.credentialReaders.first
+        eapTables = loading.eapTables
         planes = loading.planes
         directories = loading.directories
     }
@@ -100,6 +102,9 @@ package final class PluginSet: Sendable {
     /// The names of the providers of algorithms, the preferred ones first.
     package var providers: [String] { cryptoProviders.map(\.name) }
     package var authMethodNames: [String] { authMethods.map(\.name) }
+    /// In the order in which their plugins provide them: the preferred ones first.
+    package var eapMethods: [EAPMethod] { eapTables.map(\.method) }
+    package func eapMethod(named name: String) -> EAPMethodTable? { eapTables.first { $0.method.name == name } }
     /// Of all methods' signatures, each once. RFC 7427 section 4.
     package var signatureHashes: [UInt16] {
         var seen: Set<UInt16> = []
@@ -151,6 +156,7 @@ private struct Loading {
     var providers: [CryptoProvider] = []
     var authMethods: [AuthMethod] = []
     var credentialReaders: [CredentialReader] = []
+    var eapTables: [EAPMethodTable] = []
     var planes: [String: UnsafePointer<martlet_plane>] = [:]
     var directories: [UserDirectory] = []
 
@@ -249,6 +255,11 @@ private struct Loading {
             providers.append(try CryptoProvider(name: entry.name, table: entry.table, log: log))
         case MARTLET_CLASS_AUTH.rawValue:
             authMethods.append(try AuthMethod(entry.table))
+        case MARTLET_CLASS_EAP.rawValue:
+            let table = try EAPMethodTable(entry.table)
+            guard table.method.name == "eap-" + entry.name else { throw TableDefect("the EAP method \(table.method.name) is provided as \(entry.name)") }
+            guard !eapTables.contains(where: { $0.method.type == table.method.type }) else { throw TableDefect("another EAP method has the type \(table.method.type)") }
+            eapTables.append(table)
         case MARTLET_CLASS_PLANE.rawValue:
             planes[entry.name] = try PlaneTable.checked(entry.table)
         case MARTLET_CLASS_DIRECTORY.rawValue:

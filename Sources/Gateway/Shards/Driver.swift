@@ -74,12 +74,26 @@ final class Driver: @unchecked Sendable {
     private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
         let deadline = Instant.now() + jobTime
         let runner = runner
+        if case .eap(let step) = job { return begin(id, step, shard, deadline, lane: runner.lane(job)) }
         if runner.isQuick(job) { return shard.follow(.jobFinished(id, runner.run(job, deadline: deadline))) }
         jobs.submit(deadline: deadline, lane: runner.lane(job)) {
             runner.run(job, deadline: deadline)
         } _: { [weak shard] (outcome: JobPool.Outcome<JobResult>) in
             switch outcome {
             case .done(let result): shard?.post(.jobFinished(id, result))
+            case .late, .refused: shard?.post(.jobFinished(id, .failed(.deadline)))
+            }
+        }
+    }
+
+    /// A method of EAP may wait for somebody: no thread does. What comes twice is dropped by the core.
+    private func begin(_ id: JobID, _ step: EAPStep, _ shard: Shard, _ deadline: Instant, lane: JobPool.Lane?) {
+        let runner = runner
+        jobs.submit(deadline: deadline, lane: lane) { [weak shard] in
+            runner.begin(step, deadline: deadline) { [weak shard] result in shard?.post(.jobFinished(id, result)) }
+        } _: { [weak shard] (outcome: JobPool.Outcome<Void>) in
+            switch outcome {
+            case .done: break
             case .late, .refused: shard?.post(.jobFinished(id, .failed(.deadline)))
             }
         }

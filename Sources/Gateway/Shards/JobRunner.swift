@@ -8,16 +8,35 @@ import Synchronization
 
 package final class JobRunner: Sendable {
     private let methods: @Sendable (String) -> AuthMethod?
+    private let eapMethods: @Sendable (String) -> EAPMethodTable?
+    /// Knows the users that the configuration does not.
+    private let directory: @Sendable () -> UserDirectory?
     private let secrets: Mutex<SharedSecrets>
     private let credentials = Mutex(CredentialSnapshot.empty)
+    private let users: Mutex<UserSecrets>
 
-    package init(methods: @escaping @Sendable (String) -> AuthMethod?, secrets: SharedSecrets) {
+    package init(
+        methods: @escaping @Sendable (String) -> AuthMethod?, eapMethods: @escaping @Sendable (String) -> EAPMethodTable? = { _ in nil },
+        directory: @escaping @Sendable () -> UserDirectory? = { nil }, secrets: SharedSecrets
+    ) {
+        self.directory = directory
         self.methods = methods
-        self.secrets = Mutex(secrets)
+        self.eapMethods = eapMethods
+        self.secrets = Mutex(secrets.preshared)
+        users = Mutex(UserSecrets(secrets))
     }
 
     /// After a reload.
-    package func replaceSecrets(_ new: SharedSecrets) { secrets.withLock { $0 = new } }
+    package func replaceSecrets(_ new: SharedSecrets) {
+        secrets.withLock { $0 = new.preshared }
+        users.withLock { $0 = UserSecrets(new) }
+    }
+
+    /// A step of EAP ends when its plugin says so: `completion` is called once, before this returns or later, on any thread.
+    func begin(_ step: EAPStep, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
+        guard let method = eapMethods(step.method.name) else { return completion(.failed(.noMethod(step.method.name))) }
+        method.run(step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory()), deadline: deadline.nanoseconds, completion)
+    }
 
     /// The certificates and keys from now on; a call under way keeps those that it began with.
     package func replaceCredentials(_ new: CredentialSnapshot) { credentials.withLock { $0 = new } }
@@ -26,6 +45,7 @@ package final class JobRunner: Sendable {
     func lane(_ job: Job) -> JobPool.Lane? {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method).map { JobPool.Lane(name: request.method, limit: $0.maximumConcurrency ?? Self.callsAtOnce) }
+        case .eap(let step): eapMethods(step.method.name)?.maximumConcurrency.map { JobPool.Lane(name: step.method.name, limit: $0) }
         case .generateKey, .agree, .generateAndAgree, .findPaths: nil
         }
     }
@@ -35,7 +55,7 @@ package final class JobRunner: Sendable {
     func isQuick(_ job: Job) -> Bool {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method)?.isQuick == true && secrets.withLock { $0.all.count } <= Self.quickSecrets
-        case .generateKey, .agree, .generateAndAgree, .findPaths: false
+        case .generateKey, .agree, .generateAndAgree, .findPaths, .eap: false
         }
     }
 
@@ -64,6 +84,8 @@ package final class JobRunner: Sendable {
                 try method.verify(request, authentication, deadline: deadline.nanoseconds, credentials: self.credentials.withLock { $0 }, secret: self.lend)
                 return .verified
             }
+        // `begin` does those.
+        case .eap(let step): return .failed(.noMethod(step.method.name))
         case .findPaths(let remotes):
             return .pathsFound(remotes.compactMap { remote in Resolution.source(towards: SocketAddress(address: remote, port: 4500)).map { FoundPath(remote: remote, local: $0) } })
         }

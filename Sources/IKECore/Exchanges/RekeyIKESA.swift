@@ -226,6 +226,7 @@ extension Established {
         sa.handPath(to: successor)
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
+        successor.remoteEAPIdentity = sa.remoteEAPIdentity
         successor.takesFragments = sa.takesFragments
         successor.transforms = context.shared(chosen.transforms)
         do throws(CryptoError) {

@@ -31,6 +31,11 @@ struct Agreeing {
                 if case .exactly(let identity) = sa.connection.remote.identity { identity } else {
                     Identification(kind: sa.remote.address.family == .v4 ? .ipv4 : .ipv6, data: sa.remote.address.bytes)
                 }
+            if sa.connection.local.isEAP {
+                return Signing.send(
+                    sa, work, channel, response: response, proof: nil,
+                    eap: InitExchange(request: request, response: response, initiatorNonce: work.nonce, responderNonce: responderNonce))
+            }
             let ask = AuthenticationRequest(
                 method: sa.connection.local.method, connection: sa.connection.name, local: own, remote: expected, prf: suite.prf,
                 message: request, nonce: responderNonce, macedIdentity: try channel.macedIdentity(own, ofInitiator: true), peerHashes: sa.peerHashes)

@@ -10,6 +10,8 @@ struct AuthSent {
     /// Nil without a child. RFC 6023.
     let offer: ChildOffer?
     let response: [UInt8]
+    /// Where we have sent no AUTH, for EAP.
+    var eap: InitExchange?
     var retransmission: Retransmission
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
@@ -33,6 +35,7 @@ struct AuthSent {
             default: break
             }
         }
+        if let eap, let identity { return AnsweringEAP.begin(sa, self, eap, payloads, identity: identity) }
         guard let identity, let authentication else {
             guard let error else { return refuse(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa) }
             //= RFC 4555 §3.9: who could change one packet must not keep us from connecting: several tries, each from IKE_SA_INIT.
@@ -62,7 +65,7 @@ struct AuthSent {
     }
 
     /// The responder holds an SA that we do not accept: fail, and tell it. RFC 7296 section 2.21.2.
-    private func refuse(_ failure: Failure, _ sa: IKESA) -> State {
+    func refuse(_ failure: Failure, _ sa: IKESA) -> State {
         work.fail(failure, sa, retry: false)
         return Closed.refusing(sa, channel)
     }

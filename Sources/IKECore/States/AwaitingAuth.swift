@@ -11,9 +11,7 @@ struct AwaitingAuth {
     let initiatorNonce: [UInt8]
     let nonce: [UInt8]
     let deadline: Instant
-    /// Requests that were none of the peer's, and until when no further one is tried.
-    private var forgeries = 0
-    private var quietUntil: Instant?
+    private var forgeries = Forgeries()
 
     init(channel: SecureChannel, request: [UInt8], response: [UInt8], initiatorNonce: [UInt8], nonce: [UInt8], deadline: Instant) {
         self.channel = channel
@@ -35,24 +33,27 @@ struct AwaitingAuth {
             return .awaitingAuth(self)
         }
         guard header.exchangeType == .ikeAuth, header.messageID == sa.authMessageID else { return .awaitingAuth(self) }
-        guard quietUntil.map({ $0 <= sa.now }) ?? true else {
+        guard forgeries.allow(sa.now) else {
             sa.context.counters.authNotTried += 1
             return .awaitingAuth(self)
         }
         var window = MessageWindow(nextRequest: 0, expected: sa.authMessageID)
         let payloads: [Payload]
         switch channel.open(header, datagram.bytes, now: sa.now) {
-        case .forged: return .awaitingAuth(forged(sa))
+        case .forged:
+            var next = self
+            next.forgeries.count(sa)
+            return .awaitingAuth(next)
         case .incomplete: return .awaitingAuth(self)
         case .malformed:
             window.accept(bytes: channel.takeOpenedDatagram())
-            move(sa, datagram)
+            AwaitingAuth.move(sa, datagram, channel)
             return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)
         window.accept(bytes: channel.takeOpenedDatagram())
-        move(sa, datagram)
+        AwaitingAuth.move(sa, datagram, channel)
 
         var remote: Identification?, wanted: Identification?, authentication: Authentication?
         for payload in payloads {
@@ -72,7 +73,7 @@ struct AwaitingAuth {
         sa.peerRequests = payloads.certificateRequests
         let claim = ConnectionSelection.Claim(
             local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: remote, wanted: wanted, method: authentication?.method)
-        guard let connection = ConnectionSelection.choose(sa.context.connections, claim), let authentication else {
+        guard let connection = ConnectionSelection.choose(sa.context.connections, claim) else {
             let losers = ConnectionSelection.losers(sa.context.connections, claim, chosen: nil, limit: Wording.lines)
             if let near = losers.first, case .method = near.loss { sa.connection = near.connection }
             return refuse(sa, &window, .noConnectionFits(claim, losers, sa), Notify(.authenticationFailed))
@@ -84,6 +85,11 @@ struct AwaitingAuth {
         let parts = payloads.count { [.securityAssociation, .trafficSelectorInitiator, .trafficSelectorResponder].contains($0.type) }
         guard parts == 3 || (parts == 0 && connection.childless != .never) else {
             return refuse(sa, &window, .badAnswer("its IKE_AUTH request has no proposals or no traffic selectors", sa), Notify(.invalidSyntax))
+        }
+        //= RFC 7296 §2.16: an initiator that leaves AUTH out asks for EAP; only a connection that says so takes it.
+        guard let authentication else {
+            let exchange = InitExchange(request: request, response: response, initiatorNonce: initiatorNonce, responderNonce: nonce)
+            return AuthenticatingPeer.begin(sa, channel, window, payloads, exchange, claim)
         }
         do throws(CryptoError) {
             let ask = AuthenticationRequest(
@@ -100,7 +106,7 @@ struct AwaitingAuth {
     }
 
     /// IKE_AUTH comes from another port than IKE_SA_INIT when the initiator found a NAT. The message is authentic by now.
-    private func move(_ sa: IKESA, _ datagram: Datagram) {
+    static func move(_ sa: IKESA, _ datagram: Datagram, _ channel: SecureChannel) {
         // It could not be made without our IKE_SA_INIT, which the address has received therefore; another address may be anybody's.
         if datagram.remote.address == sa.remote.address {
             sa.proof.prove()
@@ -113,22 +119,14 @@ struct AwaitingAuth {
         sa.marked = datagram.marked
     }
 
-    /// Somebody who saw the SPIs makes us open what he sends: he gets so many tries at once, and then ten a second, and the peer's own may be that one.
-    private func forged(_ sa: IKESA) -> AwaitingAuth {
-        var next = self
-        next.forgeries += 1
-        if next.forgeries >= sa.context.limits.forgeries { next.quietUntil = sa.now + .milliseconds(100) }
-        return next
-    }
-
     private func refuse(_ sa: IKESA, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
         AwaitingAuth.refuse(sa, channel, &window, failure, notify)
     }
 
     /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
-    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure, _ notify: Notify) -> State {
-        sa.context.reportUnproven(sa.connection.name, sa) { failure }
-        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), [.notify(notify)]) else { return .dead }
+    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure?, _ notify: Notify, beside payloads: [Payload] = []) -> State {
+        if let failure { sa.context.reportUnproven(sa.connection.name, sa) { failure } }
+        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), payloads + [.notify(notify)]) else { return .dead }
         window.store(response: datagrams)
         sa.transmit(datagrams)
         return Closed.answering(sa, window, channel, proven: false)

@@ -12,19 +12,23 @@ struct SigningAnswer {
     let deadline: Instant
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
-        var window = window
         guard case .signed(let authentication, let certificates) = result, let own = sa.localIdentity else {
+            var window = window
             return AwaitingAuth.refuse(sa, channel, &window, .job(result, "computing our proof of identity", sa), Notify(.authenticationFailed))
         }
         sa.peerRequests = []
+        let proof: [Payload] = [.identificationResponder(own)] + certificates.map(Payload.certificate) + [.authentication(authentication)]
+        return SigningAnswer.establish(sa, channel, window, payloads, head: proof)
+    }
+
+    /// The initiator has proven who it is. `payloads`: of its first IKE_AUTH request. `head`: our proof.
+    static func establish(_ sa: IKESA, _ channel: SecureChannel, _ window: MessageWindow, _ payloads: [Payload], head: [Payload]) -> State {
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()
         established.takeWindowSize(payloads)
         established.startAuthenticationClock()
-        let proof: [Payload] = [.identificationResponder(own)] + certificates.map(Payload.certificate) + [.authentication(authentication)]
-        let head: [Payload] = proof + established.authLifetime
-        established.answerFirstChild(payloads, head: head + (sa.mobility == nil ? [] : sa.mobilityNotifications))
+        established.answerFirstChild(payloads, head: head + established.authLifetime + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
     }
 }

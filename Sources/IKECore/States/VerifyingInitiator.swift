@@ -20,7 +20,7 @@ struct VerifyingInitiator {
         guard case .verified = result, let own = sa.localIdentity, let remote = sa.remoteIdentity else {
             return AwaitingAuth.refuse(sa, channel, &window, .job(result, "checking the peer's proof of identity", sa).passingOver(payloads, sa), Notify(.authenticationFailed))
         }
-        if sa.connection.mobike, let forbidden = payloads.firstNotify(.noNATsAllowed), forbidden.data != IKESA.noNATsAllowed(from: sa.remote, to: sa.local).data {
+        if VerifyingInitiator.forbidsPath(payloads, sa) {
             //= RFC 4555 §3.9: a NAT that the initiator does not allow.
             return AwaitingAuth.refuse(sa, channel, &window, .natForbidden(sa), Notify(.unexpectedNATDetected))
         }
@@ -35,5 +35,11 @@ struct VerifyingInitiator {
         } catch {
             return AwaitingAuth.refuse(sa, channel, &window, .crypto(error, "computing our proof of identity", sa), Notify(.authenticationFailed))
         }
+    }
+
+    /// The initiator allows no NAT, and there is one.
+    static func forbidsPath(_ payloads: [Payload], _ sa: IKESA) -> Bool {
+        guard sa.connection.mobike, let forbidden = payloads.firstNotify(.noNATsAllowed) else { return false }
+        return forbidden.data != IKESA.noNATsAllowed(from: sa.remote, to: sa.local).data
     }
 }

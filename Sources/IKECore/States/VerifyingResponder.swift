@@ -17,6 +17,11 @@ struct VerifyingResponder {
             work.fail(.job(result, "checking the peer's proof of identity", sa), sa, retry: false)
             return Closed.refusing(sa, channel)
         }
+        return VerifyingResponder.establish(sa, channel, work, offer, payloads)
+    }
+
+    /// The responder has proven who it is. `payloads`: of its last IKE_AUTH answer.
+    static func establish(_ sa: IKESA, _ channel: SecureChannel, _ work: Initiation, _ offer: ChildOffer?, _ payloads: [Payload]) -> State {
         sa.context.forgetAttempts(sa.connection.name)
         sa.offeredSPI = nil
         sa.beginMobility(payloads, decides: true)

@@ -45,6 +45,7 @@ package struct NotifyType: RawRepresentable, Hashable, Sendable {
     package static let cookie2 = NotifyType(rawValue: 16401)
     package static let noNATsAllowed = NotifyType(rawValue: 16402)
     package static let authLifetime = NotifyType(rawValue: 16403)
+    package static let eapOnlyAuthentication = NotifyType(rawValue: 16417)
     package static let childlessSupported = NotifyType(rawValue: 16418)
     package static let fragmentationSupported = NotifyType(rawValue: 16430)
     package static let signatureHashAlgorithms = NotifyType(rawValue: 16431)

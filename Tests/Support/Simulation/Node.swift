@@ -27,6 +27,11 @@ package final class Node {
     package private(set) var nat: NAT?
     package var secret: [UInt8]
     package var connections: [Connection]
+    /// The secrets of EAP by identity, as the server and as the client.
+    package var users: [[UInt8]: [UInt8]] = [Array("carol".utf8): Array("carol's own".utf8), Array("east.example".utf8): Array("east's own".utf8)]
+    /// Rounds of the scripted method before its challenge.
+    package var eapRounds = 1
+    private var eapSteps = 0
     package var limits: Limits
     package var plane = SimulatedPlane()
     package var answers: [RequestID: [Result<String, Failure>]] = [:]
@@ -71,7 +76,7 @@ package final class Node {
         self.limits = limits
         self.pools = pools
         self.seed = seed
-        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
+        endpoint = Endpoint(shard: 0, crypto: Self.crypto(seed), connections: connections, limits: limits, pools: pools)
     }
 
     package var isBehindNAT: Bool { nat != nil }
@@ -87,7 +92,7 @@ package final class Node {
         nameServers = [:]
         waitingInitiations = []
         (pools as? SimulatedPools)?.restart()
-        endpoint = Endpoint(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: seed)), connections: connections, limits: limits, pools: pools)
+        endpoint = Endpoint(shard: 0, crypto: Self.crypto(seed), connections: connections, limits: limits, pools: pools)
         isDown = false
         isAsleep = false
         dreams = []
@@ -118,6 +123,9 @@ package final class Node {
                 let key = try algorithm.generate()
                 let secret = try key.agree(peer.span)
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(secret))
+            case .eap(let step):
+                eapSteps += 1
+                return ScriptedEAP.run(step, secrets: users, rounds: eapRounds, random: seed &+ UInt64(eapSteps))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try authenticate(request)))
             case .findPaths(let remotes): return .pathsFound(remotes.filter { $0.family == local.address.family }.map { FoundPath(remote: $0, local: local.address) })
             case .verify(let request, let authentication):
@@ -125,6 +133,12 @@ package final class Node {
                 return authentication.method == .sharedKey && expected == authentication.data ? .verified : .failed(.rejected)
             }
         } catch { return .failed(.crypto(error)) }
+    }
+
+    private static func crypto(_ seed: UInt64) -> Crypto {
+        var crypto = Crypto(preferred: NullCrypto.registry(seed: seed))
+        crypto.eapMethods = ScriptedEAP.methods
+        return crypto
     }
 
     /// RFC 7296 section 2.15.

@@ -1,0 +1,74 @@
+// `auth = eap-...` of a connection, with `eap_id` and `aaa_id`. RFC 7296 section 2.16, RFC 5998; keys and meanings are swanctl.conf(5)'s.
+
+import IKECore
+import IKEWire
+
+struct EAPBuilder {
+    let methods: [EAPMethod]
+
+    /// The round's `auth` begins with `eap`.
+    func build(_ policy: inout AuthenticationPolicy, isLocal: Bool, _ round: ConfigurationSection, _ diagnostics: inout Diagnostics) {
+        let reader = SectionReader(section: round)
+        // Constraints on certificates, as strongSwan writes them: eap-tls:ecdsa-256.
+        if policy.method.contains(":") {
+            diagnostics.error(at: reader.position("auth"), "constraints on the certificates of EAP are not there yet: write \(quoted(String(policy.method.prefix { $0 != ":" })))")
+        } else if policy.method == "eap-radius" {
+            diagnostics.error(at: reader.position("auth"), "RADIUS is not there yet: users are in `secrets`")
+        } else if !policy.takesAnyEAP, !methods.contains(where: { $0.name == policy.method }) {
+            let known = methods.map(\.name) + ["eap", "eap-dynamic"]
+            diagnostics.error(at: reader.position("auth"), "no loaded plugin provides the authentication \(quoted(policy.method))" + suggestion(nearest(to: policy.method, among: known)))
+        } else if policy.takesAnyEAP, methods.isEmpty {
+            diagnostics.error(at: reader.position("auth"), "no loaded plugin provides a method of EAP")
+        }
+        if let value = round.value("eap_id") {
+            if let pattern = identity(value, &diagnostics) { policy.eapIdentity = pattern }
+            if isLocal, case .exactly? = policy.eapIdentity {
+            } else if isLocal, policy.eapIdentity != nil {
+                diagnostics.error(at: value.position, "our own identity cannot be a pattern: write it out")
+            }
+        }
+        guard isLocal, let value = round.value("aaa_id"), let pattern = identity(value, &diagnostics) else { return }
+        if case .exactly(let name) = pattern { policy.serverName = name } else { diagnostics.error(at: value.position, "'aaa_id' is one identity, not a pattern") }
+    }
+
+    private func identity(_ value: ConfigurationValue, _ diagnostics: inout Diagnostics) -> IdentityPattern? {
+        do throws(IdentityProblem) { return try IdentityPattern(configured: value.text) } catch {
+            diagnostics.error(at: value.position, error.message)
+            return nil
+        }
+    }
+
+    /// What both rounds say together.
+    func check(_ connection: Connection, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) {
+        let sides = [("local", connection.local), ("remote", connection.remote)]
+        for (side, policy) in sides where !policy.isEAP {
+            guard let round = section.sections.first(where: { $0.name.hasPrefix(side) }) else { continue }
+            for key in ["eap_id", "aaa_id"] {
+                if let value = round.value(key) { diagnostics.warning(at: value.position, "'\(key)' has no effect without auth = eap-...") }
+            }
+        }
+        guard connection.local.isEAP else { return }
+        //= RFC 5998 §4: EAP alone needs a method that proves both ends.
+        guard connection.remote.isEAP else { return }
+        let fitting = methods.filter { method in method.isMutual && method.givesKey && sides.allSatisfy { $0.1.takesAnyEAP || $0.1.method == method.name } }
+        guard fitting.isEmpty, let round = section.sections.first(where: { $0.name.hasPrefix("local") }) else { return }
+        diagnostics.error(
+            at: SectionReader(section: round).position("auth"),
+            "EAP on both sides (RFC 5998) needs a method that proves both ends, and \(connection.local.method) is none: write another 'auth' to the gateway's side, psk or pubkey")
+    }
+}
+
+extension AuthenticationPolicy {
+    /// Whether users give a password, whatever else the method does.
+    var asksForPasswords: Bool { ["eap-md5", "eap-gtc", "eap-mschapv2"].contains(method) }
+
+    /// Whether a directory can say what the method needs of a user. MSCHAPv2 needs the NT hash, MD5 the password itself, which no directory hands out.
+    func canBeServed(by directory: UserDirectory) -> Bool {
+        switch method {
+        case "eap-md5": false
+        case "eap-gtc": directory.verifiesPasswords
+        case "eap-mschapv2": directory.hasNTHashes
+        default: true
+        }
+    }
+}

@@ -1,0 +1,132 @@
+// Who knows the users of EAP: the secrets of the configuration, and directories for the others. What they cannot say at once they say later, from any thread.
+
+import IKECore
+import IKECrypto
+import IKEWire
+import PluginABI
+
+package enum UserSecretKind: Sendable { case password, ntHash }
+
+/// What is known of a user. A secret is lent, not taken.
+package enum UserAnswer: Sendable {
+    case secret(SecretBox)
+    case right
+    case no(UserRefusal, String)
+}
+
+package enum UserRefusal: Sendable {
+    case unknown
+    /// The user is known, and there is no secret of that kind.
+    case noSuchSecret
+    /// The password is wrong, or the user may not log in.
+    case rejected
+    case unavailable
+
+    var status: martlet_status {
+        switch self {
+        case .unknown: MARTLET_E_NOT_FOUND
+        case .noSuchSecret: MARTLET_E_UNSUPPORTED
+        case .rejected: MARTLET_E_REJECTED
+        case .unavailable: MARTLET_E_FAILED
+        }
+    }
+}
+
+package protocol UserSource: Sendable {
+    /// `then` is called once, before this returns or later.
+    func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
+    func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
+}
+
+/// The secrets `eap-*`, `xauth-*` and `ntlm-*` of a configuration by user.
+package struct UserSecrets: Sendable, UserSource {
+    private var named: [[UInt8]: [IKESecret]] = [:]
+    /// Without identities: our own as a client, never a user's as the server.
+    private var nameless: [IKESecret] = []
+
+    package init(_ secrets: SharedSecrets = SharedSecrets()) {
+        for secret in secrets.all where secret.kind != .ike {
+            if secret.identities.isEmpty { nameless.append(secret) }
+            for case .exactly(let identity) in secret.identities { named[Self.key(identity.eapIdentity), default: []].append(secret) }
+        }
+    }
+
+    package var isEmpty: Bool { named.isEmpty && nameless.isEmpty }
+    package func knows(_ user: [UInt8], isServer: Bool) -> Bool { !secrets(of: user, isServer: isServer).isEmpty }
+
+    private static func key(_ user: [UInt8]) -> [UInt8] { user.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 } }
+
+    private func secrets(of user: [UInt8], isServer: Bool) -> [IKESecret] { named[Self.key(user)] ?? (isServer ? [] : nameless) }
+
+    package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
+        let known = secrets(of: user, isServer: isServer)
+        guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
+        guard let secret = known.first(where: { $0.kind == (kind == .ntHash ? .ntlm : .eap) }) else {
+            return then(.no(.noSuchSecret, kind == .ntHash ? "has no NT hash in `secrets`" : "has an NT hash in `secrets` and no password, which the method needs"))
+        }
+        then(.secret(secret.secret))
+    }
+
+    package func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
+        let known = secrets(of: user, isServer: true)
+        guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
+        guard let secret = known.first(where: { $0.kind == .eap }) else { return then(.no(.noSuchSecret, "has an NT hash in `secrets` and no password, which the method needs")) }
+        let isRight = secret.secret.withSecret { expected in password.withSecret { given in constantTimeEqual(expected.span, given.span) } ?? false } ?? false
+        then(isRight ? .right : .no(.rejected, "gave a wrong password"))
+    }
+}
+
+/// The users of the configuration first; whom it does not know is asked of the directory.
+package struct GatewayUsers: UserSource {
+    let secrets: UserSecrets
+    let directory: UserDirectory?
+
+    package init(secrets: UserSecrets, directory: UserDirectory?) {
+        self.secrets = secrets
+        self.directory = directory
+    }
+
+    package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
+        guard isServer, let directory, !secrets.knows(user, isServer: true) else { return secrets.find(kind, of: user, connection: connection, isServer: isServer, deadline: deadline, then) }
+        guard kind == .ntHash, directory.hasNTHashes else {
+            return then(
+                .no(
+                    .noSuchSecret,
+                    "is a user of the directory \(directory.name), which hands out no \(kind == .ntHash ? "NT hash" : "password")\(directory.advice.isEmpty ? "" : ": " + directory.advice)"))
+        }
+        let isAsked = directory.ask(.ntHash, user: user, deadline: deadline) { answer, hash in
+            guard answer.isGood, hash.count == 16 else { return then(Self.refusal(answer)) }
+            var secret = SecretBytes(count: 16)
+            var span = secret.mutableSpan
+            for index in span.indices { span[index] = hash[index] }
+            then(.secret(SecretBox(secret)))
+        }
+        if isAsked == nil { then(.no(.unavailable, "cannot be asked of the directory \(directory.name)")) }
+    }
+
+    package func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
+        guard let directory, !secrets.knows(user, isServer: true) else { return secrets.check(password, of: user, connection: connection, deadline: deadline, then) }
+        guard directory.verifiesPasswords else {
+            return then(.no(.noSuchSecret, "is a user of the directory \(directory.name), which checks no passwords\(directory.advice.isEmpty ? "" : ": " + directory.advice)"))
+        }
+        // Copied by the directory before `ask` returns.
+        var octets =
+            password.withSecret { (secret: borrowing SecretBytes) -> [UInt8] in
+                let span = secret.span
+                return span.indices.map { span[$0] }
+            } ?? []
+        defer { wipe(&octets) }
+        let isAsked = directory.ask(.password, user: user, password: octets, deadline: deadline) { answer, _ in then(answer.isGood ? .right : Self.refusal(answer)) }
+        if isAsked == nil { then(.no(.unavailable, "cannot be asked of the directory \(directory.name)")) }
+    }
+
+    private static func refusal(_ answer: DirectoryAnswer) -> UserAnswer {
+        let why: UserRefusal =
+            switch martlet_directory_outcome(answer.outcome) {
+            case MARTLET_DIRECTORY_NO_SUCH_USER, MARTLET_DIRECTORY_AMBIGUOUS, MARTLET_DIRECTORY_BAD_NAME: .unknown
+            case MARTLET_DIRECTORY_NO_HASH: .noSuchSecret
+            default: answer.isOfDirectory ? .unavailable : .rejected
+            }
+        return .no(why, answer.reason.isEmpty ? "is refused by the directory" : "is refused by the directory: " + answer.reason)
+    }
+}

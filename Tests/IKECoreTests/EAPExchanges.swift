@@ -1,0 +1,190 @@
+// IKE_AUTH with EAP between two endpoints, with a method that the tests script: both roles, keys and none, identities, connections, losses.
+// RFC 7296 section 2.16, RFC 5998.
+
+@testable import IKECore
+import IKECrypto
+import IKEWire
+import Testing
+import TestSupport
+
+@Suite struct EAPExchanges {
+    /// East is the client.
+    static func pair(seed: UInt64, faults: Faults = .none, method: String = "eap-test", limits: Limits = Limits(), _ change: (inout Connection, Bool) -> Void = { _, _ in }) -> (World, Node, Node) {
+        Fixtures.pair(seed: seed, faults: faults, limits: limits) { connection, east in
+            if east {
+                connection.local.method = method
+                connection.local.eapIdentity = .exactly(Fixtures.identity("carol"))
+            } else {
+                connection.remote.method = method
+                connection.remote.eapIdentity = .any
+            }
+            change(&connection, east)
+        }
+    }
+
+    private func answer(_ world: World, _ east: Node, _ west: Node) throws -> Result<String, Failure> {
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(60)) { !east.answers.isEmpty }
+        world.run(.seconds(1))
+        return try #require(east.answers[RequestID(rawValue: 1)]?.first)
+    }
+
+    @Test(arguments: ["eap-test", "eap-plain"]) func aUserComesIn(_ method: String) throws {
+        let (world, east, west) = Self.pair(seed: 1, method: method)
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(Agreement.differences(east, west) == [], "\(world.log)")
+        #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+        #expect(west.established.first?.remoteEAPIdentity == Fixtures.identity("carol"))
+        #expect(west.established.first?.remoteIdentity == Fixtures.identity("east.example"))
+        // IKE_SA_INIT, the first IKE_AUTH, identity, a round, the challenge, AUTH: each a request and its answer.
+        #expect(world.wire.count == 12)
+        #expect(west.endpoint.halfOpenCount == 0)
+    }
+
+    @Test func withoutEAPIdentityThatOfIKEIsTheUser() throws {
+        let (world, east, west) = Self.pair(seed: 2) { connection, _ in
+            connection.local.eapIdentity = nil
+            connection.remote.eapIdentity = nil
+        }
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(west.established.first?.remoteEAPIdentity == nil)
+        #expect(world.wire.count == 10)
+    }
+
+    @Test func aWrongSecretIsRefusedAndOnlyOurLogSaysWhy() throws {
+        let (world, east, west) = Self.pair(seed: 3)
+        east.users[Array("carol".utf8)] = Array("something else".utf8)
+        let result = try answer(world, east, west)
+        guard case .failure(let failure) = result else { return #expect(Bool(false), "it came in") }
+        #expect(failure.code == .authenticationFailed)
+        #expect(west.failures.first?.code == .authenticationFailed)
+        #expect(west.failures.first?.summary.contains("carol") == true && west.failures.first?.summary.contains("gave a wrong answer") == true, "\(west.failures)")
+        #expect(!"\(east.failures)".contains("gave a wrong answer"))
+        #expect(west.established.isEmpty && east.established.isEmpty)
+    }
+
+    @Test func anUnknownUserIsRefusedAlike() throws {
+        let (world, east, west) = Self.pair(seed: 4)
+        west.users = [:]
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.failures.first?.code == .unknownIdentity)
+        #expect(west.failures.first?.summary.contains("carol") == true)
+    }
+
+    @Test func theGatewayProvesItselfFirst() throws {
+        let (world, east, west) = Self.pair(seed: 5)
+        west.secret = Array("not the one that east has".utf8)
+        guard case .failure(let failure) = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(failure.code == .authenticationFailed)
+        // Nothing of EAP was answered: IKE_SA_INIT, IKE_AUTH with EAP's first request, and the Delete.
+        #expect(world.wire.count == 6 || world.wire.count == 5, "\(world.wire.count)")
+        #expect(west.established.isEmpty)
+    }
+
+    @Test func aMutualMethodAloneIsEnoughWhereBothSaySo() throws {
+        let (world, east, west) = Self.pair(seed: 6) { connection, east in
+            if east { connection.remote.method = "eap" } else { connection.local.method = "eap-test" }
+        }
+        east.secret = Array("nobody has".utf8)
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(Agreement.differences(east, west) == [], "\(world.log)")
+    }
+
+    @Test(arguments: [true, false]) func aMethodThatIsNotMutualAloneIsNot(_ gatewayAllows: Bool) throws {
+        let (world, east, west) = Self.pair(seed: 7, method: "eap-plain") { connection, east in
+            if east { connection.remote.method = "eap" } else if gatewayAllows { connection.local.method = "eap-plain" }
+        }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.established.isEmpty && east.established.isEmpty)
+    }
+
+    @Test func aClientThatWantsAProofGetsOneOrGoes() throws {
+        let (world, east, west) = Self.pair(seed: 8) { connection, east in if !east { connection.local.method = "eap-test" } }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.failures.first?.summary.contains("EAP alone") == true, "\(west.failures)")
+    }
+
+    @Test func theEAPIdentityChoosesTheConnection() throws {
+        let (world, east, west) = Self.pair(seed: 9) { connection, east in
+            if !east { connection.remote.eapIdentity = .exactly(Fixtures.identity("dave")) }
+        }
+        var second = west.connections[0]
+        second.name = "carols"
+        second.remote.eapIdentity = .exactly(Fixtures.identity("carol"))
+        var third = west.connections[0]
+        third.name = "anybody"
+        third.remote.eapIdentity = .any
+        world.send(.configurationReplaced([west.connections[0], third, second]), to: west)
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(west.established.first?.connection == "carols")
+    }
+
+    @Test func anIdentityThatFitsNoConnectionIsRefused() throws {
+        let (world, east, west) = Self.pair(seed: 10) { connection, east in
+            if !east { connection.remote.eapIdentity = .suffix(.rfc822, Array("@example.org".utf8)) }
+        }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.failures.first?.summary.contains("eap_id") == true)
+    }
+
+    @Test func theMethodThatThePeerWantsIsTaken() throws {
+        // The gateway offers eap-test first, and the client does the other alone.
+        let (world, east, west) = Self.pair(seed: 11, method: "eap-plain") { connection, east in if !east { connection.remote.method = "eap-dynamic" } }
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(Agreement.differences(east, west) == [])
+    }
+
+    @Test func noMethodInCommonIsSaidWhereItIsKnown() throws {
+        let (world, east, west) = Self.pair(seed: 12) { connection, east in if !east { connection.remote.method = "eap-plain" } }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.failures.first?.summary.contains("does not take eap-plain") == true, "\(west.failures)")
+    }
+
+    @Test func aPeerThatProvesItselfByASecretIsNotLetInWhereEAPIsAskedFor() throws {
+        let (world, east, west) = Self.pair(seed: 13) { connection, east in if east { connection.local.method = "psk" } }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.established.isEmpty)
+        #expect(west.failures.first?.summary.contains("a shared secret") == true, "\(west.failures)")
+    }
+
+    @Test func aPeerThatWantsEAPIsNotLetInWhereASecretIsAskedFor() throws {
+        let (world, east, west) = Self.pair(seed: 14) { connection, east in if !east { connection.remote.method = "psk" } }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "it came in") }
+        #expect(west.established.isEmpty)
+    }
+
+    @Test func tooManyWrongTriesHaveToWait() throws {
+        let (world, east, west) = Self.pair(seed: 15)
+        east.users[Array("carol".utf8)] = Array("a guess".utf8)
+        for request in 1...8 {
+            Fixtures.initiate(world, east, west, request: UInt64(request))
+            world.run(.milliseconds(200))
+        }
+        let codes = west.failures.map(\.code)
+        #expect(codes.prefix(5).allSatisfy { $0 == .authenticationFailed })
+        #expect(codes.dropFirst(5).allSatisfy { $0 == .limit } && codes.count == 8, "\(codes)")
+        // After the wait the right one comes in.
+        world.run(.seconds(60))
+        east.users[Array("carol".utf8)] = Array("carol's own".utf8)
+        Fixtures.initiate(world, east, west, request: 20)
+        world.run(.seconds(5))
+        #expect(throws: Never.self) { try east.answers[RequestID(rawValue: 20)]?.first?.get() }
+        #expect(east.established.count == 1)
+    }
+
+    @Test(arguments: 0..<40) func lossesAreMadeGood(_ seed: Int) throws {
+        var faults = Faults.none
+        faults.loss = 0.2
+        faults.duplication = 0.2
+        let (world, east, west) = Self.pair(seed: UInt64(1000 + seed), faults: faults)
+        east.eapRounds = 6
+        west.eapRounds = 6
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(200)) { !east.answers.isEmpty }
+        world.faults = .none
+        world.run(.seconds(200))
+        #expect(!east.answers.isEmpty)
+        #expect(Agreement.differences(east, west) == [], "seed \(seed): \(world.log)")
+        #expect(west.endpoint.halfOpenCount == 0)
+    }
+}

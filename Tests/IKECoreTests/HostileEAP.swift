@@ -1,0 +1,331 @@
+// A peer that breaks EAP in IKE_AUTH, as the client and as the gateway: whatever it does, nobody is let in, nobody is believed, and nothing is left.
+// RFC 7296 section 2.16, RFC 3748 sections 4 and 5.
+
+@testable import IKECore
+import IKECrypto
+import IKEWire
+import Testing
+@testable import TestSupport
+
+@Suite struct HostileEAP {
+    private static let carol = Array("carol".utf8), own = Array("carol's own".utf8)
+
+    // MARK: The peer as the client
+
+    private func gateway(rounds: Int = 0, limits: Limits = Limits()) -> Target {
+        let target = Target(limits: limits) { connection in
+            connection.remote.method = "eap-test"
+            connection.remote.eapIdentity = .any
+        }
+        target.node.eapRounds = rounds
+        return target
+    }
+
+    /// The first IKE_AUTH, answered with an identity, AUTH and the request for an identity.
+    private func begun(_ target: Target) throws -> (HostilePeer, EAPPacket) {
+        let peer = try HostilePeer()
+        try peer.begin(target)
+        let first = try #require(try peer.ask(target, .ikeAuth, [peer.identity] + peer.child()))
+        #expect(first.map(\.type) == [.identificationResponder, .authentication, .eap])
+        return (peer, try #require(first.eapMessage.flatMap { EAPPacket($0) }))
+    }
+
+    private func say(_ peer: HostilePeer, _ target: Target, _ packet: EAPPacket, _ more: [Payload] = []) throws -> [Payload] {
+        try peer.ask(target, .ikeAuth, [.eap(packet.bytes)] + more) ?? []
+    }
+
+    private func challenge(_ peer: HostilePeer, _ target: Target, _ request: EAPPacket) throws -> EAPPacket {
+        let answer = try say(peer, target, EAPPacket(.response, request.identifier, type: 1, data: Self.carol))
+        return try #require(answer.eapMessage.flatMap { EAPPacket($0) })
+    }
+
+    /// EAP to its Success; the key of it.
+    private func succeeded(_ peer: HostilePeer, _ target: Target, _ request: EAPPacket) throws -> [UInt8] {
+        let asked = try challenge(peer, target, request)
+        let challenge = Array(asked.data.dropFirst())
+        let end = try say(peer, target, EAPPacket(.response, asked.identifier, type: 200, data: ScriptedEAP.answer(challenge, Self.own)))
+        #expect(end.eapMessage.flatMap { EAPPacket($0) } == EAPPacket(.success, asked.identifier))
+        return ScriptedEAP.key(challenge, Self.own).withSecret { $0.array } ?? []
+    }
+
+    private func expectRefused(_ target: Target, _ answer: [Payload], _ what: String = "") {
+        #expect(answer.notifications.contains { $0 == .authenticationFailed || $0 == .invalidSyntax }, "\(what): \(answer)")
+        #expect(target.endpoint.status().allSatisfy { $0.state != .established }, "\(what)")
+        #expect(target.installed.isEmpty)
+        #expect(target.remnants == [], "\(what)")
+    }
+
+    @Test func anHonestClientComesIn() throws {
+        let target = gateway()
+        let (peer, request) = try begun(target)
+        peer.secret = try succeeded(peer, target, request)
+        let last = try #require(try peer.ask(target, .ikeAuth, [try peer.authentication()]))
+        #expect(last.contains { $0.type == .authentication } && last.contains { $0.type == .securityAssociation })
+        #expect(!last.contains { $0.type == .identificationResponder })
+        #expect(target.installed.count == 1)
+    }
+
+    @Test func anotherIdentifierIsNoAnswer() throws {
+        for step in 0..<2 {
+            let target = gateway()
+            let (peer, first) = try begun(target)
+            let request = step == 0 ? first : try challenge(peer, target, first)
+            let data = step == 0 ? Self.carol : ScriptedEAP.answer(Array(request.data.dropFirst()), Self.own)
+            let answer = try say(peer, target, EAPPacket(.response, request.identifier &+ 1, type: request.type, data: data))
+            expectRefused(target, answer, "step \(step)")
+            #expect(answer.eapMessage.flatMap { EAPPacket($0) }?.code == .failure)
+            #expect(target.failures.last?.code == .peerMisbehaved)
+        }
+    }
+
+    @Test func whatIsNoEAPPacketIsRefused() throws {
+        let honest = EAPPacket(.response, 0, type: 1, data: Self.carol)
+        for count in 0..<honest.bytes.count {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            var bytes = honest.bytes
+            bytes[1] = request.identifier
+            let answer = try peer.ask(target, .ikeAuth, [.eap(Array(bytes.prefix(count)))]) ?? []
+            expectRefused(target, answer, "cut to \(count)")
+        }
+        for (what, code, type) in [
+            ("request", EAPPacket.Code.request, UInt8(1)), ("success", .success, 0), ("failure", .failure, 0), ("another type", .response, 77), ("nak", .response, 3), ("expanded nak", .response, 254),
+        ] {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            expectRefused(target, try say(peer, target, EAPPacket(code, request.identifier, type: type, data: code == .response ? [1] : [])), what)
+        }
+        for length in [0, 3, 5, 0xffff] {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            var bytes = EAPPacket(.response, request.identifier, type: 1, data: Self.carol).bytes
+            (bytes[2], bytes[3]) = (UInt8(length >> 8), UInt8(length & 0xff))
+            expectRefused(target, try peer.ask(target, .ikeAuth, [.eap(bytes)]) ?? [], "length \(length)")
+        }
+        for identity in [[], [UInt8](repeating: 0x61, count: 254), [0x61, 0, 0x62]] {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            expectRefused(target, try say(peer, target, EAPPacket(.response, request.identifier, type: 1, data: identity)), "identity \(identity)")
+        }
+    }
+
+    @Test func twoMessagesOfEAPAreNone() throws {
+        let target = gateway()
+        let (peer, request) = try begun(target)
+        let packet = EAPPacket(.response, request.identifier, type: 1, data: Self.carol)
+        expectRefused(target, try say(peer, target, packet, [.eap(packet.bytes)]))
+    }
+
+    @Test func authBeforeEAPIsDoneIsRefused() throws {
+        for withEAP in [true, false] {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            let asked = try challenge(peer, target, request)
+            let answer = EAPPacket(.response, asked.identifier, type: 200, data: ScriptedEAP.answer(Array(asked.data.dropFirst()), Self.own))
+            peer.secret = ScriptedEAP.key(Array(asked.data.dropFirst()), Self.own).withSecret { $0.array } ?? []
+            expectRefused(target, try peer.ask(target, .ikeAuth, (withEAP ? [.eap(answer.bytes)] : []) + [try peer.authentication()]) ?? [])
+        }
+    }
+
+    @Test func authWithAnotherKeyIsRefused() throws {
+        for (what, secret) in [("the preshared key", Array("the secret that both have".utf8)), ("nothing", []), ("the user's password", Self.own)] {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            _ = try succeeded(peer, target, request)
+            peer.secret = secret
+            expectRefused(target, try peer.ask(target, .ikeAuth, [try peer.authentication()]) ?? [], what)
+        }
+        let target = gateway()
+        let (peer, request) = try begun(target)
+        _ = try succeeded(peer, target, request)
+        expectRefused(target, try say(peer, target, EAPPacket(.response, 1, type: 200)), "no AUTH")
+    }
+
+    @Test func anotherMethodOfAUTHIsRefused() throws {
+        let target = gateway()
+        let (peer, request) = try begun(target)
+        peer.secret = try succeeded(peer, target, request)
+        guard case .authentication(var proof) = try peer.authentication() else { return }
+        proof.method = .digitalSignature
+        expectRefused(target, try peer.ask(target, .ikeAuth, [.authentication(proof)]) ?? [])
+    }
+
+    @Test func eapHasAnEnd() throws {
+        let target = gateway(rounds: 200)
+        let (peer, request) = try begun(target)
+        var asked = try challenge(peer, target, request), answer: [Payload] = []
+        for _ in 0..<100 {
+            answer = try say(peer, target, EAPPacket(.response, asked.identifier, type: 200, data: asked.data))
+            guard let next = answer.eapMessage.flatMap({ EAPPacket($0) }), next.code == .request else { break }
+            asked = next
+        }
+        expectRefused(target, answer)
+        #expect(target.failures.last?.summary.contains("beyond 64 messages") == true, "\(target.failures)")
+
+        let other = gateway(rounds: 200)
+        let (second, first) = try begun(other)
+        asked = try challenge(second, other, first)
+        for _ in 0..<100 {
+            let more = Payload.vendorID([UInt8](repeating: 1, count: 20_000))
+            answer = try say(second, other, EAPPacket(.response, asked.identifier, type: 200, data: asked.data), [more])
+            guard let next = answer.eapMessage.flatMap({ EAPPacket($0) }), next.code == .request else { break }
+            asked = next
+        }
+        expectRefused(other, answer)
+    }
+
+    @Test func silenceEndsIt() throws {
+        for step in 0..<3 {
+            let target = gateway()
+            let (peer, request) = try begun(target)
+            if step == 1 { _ = try challenge(peer, target, request) }
+            if step == 2 { _ = try succeeded(peer, target, request) }
+            #expect(target.endpoint.halfOpenCount == 1)
+            target.pass(.seconds(31))
+            #expect(target.endpoint.halfOpenCount == 0 && target.endpoint.ikeSACount == 0)
+            #expect(target.remnants == [])
+        }
+    }
+
+    @Test func aRepeatedRequestGetsTheSameOctets() throws {
+        let target = gateway()
+        let peer = try HostilePeer()
+        try peer.begin(target)
+        let request = try peer.seal(.ikeAuth, [peer.identity] + peer.child())
+        let first = target.receive(request), again = target.receive(request)
+        #expect(!first.isEmpty && first == again)
+        #expect(target.jobs == 2, "the key exchange and AUTH, once each")
+        // One of the next number, sealed by somebody else, changes nothing.
+        var forged = try peer.seal(.ikeAuth, [.eap(EAPPacket(.response, 0, type: 1).bytes)], id: 2)
+        forged[forged.count - 1] ^= 1
+        #expect(target.receive(forged).isEmpty)
+        #expect(target.endpoint.halfOpenCount == 1)
+    }
+
+    @Test func aFailureIsTheEnd() throws {
+        let target = gateway()
+        let (peer, request) = try begun(target)
+        let asked = try challenge(peer, target, request)
+        let wrong = try say(peer, target, EAPPacket(.response, asked.identifier, type: 200, data: [1, 2, 3]))
+        #expect(wrong.eapMessage.flatMap { EAPPacket($0) } == EAPPacket(.failure, asked.identifier))
+        peer.secret = ScriptedEAP.key(Array(asked.data.dropFirst()), Self.own).withSecret { $0.array } ?? []
+        #expect(try peer.ask(target, .ikeAuth, [try peer.authentication()]) == nil)
+        #expect(target.remnants == [])
+    }
+
+    // MARK: The peer as the gateway
+
+    private func client() throws -> (Target, HostilePeer) {
+        let target = Target(east: true) { connection in
+            connection.local.method = "eap-test"
+            connection.local.eapIdentity = .exactly(Fixtures.identity("carol"))
+        }
+        let peer = try HostilePeer(isInitiator: false)
+        target.handle(.initiate(connection: "site", child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        target.receive(try peer.initResponse(to: target.sent[0].bytes))
+        let first = try peer.open(target.sent.last?.bytes ?? [])
+        #expect(!first.contains { $0.type == .authentication } && first.contains { $0.type == .securityAssociation })
+        return (target, peer)
+    }
+
+    /// Answers the target's last request; what it sends for that, opened.
+    private func answer(_ target: Target, _ peer: HostilePeer, _ payloads: [Payload]) throws -> (Header, [Payload])? {
+        guard let last = target.sent.last?.bytes else { return nil }
+        let id = try Header.parse(last.span).messageID
+        guard let bytes = target.receive(try peer.seal(.ikeAuth, payloads, id: id, response: true)).last else { return nil }
+        return (try Header.parse(bytes.span), try peer.open(bytes))
+    }
+
+    private func expectGone(_ target: Target, _ sent: (Header, [Payload])?, _ what: String) {
+        if let sent { #expect(sent.0.exchangeType == .informational, "\(what): \(sent)") }
+        guard case .failure? = target.answers[RequestID(rawValue: 1)]?.first else { return #expect(Bool(false), "\(what): no failure") }
+        #expect(target.installed.isEmpty, "\(what)")
+        #expect(target.remnants == [], "\(what)")
+    }
+
+    @Test func aForgedSuccessIsNotBelieved() throws {
+        for early in [true, false] {
+            let (target, peer) = try client()
+            let proof = [peer.identity, try peer.authentication()]
+            if early {
+                expectGone(target, try answer(target, peer, proof + [.eap(EAPPacket(.success, 5).bytes)]), "at once")
+            } else {
+                let said = try answer(target, peer, proof + [.eap(EAPPacket(.request, 5, type: 1).bytes)])
+                #expect(said?.1.eapMessage == EAPPacket(.response, 5, type: 1, data: Self.carol).bytes)
+                expectGone(target, try answer(target, peer, [.eap(EAPPacket(.success, 5).bytes)]), "after the identity")
+            }
+        }
+        // In its place, with another identifier.
+        let (target, peer) = try client()
+        _ = try answer(target, peer, [peer.identity, try peer.authentication(), .eap(EAPPacket(.request, 5, type: 200, data: [1, 9, 9]).bytes)])
+        expectGone(target, try answer(target, peer, [.eap(EAPPacket(.success, 6).bytes)]), "another identifier")
+    }
+
+    @Test func aGatewayThatDoesNotProveItselfHearsNothing() throws {
+        let (target, peer) = try client()
+        let said = try answer(target, peer, [peer.identity, .eap(EAPPacket(.request, 5, type: 1).bytes)])
+        #expect(said?.1.eapMessage == nil)
+        expectGone(target, said, "without AUTH")
+
+        let (second, wrong) = try client()
+        wrong.secret = Array("some other secret".utf8)
+        let heard = try answer(second, wrong, [wrong.identity, try wrong.authentication(), .eap(EAPPacket(.request, 5, type: 1).bytes)])
+        #expect(heard?.1.eapMessage == nil)
+        expectGone(second, heard, "a wrong AUTH")
+    }
+
+    @Test func aGatewayWithoutTheKeyIsNotBelieved() throws {
+        for right in [true, false] {
+            let (target, peer) = try client()
+            _ = try answer(target, peer, [peer.identity, try peer.authentication(), .eap(EAPPacket(.request, 5, type: 200, data: [1, 9, 9]).bytes)])
+            let proof = try answer(target, peer, [.eap(EAPPacket(.success, 5).bytes)])
+            #expect(proof?.1.map(\.type) == [.authentication])
+            if right { peer.secret = ScriptedEAP.key([9, 9], Self.own).withSecret { $0.array } ?? [] }
+            let end = try answer(target, peer, [try peer.authentication()] + peer.child())
+            if right { #expect(target.installed.count == 1) } else { expectGone(target, end, "AUTH with the preshared key") }
+        }
+    }
+
+    @Test func whatAGatewayMayNotSayEndsIt() throws {
+        let wrong: [(String, [Payload])] = [
+            ("a response", [.eap(EAPPacket(.response, 6, type: 1).bytes)]), ("a Nak", [.eap(EAPPacket(.request, 6, type: 3).bytes)]),
+            ("another method", [.eap(EAPPacket(.request, 6, type: 201).bytes)]),
+            ("the identity again", [.eap(EAPPacket(.request, 6, type: 1).bytes)]), ("no packet", [.eap([1, 2, 3])]), ("nothing", []), ("a failure", [.eap(EAPPacket(.failure, 5).bytes)]),
+            ("an error", [.notify(Notify(.authenticationFailed))]), ("AUTH", [.authentication(Authentication(method: .sharedKey, data: [1]))]),
+            ("critical", [.unknown(PayloadType(rawValue: 200), critical: true, body: [])]),
+        ]
+        for (what, payloads) in wrong {
+            let (target, peer) = try client()
+            _ = try answer(target, peer, [peer.identity, try peer.authentication(), .eap(EAPPacket(.request, 5, type: 200, data: [0, 9]).bytes)])
+            expectGone(target, try answer(target, peer, payloads), what)
+        }
+    }
+
+    @Test func aGatewayThatGoesOnForEverIsLeft() throws {
+        let (target, peer) = try client()
+        _ = try answer(target, peer, [peer.identity, try peer.authentication(), .eap(EAPPacket(.request, 5, type: 200, data: [0, 9]).bytes)])
+        var last: (Header, [Payload])?
+        for round in 0..<100 {
+            last = try answer(target, peer, [.eap(EAPPacket(.request, UInt8(round), type: 200, data: [0, 9]).bytes)])
+            if last?.0.exchangeType != .ikeAuth { break }
+        }
+        expectGone(target, last, "rounds")
+
+        let (slow, other) = try client()
+        _ = try answer(slow, other, [other.identity, try other.authentication(), .eap(EAPPacket(.request, 5, type: 200, data: [0, 9]).bytes)])
+        for round in 0..<40 where slow.answers.isEmpty {
+            slow.pass(.seconds(4))
+            _ = try answer(slow, other, [.eap(EAPPacket(.request, UInt8(round), type: 200, data: [0, 9]).bytes)])
+        }
+        expectGone(slow, nil, "slowly")
+    }
+
+    @Test func aMethodThatWeDoNotDoGetsANak() throws {
+        let (target, peer) = try client()
+        let said = try answer(target, peer, [peer.identity, try peer.authentication(), .eap(EAPPacket(.request, 5, type: 13, data: [0x20]).bytes)])
+        #expect(said?.1.eapMessage == EAPPacket(.response, 5, type: 3, data: [200]).bytes)
+        let notice = try answer(target, peer, [.eap(EAPPacket(.request, 6, type: 2, data: Array("Good morning\u{1b}[2J".utf8)).bytes)])
+        #expect(notice?.1.eapMessage == EAPPacket(.response, 6, type: 2).bytes)
+        #expect(target.reports.contains { if case .note(_, let text, _, _) = $0 { text.contains("Good morning [2J") } else { false } })
+    }
+}
