@@ -9,7 +9,7 @@ for group in "$@"; do
     build) packages+=(libssl-dev libgcrypt20-dev libmnl-dev libldap-dev libsqlite3-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
     demo) packages+=(iproute2 iputils-ping tcpdump python3) ;;
     test)
-        packages+=(iproute2 iputils-ping iperf3 tcpdump python3 python3-venv nftables tshark procps util-linux)
+        packages+=(iproute2 iputils-ping iperf3 iptables tcpdump python3 python3-venv nftables tshark procps util-linux)
         # A directory.
         packages+=(slapd openssl)
         # A peer of another make, and a kernel with ESP of its own.

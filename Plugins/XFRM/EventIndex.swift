@@ -11,6 +11,7 @@ final class EventIndex: Sendable {
         var child: UInt64
         var direction: UInt8
         var reqid: UInt32
+        var mark = KernelMark.none
         var isSoftReported = false
         var isHardReported = false
         /// Of an inbound SA in UDP: where the peer's packets come from.

@@ -4,6 +4,7 @@ import CXFRM
 import Glibc
 import IKEWire
 import PlaneKit
+import PluginABI
 import Synchronization
 import XFRMMessages
 
@@ -11,6 +12,7 @@ import XFRMMessages
 final class KernelCapabilities: @unchecked Sendable {
     private let socket: NetlinkSocket
     private var known: [Question: Bool] = [:]
+    private var found: UInt32?
     /// Held while `socket` and `known` are used.
     private let lock = Mutex(())
 
@@ -40,6 +42,33 @@ final class KernelCapabilities: @unchecked Sendable {
     /// Either may be 0 for what is not asked.
     func has(encryption: UInt16, bits: UInt16, integrity: UInt16) -> Bool {
         lock.withLock { _ in (encryption == 0 || ask(.encryption(encryption, bits))) && (integrity == 0 || ask(.integrity(integrity))) }
+    }
+
+    /// Bits of enum martlet_plane_feature. Marks and DSCP are as old as what else is needed here.
+    var features: UInt32 {
+        lock.withLock { _ in
+            if let found { return found }
+            var features = MARTLET_PLANE_MARKS.rawValue | MARTLET_PLANE_DSCP_IN.rawValue | MARTLET_PLANE_PASSES_EXACTLY.rawValue
+            // What a kernel does not know it leaves out of its answer: Linux 4.19 came with these.
+            let address = IPAddress(v4: 0x7fff_fff1), mark = KernelMark(value: 1, mask: 0xff)
+            var description = SADescription(spi: 0x4d52_fffd, reqid: Reqids.mark, path: OuterPath(source: address, destination: address), isInbound: false)
+            (description.interfaceID, description.setMark) = (1, mark)
+            let key = (0..<32).map { UInt8($0 * 3 + 1) }
+            let result = key.withUnsafeBytes { key -> Int32 in
+                guard let null = KernelAlgorithms.cipher(11, bits: 0), let mac = KernelAlgorithms.mac(12) else { return -ENOSYS }
+                return socket.request(SAMessages.add(description, .separate(null, UnsafeRawBufferPointer(start: nil, count: 0), mac, key)))
+            }
+            if result == 0 {
+                _ = socket.exchange(SAMessages.query(spi: description.spi, destination: address), .single) { answer in
+                    guard let report = SAReport(answer) else { return }
+                    if report.interfaceID == 1 { features |= MARTLET_PLANE_INTERFACES.rawValue }
+                    if report.setMarkMask == 0xff { features |= MARTLET_PLANE_SET_MARKS.rawValue | MARTLET_PLANE_OFFLOAD.rawValue }
+                }
+                _ = socket.request(SAMessages.delete(spi: description.spi, destination: address))
+            }
+            found = features
+            return features
+        }
     }
 
     private func ask(_ question: Question) -> Bool {

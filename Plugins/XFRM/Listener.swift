@@ -139,8 +139,8 @@ final class Listener: @unchecked Sendable {
     private func forget(_ packet: XFRMEvent.PacketThatAsks) {
         guard let mode = XFRMMode(rawValue: packet.mode) else { return }
         var named: SAIdentifier?
-        _ = requests.exchange(SAMessages.allocate(acquire: packet.sequence, path: packet.path, reqid: packet.reqid, mode: mode), .single) { named = SAReport($0)?.id }
-        if let named { _ = requests.request(SAMessages.delete(spi: named.spi, destination: named.destination)) }
+        _ = requests.exchange(SAMessages.allocate(acquire: packet.sequence, path: packet.path, reqid: packet.reqid, mode: mode, scope: packet.scope), .single) { named = SAReport($0)?.id }
+        if let named { _ = requests.request(SAMessages.delete(spi: named.spi, destination: named.destination, mark: packet.scope.mark)) }
     }
 
     // MARK: Lost events
@@ -158,7 +158,7 @@ final class Listener: @unchecked Sendable {
             var report = present[id]
             if report == nil {
                 // A dump may miss what changed meanwhile.
-                _ = requests.exchange(SAMessages.query(spi: id.spi, destination: id.destination), .single) { report = SAReport($0) }
+                _ = requests.exchange(SAMessages.query(spi: id.spi, destination: id.destination, mark: sa.mark), .single) { report = SAReport($0) }
             }
             if let report {
                 if report.isSoftExpired { handle(.expired(id, reqid: sa.reqid, isHard: false)) }

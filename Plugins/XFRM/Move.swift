@@ -44,6 +44,8 @@ extension Plane {
         }
         children[number] = child
         if !claim(child.policy) { failure = failure ?? .system("child \(number): not all of its policies could be changed") }
+        // Another way may take other sizes.
+        if policy.active == number { route(child.policy, to: child) }
         if let failure { throw failure }
     }
 
@@ -52,7 +54,7 @@ extension Plane {
     private func move(_ sa: SA, to path: OuterPath, reqid: UInt32, isInbound: Bool) -> Outcome {
         let changesPorts = path.source == sa.path.source && path.destination == sa.path.destination && path.ports != nil && sa.path.ports != nil
         var moved: NetlinkMessage?, restored: NetlinkMessage?, hidesKeys = false
-        let read = socket.exchange(SAMessages.query(spi: sa.spi, destination: sa.path.destination), .single) { answer in
+        let read = socket.exchange(SAMessages.query(spi: sa.spi, destination: sa.path.destination, mark: sa.mark), .single) { answer in
             hidesKeys = SAMessages.hidesKeys(answer)
             moved = SAMessages.moved(answer, to: path, replaces: changesPorts)
             restored = SAMessages.moved(answer, to: sa.path)
@@ -67,7 +69,7 @@ extension Plane {
         if hidesKeys { return .stays("the kernel does not show its keys") }
         var announcements: NetlinkSocket?
         do throws(PlaneError) { announcements = try NetlinkSocket(groups: UInt32(XFRMGRP_SA), eventBuffer: 1 << 20) } catch { announcements = nil }
-        let removed = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination))
+        let removed = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination, mark: sa.mark))
         if removed == -ESRCH { return .lost("it has reached its end meanwhile") }
         guard removed == 0 else { return .stays("the kernel does not remove it: \(PlaneError.reason(removed))") }
         // The kernel announces before it acknowledges.
@@ -83,21 +85,21 @@ extension Plane {
                 SAMessages.skip(&back)
             }
         }
-        let added = put(&again, SAIdentifier(destination: path.destination, spi: sa.spi), reqid: reqid)
+        let added = put(&again, SAIdentifier(destination: path.destination, spi: sa.spi), mark: sa.mark, reqid: reqid)
         if added == 0 { return .moved }
         let reason = "the kernel refuses its new addresses: \(PlaneError.reason(added))"
-        return put(&back, sa.id, reqid: reqid) == 0 ? .stays(reason) : .lost(reason)
+        return put(&back, sa.id, mark: sa.mark, reqid: reqid) == 0 ? .stays(reason) : .lost(reason)
     }
 
     /// Adds the SA. A packet that came while there was none has left a placeholder of the same number, because the policy names it: that is replaced.
-    private func put(_ message: inout NetlinkMessage, _ id: SAIdentifier, reqid: UInt32) -> Int32 {
+    private func put(_ message: inout NetlinkMessage, _ id: SAIdentifier, mark: KernelMark, reqid: UInt32) -> Int32 {
         var result: Int32 = 0
         for _ in 0..<8 {
             message.setType(UInt16(XFRM_MSG_NEWSA))
             result = socket.repeatable(&message)
             guard result == -EEXIST else { return result }
             var isPlaceholder = false
-            let read = socket.exchange(SAMessages.query(spi: id.spi, destination: id.destination), .single) { answer in
+            let read = socket.exchange(SAMessages.query(spi: id.spi, destination: id.destination, mark: mark), .single) { answer in
                 if let report = SAReport(answer) { isPlaceholder = report.awaiting != nil && report.reqid == reqid }
             }
             guard isPlaceholder else {

@@ -62,12 +62,46 @@ final class NetlinkSocket {
         return send(&message, answer, each)
     }
 
+    /// What was sent, and how often an answer was waited for.
+    private(set) var messages = 0
+    private(set) var waits = 0
+
+    /// Sends all of them and waits once: the answer to each, 0 or a negative errno.
+    func request(_ batch: consuming NetlinkBatch) -> [Int32] {
+        let count = batch.count
+        guard count > 0 else { return [] }
+        let first = sequence &+ 1
+        sequence &+= UInt32(count)
+        batch.number(from: first)
+        messages += count
+        waits += 1
+        let sent = batch.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
+        guard sent >= 0 else { return [Int32](repeating: -errno, count: count) }
+        var results = [Int32?](repeating: nil, count: count), left = count
+        while left > 0 {
+            let failure = receive { received in
+                let place = Int(received.header.nlmsg_seq &- first)
+                guard place < count, received.header.nlmsg_pid == self.port, received.isError, results[place] == nil else { return }
+                results[place] = received.error
+                left -= 1
+            }
+            switch failure {
+            case .none, .some(EINTR): continue
+            case .some(EAGAIN): return results.map { $0 ?? -ETIMEDOUT }
+            case .some(let error): return results.map { $0 ?? -error }
+            }
+        }
+        return results.map { $0 ?? -ETIMEDOUT }
+    }
+
     /// A request that may have to be made again.
     func repeatable(_ message: inout NetlinkMessage) -> Int32 { send(&message, .acknowledgement) { _ in } }
 
     private func send(_ message: inout NetlinkMessage, _ answer: Answer, _ each: (ReceivedMessage) -> Void) -> Int32 {
         guard !message.isTruncated else { return -EMSGSIZE }
         sequence &+= 1
+        messages += 1
+        waits += 1
         message.setSequence(sequence)
         let sent = message.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
         guard sent >= 0 else { return -errno }

@@ -16,6 +16,12 @@ final class Plane {
         let spi: UInt32
         /// In the direction of its packets.
         var path: OuterPath
+        /// What it is found with, and which packets its policies see.
+        let mark: KernelMark
+        let scope: PolicyScope
+        let layout: PacketLayout
+        /// The device that carries its packets whole.
+        let packetDevice: OffloadDevice?
         /// How many packets it had when it was last asked, and when there were last more: for a kernel that does not keep the time.
         var packets: UInt64 = 0
         var lastUse: UInt64 = 0
@@ -43,7 +49,7 @@ final class Plane {
         var active: UInt64? { activated.last }
         var routes = Routing.Wanted()
         /// Of the last active child, for while there is none.
-        var standing: (selectors: [KernelSelector], path: OuterPath, mode: XFRMMode)?
+        var standing: (selectors: [KernelSelector], path: OuterPath, mode: XFRMMode, scope: PolicyScope)?
     }
 
     let host: Host
@@ -58,6 +64,9 @@ final class Plane {
     private let lock: Int32
     private let netlink: Int32
     let drops = Drops()
+    let interfaces: Interfaces
+    /// An SA that goes with the policies that are about to change.
+    var farewell: SA?
 
     var reqids = Reqids()
     var table = PolicyTable()
@@ -92,6 +101,7 @@ final class Plane {
             listener = try Listener(host: host, index: index, sink: EventSink(events: events), eventBuffer: settings.eventBuffer)
             try listener.open()
         } catch { throw giveUp(error) }
+        interfaces = Interfaces(netlink: netlink, prefix: settings.interfacePrefix, host: host)
         routing = Routing(netlink: netlink, link: anchor.link, settings: settings.routing, mark: mark, host: host)
         let left = Leftovers.remove(socket)
         if left.policies > 0 || left.sas > 0 { host.log(.notice, "removed \(left.policies) policies and \(left.sas) SAs that an earlier daemon has left in the kernel") }
@@ -115,9 +125,19 @@ final class Plane {
 
     func stop() {
         listener.close()
-        for policy in table.installed { _ = socket.request(PolicyMessages.delete(index: policy.index, direction: policy.direction)) }
-        for child in children.values { for sa in [child.inbound, child.outbound] { if let sa { _ = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination)) } } }
+        _ = perform(table.installed.map { .remove($0) }, isLast: false)
+        var batch = NetlinkBatch()
+        for sa in children.values.flatMap({ [$0.inbound, $0.outbound].compactMap { $0 } }) {
+            if !batch.hasRoom {
+                _ = socket.request(batch)
+                batch = NetlinkBatch()
+            }
+            _ = batch.append(SAMessages.delete(spi: sa.spi, destination: sa.path.destination, mark: sa.mark))
+        }
+        _ = socket.request(batch)
+        host.log(.debug, "\(socket.messages) messages went to the kernel, and its answer was waited for \(socket.waits) times")
         routing.removeAll()
+        interfaces.removeAll()
         anchor.close()
         close(netlink)
         close(lock)
@@ -155,25 +175,34 @@ final class Plane {
         made.carriesECN = flags & MARTLET_SA_NO_ECN.rawValue == 0
         made.copiesDSCP = flags & MARTLET_SA_COPY_DSCP.rawValue != 0
         made.mode = mode
-        // A packet in transport mode has no route of its own to find.
-        made.outputMark = mode == .tunnel ? mark : 0
+        made.mark = KernelMark(description.mark)
+        made.setMark = KernelMark(description.set_mark)
+        // Outer packets stay out of tunnels. One in transport mode has no route of its own to find.
+        if made.setMark == .none, !isInbound, mode == .tunnel, mark != 0 { made.setMark = KernelMark(value: mark, mask: .max) }
+        made.interfaceID = description.interface_id
         made.limits = Self.limits(description)
-        let result = socket.request(SAMessages.add(made, try algorithm(description, name)))
-        guard result == 0 else {
+        let keyed = try algorithm(description, name)
+        do throws(PlaneError) {
+            if made.interfaceID != 0 { try interfaces.claim(made.interfaceID) }
+            try install(&made, keyed, MartletOffload(description.offload), local.address, name, description)
+        } catch {
+            if made.interfaceID != 0 { interfaces.release(made.interfaceID) }
             if isNew { reqids.give(back: reqid) }
-            throw refusal(result, name, description)
+            throw error
         }
 
         var child = existing ?? Child(policy: description.policy, mode: mode, local: localTS, remote: remoteTS, selectors: kernelSelectors)
         (child.local, child.remote, child.selectors) = (localTS, remoteTS, kernelSelectors)
-        let own = SA(spi: description.spi, path: path)
+        let own = SA(
+            spi: description.spi, path: path, mark: made.mark, scope: PolicyScope(mark: KernelMark(description.policy_mark), interfaceID: made.interfaceID), layout: keyed.layout,
+            packetDevice: made.offload.flatMap { $0.takesPackets ? $0 : nil })
         if isInbound { child.inbound = own } else { child.outbound = own }
         children[description.child] = child
         var policy = policies[description.policy] ?? Policy(reqid: reqid, name: String(cString: description.name))
         if !policy.children.contains(description.child) { policy.children.append(description.child) }
         policies[description.policy] = policy
         if isNew { index.add(reqid: reqid, policy: description.policy) }
-        index.add(own.id, EventIndex.KnownSA(child: description.child, direction: description.direction, reqid: reqid, remote: isInbound && path.ports != nil ? remote : nil))
+        index.add(own.id, EventIndex.KnownSA(child: description.child, direction: description.direction, reqid: reqid, mark: own.mark, remote: isInbound && path.ports != nil ? remote : nil))
         guard isInbound, !claim(description.policy) else { return }
         try? remove(spi: description.spi, direction: description.direction, child: description.child)
         throw .system("\(name): not all of its policies could be installed")
@@ -181,19 +210,21 @@ final class Plane {
 
     func activate(_ number: UInt64) throws(PlaneError) {
         guard let child = children[number], child.outbound != nil, var policy = policies[child.policy] else { throw .notFound }
-        let isNew = policy.active == nil
+        let before = policy.active.flatMap { children[$0]?.outbound?.path.destination }
         policy.activated.removeAll { $0 == number }
-        policy.activated.append(number)
+        // Two peers may share a policy: new keys of one take the place of its old ones, and no more.
+        func peer(_ number: UInt64) -> OuterPath? { children[number]?.outbound.map { OuterPath(source: $0.path.destination, destination: $0.path.destination, ports: $0.path.ports) } }
+        let place = policy.activated.lastIndex { peer($0) == peer(number) }
+        policy.activated.insert(number, at: place.map { $0 + 1 } ?? policy.activated.count)
         policies[child.policy] = policy
         guard claim(child.policy) else { throw .system("child \(number): not all of its policies could be installed") }
-        route(child.policy, to: child)
-        guard isNew else { return }
-        for other in table.rivals(of: child.policy) {
-            guard let outbound = policies[other].flatMap({ rival in rival.active.flatMap { children[$0]?.outbound } }), let own = child.outbound else { continue }
+        if let active = policy.active.flatMap({ children[$0] }) { route(child.policy, to: active) }
+        guard let own = child.outbound?.path.destination, policy.active == number, before != own else { return }
+        let rivals = table.rivals(of: child.policy).compactMap { other in policies[other].flatMap { rival in rival.active.flatMap { children[$0]?.outbound?.path.destination } } }
+        for rival in rivals + (before.map { [$0] } ?? []) where rival != own {
             host.log(
                 .warning,
-                "\(policy.name) with \(own.path.destination) takes packets over that \(policies[other]?.name ?? "another") with \(outbound.path.destination) carried: both have these selectors, and the one that came last carries them until it goes"
-            )
+                "\(policy.name) with \(own) takes packets over that another peer's tunnel, with \(rival), carried: both have these selectors, and the one that came last carries them until it goes")
         }
     }
 
@@ -214,9 +245,10 @@ final class Plane {
         }
         policies[child.policy] = policy.children.isEmpty ? nil : policy
         // The policies first: a policy without its SA would ask for another one.
+        farewell = sa
         _ = claim(child.policy)
-        let result = socket.request(SAMessages.delete(spi: spi, destination: sa.path.destination))
-        if result != 0 && result != -ESRCH { host.log(.error, "SA \(hex(spi)) stays in the kernel: \(PlaneError.reason(result))") }
+        if let sa = farewell.take() { noteRemoval(sa, socket.request(SAMessages.delete(spi: spi, destination: sa.path.destination, mark: sa.mark))) }
+        if sa.scope.interfaceID != 0 { interfaces.release(sa.scope.interfaceID) }
         if policy.children.isEmpty {
             index.remove(reqid: policy.reqid)
             reqids.give(back: policy.reqid)
@@ -230,7 +262,7 @@ final class Plane {
         let isInbound = UInt32(direction) == MARTLET_INBOUND.rawValue
         guard var child = children[number], var sa = isInbound ? child.inbound : child.outbound, sa.spi == spi else { throw .notFound }
         var report: SAReport?
-        let result = socket.exchange(SAMessages.query(spi: spi, destination: sa.path.destination), .single) { report = SAReport($0) }
+        let result = socket.exchange(SAMessages.query(spi: spi, destination: sa.path.destination, mark: sa.mark), .single) { report = SAReport($0) }
         guard result == 0, let report else { throw .notFound }
         let now = host.now
         if let seconds = report.lastUsed {

@@ -20,35 +20,39 @@ extension Plane {
         var wanted: [(key: PolicyKey, claim: PolicyClaim)] = []
         if var policy = policies[number] {
             if let child = policy.active.flatMap({ children[$0] }), let sa = child.outbound {
-                let template = PolicyTemplate(source: sa.path.source, destination: sa.path.destination, reqid: policy.reqid, spi: sa.spi, mode: child.mode)
-                for selector in child.selectors { wanted.append((PolicyKey(.outbound, selector), PolicyClaim(.active, .protect(template)))) }
-                policy.standing = (child.selectors, sa.path, child.mode)
+                let template = PolicyTemplate(source: sa.path.source, destination: sa.path.destination, reqid: policy.reqid, spi: sa.spi, mode: child.mode, offload: sa.packetDevice)
+                for selector in child.selectors { wanted.append((PolicyKey(.outbound, selector, sa.scope), PolicyClaim(.active, .protect(template)))) }
+                policy.standing = (child.selectors, sa.path, child.mode, sa.scope)
                 policies[number] = policy
             } else if let standing = policy.standing {
                 let template = PolicyTemplate(source: standing.path.source, destination: standing.path.destination, reqid: policy.reqid, mode: standing.mode)
-                for selector in standing.selectors { wanted.append((PolicyKey(.outbound, selector), PolicyClaim(.standing, .protect(template)))) }
+                for selector in standing.selectors { wanted.append((PolicyKey(.outbound, selector, standing.scope), PolicyClaim(.standing, .protect(template)))) }
             }
             let inbound = policy.children.compactMap { children[$0] }.filter { $0.inbound != nil }
             // While SAs of one policy differ in their addresses, the reqid alone says what belongs to it.
             let paths = Set(inbound.compactMap { $0.inbound?.path }.map { OuterPath(source: $0.source, destination: $0.destination) })
             for child in inbound {
-                guard let path = child.inbound?.path else { continue }
+                guard let sa = child.inbound else { continue }
+                let path = sa.path
                 let none = IPAddress(family: path.source.family, value: 0)
                 let isSame = child.mode == .tunnel && paths.count == 1
-                let template = PolicyTemplate(source: isSame ? path.source : none, destination: isSame ? path.destination : none, reqid: policy.reqid, mode: child.mode)
+                let template = PolicyTemplate(source: isSame ? path.source : none, destination: isSame ? path.destination : none, reqid: policy.reqid, mode: child.mode, offload: sa.packetDevice)
                 for selector in child.selectors {
                     // Nothing in transport mode is forwarded.
                     for direction in child.mode == .tunnel ? [PolicyDirection.inbound, .forward] : [.inbound] {
-                        wanted.append((PolicyKey(direction, selector.reversed), PolicyClaim(.active, .protect(template))))
+                        wanted.append((PolicyKey(direction, selector.reversed, sa.scope), PolicyClaim(.active, .protect(template))))
                     }
                 }
+                let outboundScope = child.outbound?.scope ?? policy.standing?.scope ?? PolicyScope()
                 for own in inside(child.local, child.remote) {
                     let selector = KernelSelector(source: own, destination: own)
-                    for direction in PolicyDirection.allCases { wanted.append((PolicyKey(direction, selector), PolicyClaim(.standing, .pass))) }
+                    for direction in PolicyDirection.allCases {
+                        wanted.append((PolicyKey(direction, selector, direction == .outbound ? outboundScope : sa.scope), PolicyClaim(.standing, .pass)))
+                    }
                 }
             }
         }
-        return table.set(number, wanted, apply: apply)
+        return table.set(number, wanted, performing: perform)
     }
 
     /// Networks of ours inside a larger one of the peer: what stays within them is not for the tunnel.
@@ -58,13 +62,44 @@ extension Plane {
         }.flatMap { Prefix.covering(from: $0.start, to: $0.end, limit: 64) ?? [] }
     }
 
-    func apply(_ operation: PolicyTable.Operation) -> Bool {
-        let result: Int32
-        switch operation {
-        case .add(let policy): result = socket.request(PolicyMessages.set(policy, isNew: true))
-        case .change(let policy): result = socket.request(PolicyMessages.set(policy, isNew: false))
-        case .remove(let index, let direction): result = socket.request(PolicyMessages.delete(index: index, direction: direction))
+    /// Tells the kernel of them, many at once; behind the last ones of a change comes `farewell`. What it took.
+    func perform(_ operations: [PolicyTable.Operation], isLast: Bool) -> [Bool] {
+        var results: [Int32] = []
+        var batch = NetlinkBatch()
+        func message(_ operation: PolicyTable.Operation) -> NetlinkMessage {
+            switch operation {
+            case .add(let policy): PolicyMessages.set(policy, isNew: true)
+            case .change(let policy): PolicyMessages.set(policy, isNew: false)
+            case .remove(let policy): PolicyMessages.delete(index: policy.index, direction: policy.direction, scope: policy.scope)
+            }
         }
+        for operation in operations {
+            if !batch.hasRoom {
+                results += socket.request(batch)
+                batch = NetlinkBatch()
+            }
+            _ = batch.append(message(operation))
+        }
+        if isLast, let sa = farewell.take() {
+            if !batch.hasRoom {
+                results += socket.request(batch)
+                batch = NetlinkBatch()
+            }
+            _ = batch.append(SAMessages.delete(spi: sa.spi, destination: sa.path.destination, mark: sa.mark))
+            results += socket.request(batch)
+            noteRemoval(sa, results.popLast() ?? -ETIMEDOUT)
+        } else {
+            results += socket.request(batch)
+        }
+        return zip(operations, results).map { isTaken($0, $1) }
+    }
+
+    func noteRemoval(_ sa: SA, _ result: Int32) {
+        if result != 0 && result != -ESRCH { host.log(.error, "SA \(hex(sa.spi)) stays in the kernel: \(PlaneError.reason(result))") }
+    }
+
+    /// What became of one, with a line for what did not become.
+    private func isTaken(_ operation: PolicyTable.Operation, _ result: Int32) -> Bool {
         if result == 0 { return true }
         switch operation {
         case .add(let policy) where result == -EEXIST:
@@ -72,7 +107,7 @@ extension Plane {
         case .add(let policy), .change(let policy):
             host.log(.error, "the kernel refuses a policy from \(text(policy.selector.source)) to \(text(policy.selector.destination)): \(PlaneError.reason(result))")
         case .remove where result == -ENOENT: return true
-        case .remove(let index, _): host.log(.error, "policy \(index) stays in the kernel: \(PlaneError.reason(result))")
+        case .remove(let policy): host.log(.error, "policy \(policy.index) stays in the kernel: \(PlaneError.reason(result))")
         }
         return false
     }
@@ -84,7 +119,9 @@ extension Plane {
     /// Brings the routes of a policy in line with the child that carries it.
     func route(_ number: UInt64, to child: Child) {
         guard var policy = policies[number] else { return }
-        let before = policy.routes, routes = child.mode == .tunnel ? wantedRoutes(child.local, child.remote) : Routing.Wanted()
+        let before = policy.routes
+        var routes = child.mode == .tunnel && child.outbound?.scope == PolicyScope() ? wantedRoutes(child.local, child.remote) : Routing.Wanted()
+        if !routes.isEmpty, let sa = child.outbound { routes.sizes = sizes(sa) }
         guard before != routes else { return }
         policy.routes = routes
         policies[number] = policy
@@ -133,14 +170,22 @@ extension Plane {
         case MARTLET_POLICY_DROP.rawValue: (content, rank) = (.drop, .drop)
         default: throw .unsupported("\(name): there is no action \(description.action)")
         }
+        let scopes = (
+            inbound: PolicyScope(mark: KernelMark(description.mark_in), interfaceID: description.interface_id_in),
+            outbound: PolicyScope(mark: KernelMark(description.mark_out), interfaceID: description.interface_id_out)
+        )
+        // A route knows no mark and no interface: for packets that have them it is the administrator's.
+        if scopes.outbound != PolicyScope() { after.routes = Routing.Wanted() }
         if let reqid = after.reqid { index.add(reqid: reqid, policy: description.number) }
         alone[description.number] = after
         let wanted = kernelSelectors.flatMap { selector in
             PolicyDirection.allCases.map { direction in
-                (key: PolicyKey(direction, direction == .outbound ? selector : selector.reversed), claim: PolicyClaim(rank, content))
+                (
+                    key: direction == .outbound ? PolicyKey(direction, selector, scopes.outbound) : PolicyKey(direction, selector.reversed, scopes.inbound), claim: PolicyClaim(rank, content)
+                )
             }
         }
-        var isComplete = table.set(description.number, wanted, apply: apply)
+        var isComplete = table.set(description.number, wanted, performing: perform)
         let routesBefore = before?.routes ?? Routing.Wanted()
         if routesBefore != after.routes {
             if !routing.add(after.routes) { isComplete = false }
@@ -153,7 +198,7 @@ extension Plane {
 
     func removePolicy(_ number: UInt64) throws(PlaneError) {
         guard let policy = alone.removeValue(forKey: number) else { throw .notFound }
-        _ = table.set(number, [], apply: apply)
+        _ = table.set(number, [], performing: perform)
         if let reqid = policy.reqid {
             index.remove(reqid: reqid)
             reqids.give(back: reqid)
@@ -173,7 +218,7 @@ extension Plane {
                 )
             }
         }
-        return table.set(UInt64.max, wanted, apply: apply)
+        return table.set(UInt64.max, wanted, performing: perform)
     }
 
     // MARK: Addresses

@@ -101,6 +101,7 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
         supports: { encryption, bits, integrity in
             guard let capabilities = Current.capabilities else { return MARTLET_E_INVALID }
             return capabilities.has(encryption: encryption, bits: bits, integrity: integrity) ? MARTLET_OK : MARTLET_E_UNSUPPORTED
-        })
+        },
+        features: { Current.capabilities?.features ?? 0 })
     return Immortal.table(table)
 }()

@@ -82,3 +82,7 @@ extension Plane {
         }
     }
 }
+
+extension KernelMark {
+    init(_ mark: martlet_mark) { self.init(value: mark.value & mark.mask, mask: mark.mask) }
+}

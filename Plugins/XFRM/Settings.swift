@@ -11,6 +11,14 @@ struct Settings: Sendable {
 
     struct Defect: Error { let description: String }
 
+    enum Size: Equatable { case automatic, no, fixed(Int) }
+    /// Of packets that the routes take; `automatic` follows from the way to the peer and the algorithms.
+    var mtu = Size.automatic
+    /// Whether TCP's peers hear of it.
+    var clampsSegmentSize = true
+    /// Of the names of XFRM interfaces that are made for the numbers in use; nil where they are the administrator's.
+    var interfacePrefix: String?
+
     init() {}
 
     /// Reads `key` through `value`; a value that cannot be is an error, not a default.
@@ -19,6 +27,19 @@ struct Settings: Sendable {
             guard !name.isEmpty, name.utf8.count < 16, name.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "%") }), name != ".", name != ".."
             else { throw Defect(description: "interface = \(name): not the name of an interface (1 to 15 characters, no '/')") }
             interface = name
+        }
+        switch value("mtu") {
+        case nil, "auto": break
+        case "no": mtu = .no
+        case let text?: mtu = .fixed(try Self.number("mtu", text, 1280...65_535))
+        }
+        if let text = value("clamp_mss") { clampsSegmentSize = try Self.flag("clamp_mss", text) }
+        if let text = value("interface_prefix") {
+            // Ten digits follow, where the number is large.
+            guard (1...5).contains(text.utf8.count), text.utf8.allSatisfy({ ($0 | 32) >= UInt8(ascii: "a") && ($0 | 32) <= UInt8(ascii: "z") }) else {
+                throw Defect(description: "interface_prefix = \(text): one to five letters are wanted, which numbers follow")
+            }
+            interfacePrefix = text
         }
         if let text = value("table") { routing.table = UInt32(try Self.number("table", text, 1...0xffff_fffe)) }
         if let text = value("rule_priority") { routing.rulePriority = UInt32(try Self.number("rule_priority", text, 1...32763)) }

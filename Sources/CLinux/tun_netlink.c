@@ -140,9 +140,30 @@ int martlet_link_set_mtu(int netlink, int index, uint32_t mtu) {
     return exchange(netlink, &request, NULL, NULL);
 }
 
+int martlet_link_remove(int netlink, int index) {
+    struct request request;
+    struct ifinfomsg *body = begin(&request, RTM_DELLINK, 0, sizeof *body);
+    body->ifi_index = index;
+    return exchange(netlink, &request, NULL, NULL);
+}
+
+int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number) {
+    struct request request;
+    struct ifinfomsg *body = begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *body);
+    body->ifi_flags = body->ifi_change = IFF_UP;
+    put(&request, IFLA_IFNAME, name, strlen(name) + 1);
+    struct rtattr *information = put(&request, IFLA_LINKINFO, NULL, 0);
+    put(&request, IFLA_INFO_KIND, "xfrm", sizeof "xfrm");
+    struct rtattr *data = put(&request, IFLA_INFO_DATA, NULL, 0);
+    put32(&request, IFLA_XFRM_IF_ID, number);
+    end(&request, data);
+    end(&request, information);
+    return exchange(netlink, &request, NULL, NULL);
+}
+
 int martlet_route_add(
     int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind, int index,
-    const struct martlet_prefix *source, uint32_t mtu) {
+    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment) {
     struct request request;
     struct rtmsg *body = begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof *body);
     body->rtm_family = address_family(prefix->family);
@@ -156,9 +177,10 @@ int martlet_route_add(
     if (kind == MARTLET_ROUTE_UNICAST) {
         put32(&request, RTA_OIF, (uint32_t)index);
         if (source) put(&request, RTA_PREFSRC, source->bytes, address_size(prefix->family));
-        if (mtu) {
+        if (mtu || segment) {
             struct rtattr *metrics = put(&request, RTA_METRICS, NULL, 0);
-            put32(&request, RTAX_MTU, mtu);
+            if (mtu) put32(&request, RTAX_MTU, mtu);
+            if (segment) put32(&request, RTAX_ADVMSS, segment);
             end(&request, metrics);
         }
     }

@@ -58,6 +58,7 @@ package struct ChildSAParameters: Sendable {
     /// ESP in UDP.
     package var encapsulated: Bool
     package var replayWindow: Int
+    package var carriage: Carriage
     package var softBytes: UInt64, hardBytes: UInt64
     package var softPackets: UInt64, hardPackets: UInt64
     package var provider: String?

@@ -30,6 +30,8 @@ final class ChildSA {
     /// Until then an INVALID_SPI of the peer's is not acted on again.
     var doubtedUntil: Instant?
     /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
+    /// As the data plane was told of it.
+    let carriage: Carriage
     /// Made by a rekey of the peer's.
     var replacesOther = false
     var peerRekey: PeerRekey?
@@ -50,6 +52,7 @@ final class ChildSA {
     ) {
         self.id = id
         self.policy = policy
+        carriage = policy.carriage
         self.instance = instance
         self.inboundSPI = inboundSPI
         self.outboundSPI = outboundSPI
@@ -78,7 +81,8 @@ final class ChildSA {
     var status: ChildSAStatus {
         ChildSAStatus(
             id: id, name: policy.name, mode: policy.mode, reqid: reqid, state: state, inboundSPI: inboundSPI, outboundSPI: outboundSPI, encapsulated: encapsulated, transforms: transforms,
-            localTS: localTS, remoteTS: remoteTS, installed: installed, rekeyAt: rekeyAt, expiresAt: expiresAt)
+            localTS: localTS, remoteTS: remoteTS, installed: installed, rekeyAt: rekeyAt, expiresAt: expiresAt,
+            carriage: carriage)
     }
 }
 

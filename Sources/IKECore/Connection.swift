@@ -159,6 +159,7 @@ package struct ChildSettings: Hashable, Sendable {
     package var isInstalledAtStart: Bool { mode.isNegotiated ? hasTrap : startAction.contains(.trap) }
     /// Packets; 0 switches the check off.
     package var replayWindow: Int = 64
+    package var carriage = Carriage()
     /// The packet that asks for the child, offered before the selectors (RFC 7296 section 2.9). Nil in a configuration.
     package var trigger: TriggeringPacket?
 }

@@ -219,7 +219,10 @@ extension Registry {
     func espKeyLengths(_ proposal: Proposal) -> (encryption: Int, integrity: Int)? {
         guard let encryption = proposal.transform(.encryption) else { return nil }
         if let aead = aead(encryption) { return (aead.keyLength + aead.saltLength, 0) }
-        guard let cipher = cipher(encryption), let integrity = proposal.transform(.integrity), let mac = mac(integrity) else { return nil }
-        return (cipher.keyLength, mac.keyLength)
+        // What no provider serves the data plane does itself: the configuration names nothing else.
+        guard let length = cipher(encryption)?.keyLength ?? ESPKeyLengths.encryption(encryption) else { return nil }
+        if ESPKeyLengths.isCombined(encryption) { return (length, 0) }
+        guard let integrity = proposal.transform(.integrity), let integrityLength = mac(integrity)?.keyLength ?? ESPKeyLengths.integrity(integrity) else { return nil }
+        return (length, integrityLength)
     }
 }

@@ -91,4 +91,5 @@ package struct ChildSAStatus: Hashable, Sendable {
     package var installed: Instant
     package var rekeyAt: Instant?
     package var expiresAt: Instant?
+    package var carriage = Carriage()
 }

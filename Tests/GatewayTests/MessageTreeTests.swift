@@ -66,7 +66,7 @@ import ViciWire
 
     @Test(arguments: [
         ("proposals", "aes256gcm16-prfsha256-x25591", "site.proposals: "), ("rekey_time", "soon", "site.rekey_time: 'rekey_time' is a time"),
-        ("if_id_in", "7", "site.if_id_in: 'if_id_in' restricts"), ("remote_adrs", "192.0.2.2", "site.remote_adrs: a connection has no key 'remote_adrs'; did you mean 'remote_addrs'?"),
+        ("if_id_in", "7", "site.if_id_in: 'if_id_in = 7' cannot be"), ("remote_adrs", "192.0.2.2", "site.remote_adrs: a connection has no key 'remote_adrs'; did you mean 'remote_addrs'?"),
         ("children", "net", "site.children: 'children' stands there twice"), ("version", "1", "site.version: 'version' stands there twice"),
     ]) func anErrorNamesTheKey(key: String, value: String, begins: String) throws {
         let message = Self.site { $0.add(key, value) }

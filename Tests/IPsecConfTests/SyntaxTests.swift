@@ -89,9 +89,8 @@ import Testing
 
     @Test func anEmptyValueClearsWhatIsInherited() {
         let result = importing(conn("keyingtries=\nmark=", name: "a") + "conn %default\n  keyingtries=7\n  mark=5\n" + conn(name: "b"))
-        #expect(
-            result.has("keyingtries = 3")
-                && result.leftOut == ["ipsec.conf:14: conn b: mark=5: packets are not matched by marks yet, and without the mark the connection would take all traffic of its networks"])
+        #expect(result.has("keyingtries = 3") && result.leftOut.count == 1)
+        #expect(result.leftOut.first?.hasPrefix("ipsec.conf:14: conn b: mark=5: the import leaves marks out") == true, "\(result.leftOut)")
     }
 
     @Test func circlesAreRefused() {

@@ -109,8 +109,7 @@ class Lab:
             self.ip("east", "route", "add", "default", "via", "172.16.0.254")
             self.ip("west", "route", "add", "default", "dev", "to-nat")
             self.inside("nat", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-            rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "to-west" masquerade random; }; }'
-            self.inside("nat", "nft", rules)
+            self.translate(True)
         else:
             self._link("east", "west")
             for host, other, number in (("east", "west", 1), ("west", "east", 2)):
@@ -122,6 +121,14 @@ class Lab:
             self.inside(host, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore")
             self.ip(host, "addr", "add", f"10.{number}.0.1/16", "dev", "lo")
             self.ip(host, "-6", "addr", "add", f"fd0{number}::1/64", "dev", "lo", "nodad")
+
+    def translate(self, on):
+        """The host in the middle translates, or no longer does."""
+        # User-Mode-Linux has no nftables for IPv4.
+        if os.getpid() == 1:
+            return self.inside("nat", "iptables-legacy", "-w", "-t", "nat", "-A" if on else "-D", "POSTROUTING", "-o", "to-west", "-j", "MASQUERADE", "--random")
+        rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "to-west" masquerade random; }; }'
+        return self.inside("nat", "nft", *((rules,) if on else ("delete", "table", "ip", "nat")))
 
     def _link(self, a, b):
         if self.latency:

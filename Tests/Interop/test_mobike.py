@@ -122,9 +122,8 @@ def test_the_path_fails_without_a_word():
 
 def test_a_nat_appears_and_vanishes():
     """Between two Martlets ESP goes bare, in UDP behind the NAT, and bare again."""
-    masquerade = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "to-west" masquerade random; }; }'
     with pair(nat=True, both=ANYWHERE, start=False) as (lab, east, west):
-        lab.inside("nat", "nft", "delete", "table", "ip", "nat")
+        lab.translate(False)
         lab.ip("west", "route", "add", "172.16.0.0/24", "via", "192.0.2.1")
         west.start()
         east.start()
@@ -142,10 +141,10 @@ def test_a_nat_appears_and_vanishes():
             expect(identity(east) == was, "the IKE SA is another one")
 
         at("172.16.0.1", "172.16.0.1", False)
-        lab.inside("nat", "nft", masquerade)
+        lab.translate(True)
         readdress(lab, "east", "172.16.0.9", "172.16.0.1", "via", "172.16.0.254")
         at("172.16.0.9", "192.0.2.1", True)
-        lab.inside("nat", "nft", "delete", "table", "ip", "nat")
+        lab.translate(False)
         readdress(lab, "east", "172.16.0.1", "172.16.0.9", "via", "172.16.0.254")
         at("172.16.0.1", "172.16.0.1", False)
         expect("moved_from" in east.sas()[0] and east.sas()[0]["mobike"], lambda: f"status does not tell of the moves: {east.sas()[0]}")

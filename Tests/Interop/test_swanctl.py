@@ -72,7 +72,7 @@ def test_what_is_wrong_is_refused_by_name():
         before = identities(ours), ours.vici("list-conns", events="list-conn")
         for old, new, says in (
             ("mode = ", "mode = transport", "peer.children.site.mode: 'mode = transport'"),
-            ("", "if_id_in = 7", "peer.if_id_in: 'if_id_in' restricts a connection"),
+            ("", "if_id_in = 7", "peer.if_id_in: 'if_id_in = 7' cannot be: the data plane tun"),
             ("", "remote_adrs = 192.0.2.9", "peer.remote_adrs: a connection has no key 'remote_adrs'; did you mean 'remote_addrs'?"),
             ("", "rekey_time = soon", "peer.rekey_time: 'rekey_time' is a time"),
         ):

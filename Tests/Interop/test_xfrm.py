@@ -10,6 +10,7 @@ from lab import BUILD, Lab, carries, expect, pair, wait
 from strongswan import WITH_KERNEL, both_roles, facing
 from test_strongswan_collisions import one_left
 from test_strongswan_rekey import rekeyed
+import test_mobike
 from uml import in_guest
 
 TUN = dict(gateway="plane = tun")
@@ -197,6 +198,13 @@ def guest_policies():
             lab.ip("west", "addr", "add", address + "/32", "dev", "lo")
         wait(lambda: len(kernel(lab, "east", "policy")) >= 6 + 4, "the policies are installed")
         east.up()
+        # The routes say what fits: a packet of that size passes whole, and none that is larger leaves.
+        size = re.search(r"10\.2\.0\.0/16 dev martlet0 .*mtu (\d+) advmss (\d+)", lab.inside("east", "ip", "route", "show", "table", "52100").stdout)
+        expect(size and int(size[1]) - 40 == int(size[2]) and 1400 < int(size[1]) < 1480, lambda: lab.inside("east", "ip", "route", "show", "table", "52100").stdout)
+        largest = int(size[1]) - 28
+        for length, passes in ((largest, True), (largest + 1, False)):
+            done = lab.inside("east", "ping", "-n", "-c", "2", "-i", "0.2", "-W", "2", "-M", "do", "-s", length, "-I", "10.1.0.1", "10.2.0.1", check=False)
+            expect((done.returncode == 0) == passes, lambda: f"a packet of {length + 28} bytes, which the route {'takes' if passes else 'does not take'}: {done.stdout}{done.stderr}")
         lab.ping("east", "10.2.7.1", source="10.1.0.1")
         expect(lab.ping("east", "10.2.8.1", source="10.1.0.1", count=2, check=False) == 0, "what is dropped passed")
         expect(lab.ping("west", "10.1.0.1", source="10.2.8.1", count=2, check=False) == 0, "what is dropped passed when it came out of an SA")
@@ -222,6 +230,126 @@ def guest_addresses():
         lab.ping("east", "10.2.0.1", source="10.3.0.1")
         east.down()
         wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr").stdout, "the address has gone")
+
+
+def guest_roaming():
+    """MOBIKE with the kernel's SAs: with strongSwan in both roles, and between two Martlets when a NAT comes and goes."""
+    anywhere = dict(local="%any")
+    for first in ("martlet", "strongswan"):
+        with facing(martlet=anywhere, peer=dict(remote="%any" if first == "martlet" else "192.0.2.1"), load=WITH_KERNEL) as (lab, martlet, peer):
+            test_mobike.only_ipv4(lab)
+            (martlet if first == "martlet" else peer).up()
+            wait(lambda: martlet.children() and peer.children(), "the tunnel is up")
+            spis = {child["inbound"]["spi"] for child in martlet.children()}
+            carries(lab, martlet, peer, bytes_each=20_000)
+            before = counted(martlet)["site"]
+            for new, old in ((test_mobike.NEW, "192.0.2.1"), ("192.0.2.1", test_mobike.NEW)):
+                test_mobike.readdress(lab, "east", new, old)
+                test_mobike.moved(martlet, peer, new, "192.0.2.2")
+                test_mobike.goes_on(lab, martlet, peer)
+                expect({child["inbound"]["spi"] for child in martlet.children()} == spis, "the SAs are others: they were not moved")
+                expect(sum(new in state for state in kernel(lab, "east", "state")) == 2, lambda: f"the kernel's SAs are not at {new}")
+            # What was counted before the moves is still there.
+            expect(all(a > b for a, b in zip(counted(martlet)["site"], before)) and not martlet.drops().get("replay"), lambda: f"{counted(martlet)} after {before}, {martlet.drops()}")
+            print(f"{first} begins: moved twice", flush=True)
+    test_mobike.test_a_nat_appears_and_vanishes()
+
+
+def guest_ends():
+    """Transport mode behind a NAT, with both kinds of peer; and what ends SAs: a peer that is gone, time, packets."""
+    mode = dict(local_ts="dynamic", remote_ts="dynamic", child="mode = transport")
+    with facing(both=mode, nat=True, load=WITH_KERNEL) as (lab, martlet, peer):
+        martlet.up()
+        wait(lambda: martlet.children() and peer.children(), "the child is up")
+        child = martlet.status()["ike_sas"][0]["children"][0]
+        expect(child["mode"] == "TRANSPORT" and child["udp_encapsulated"], lambda: f"that is not transport mode in UDP: {child}")
+        lab.transfer("east", "west", "172.16.0.1", "192.0.2.2", 50_000)
+        expect(min(counted(martlet)["site"]) > 10, lambda: f"the packets did not go through the SAs: {counted(martlet)}")
+    with pair(both=dict(mode, connection="dpd_delay = 1s", gateway="retransmit_tries = 2"), nat=True) as (lab, east, west):
+        east.up()
+        wait(lambda: east.children() and west.children(), "the child is up")
+        lab.transfer("east", "west", "172.16.0.1", "192.0.2.2", 50_000)
+        lab.ping("west", "192.0.2.1", source="192.0.2.2")
+        expect(min(counted(east)["site"] + counted(west)["site"]) > 10, lambda: f"the packets did not go through the SAs: {counted(east)}")
+        # Nobody there any more: the other end finds out, and its kernel has nothing left.
+        west.kill()
+        wait(lambda: not east.sas() and not kernel(lab, "east", "state"), "east has noticed that west is gone", 60)
+    timed = "timed { local_ts = 10.%d.0.0/24\n remote_ts = 10.%d.0.0/24\n rekey_time = 0\n life_time = 4s }\n"
+    few = "few { local_ts = 10.%d.1.0/24\n remote_ts = 10.%d.1.0/24\n rekey_time = 0\n life_packets = 12 }\n"
+    children = {host: "".join(text % ends for text in (timed, few)) for host, ends in (("east", (1, 2)), ("west", (2, 1)))}
+    with facing(martlet=dict(children=children["east"]), peer=dict(children=children["west"].replace("life_time = 4s", "").replace("life_packets = 12", "")), load=WITH_KERNEL) as (lab, martlet, peer):
+        for host, number in (("east", 1), ("west", 2)):
+            lab.ip(host, "addr", "add", f"10.{number}.1.1/32", "dev", "lo")
+        for name in ("timed", "few"):
+            martlet.up(name)
+        wait(lambda: not any(child["name"] == "timed" for child in martlet.children() + peer.children()), "the child has gone when its time was over", 30)
+        expect(any(child["name"] == "few" for child in martlet.children()), "a child has gone that has no time to keep")
+        passed = lab.ping("east", "10.2.1.1", source="10.1.1.1", count=20, check=False)
+        expect(8 <= passed <= 12, f"{passed} pings passed where 12 packets may")
+        wait(lambda: not martlet.children() and not peer.children(), "the child has gone with its last packet", 30)
+        # A packet too many leaves a placeholder for a moment.
+        wait(lambda: not kernel(lab, "east", "state"), "the kernel has nothing left", 30)
+
+
+def guest_carriage():
+    """Marks, headers, hardware, numbers of interfaces; AES-CTR and NULL; against strongSwan, in both roles."""
+    def child(name, n, local, more, esp="aes256gcm16"):
+        there = 3 - local
+        return f"{name} {{ local_ts = 10.{local}.{n}.0/24\n remote_ts = 10.{there}.{n}.0/24\n esp_proposals = {esp}\n {more} }}\n"
+
+    marked = "mark_out = 0x42/0xff\n mark_in = 7\n set_mark_in = %same\n mark_in_sa = no"
+    other = "copy_df = no\n copy_ecn = no\n copy_dscp = yes\n hw_offload = auto\n replay_window = 4096"
+    # The peer's names are ours, so that either side can ask.
+    ours = [("marked", 0, marked, "aes256gcm16"), ("ctr", 1, other, "aes256ctr-sha256"), ("null", 2, "", "null-sha256"), ("numbered", 3, "if_id_in = 42\n if_id_out = 43", "aes256gcm16"),
+            ("device", 4, "hw_offload = crypto", "aes256gcm16"), ("unique", 5, "mark_in = %unique-dir\n mark_out = %unique-dir", "aes256gcm16")]
+    theirs = "".join(child(name, n, 2, "", esp) for name, n, _, esp in ours)
+    with facing(martlet=dict(children="".join(child(name, n, 1, more, esp) for name, n, more, esp in ours)), peer=dict(children=theirs), load=WITH_KERNEL) as (lab, martlet, peer):
+        for n in range(1, 3):
+            for host, number in (("east", 1), ("west", 2)):
+                lab.ip(host, "addr", "add", f"10.{number}.{n}.1/32", "dev", "lo")
+        for first, role in ((martlet, "Martlet initiates"), (peer, "strongSwan initiates")):
+            for name in ("marked", "ctr", "null", "numbered", "unique"):
+                first.up(name)
+            wait(lambda: {"marked", "ctr", "null", "numbered", "unique"} <= {c["name"] for c in martlet.children()}, f"{role}: the children are up")
+            # With the mark a packet goes through the tunnel, and its answer comes back marked; without it neither.
+            program = ("ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", "-I", "10.1.0.1", "10.2.0.1")
+            expect(lab.inside("east", *program[:1], "-m", "66", *program[1:], check=False).returncode == 0, f"{role}: with the mark nothing passes")
+            expect(counted(martlet)["marked"] == [3, 3], lambda: f"{role}: {counted(martlet)}")
+            expect(lab.inside("east", *program, check=False).returncode != 0 and counted(martlet)["marked"] == [3, 3], lambda: f"{role}: without the mark packets passed: {counted(martlet)}")
+            for n, name in ((1, "ctr"), (2, "null")):
+                lab.ping("east", f"10.2.{n}.1", source=f"10.1.{n}.1", size=900)
+                expect(counted(martlet)[name] == [3, 3], lambda: f"{role}: {counted(martlet)}")
+            states = kernel(lab, "east", "state")
+
+            def has(text, *others):
+                expect(any(all(word in state for word in (text, *others)) for state in states), lambda: f"{role}: no SA with {text} {others}: {states}")
+
+            has("mark 0x42/0xff", "src 192.0.2.1")
+            has("output-mark 0x7/0xffffffff", "src 192.0.2.2")
+            has("rfc3686(ctr(aes))", "src 192.0.2.1", "nopmtudisc", "noecn")
+            has("rfc3686(ctr(aes))", "src 192.0.2.2", "decap-dscp")
+            has("ecb(cipher_null)")
+            has("if_id 0x2a", "src 192.0.2.2")
+            has("if_id 0x2b", "src 192.0.2.1")
+            for direction, number in (("out", "0x2b"), ("in", "0x2a"), ("fwd", "0x2a")):
+                expect(any(f"dir {direction}" in policy and f"if_id {number}" in policy for policy in kernel(lab, "east", "policy")), f"no policy {direction} has the number {number}")
+            shown = {c["name"]: c for sa in martlet.vici("list-sas", events="list-sa") for ike in sa.values() for c in ike["child-sas"].values()}
+            expect((shown["numbered"]["if-id-in"], shown["numbered"]["if-id-out"], shown["marked"]["mark-mask-out"]) == ("0000002a", "0000002b", "000000ff"), lambda: f"list-sas shows {shown}")
+            expect(shown["unique"]["mark-in"] != shown["unique"]["mark-out"] and int(shown["unique"]["mark-in"], 16) >> 31 == 1, lambda: f"list-sas shows {shown['unique']}")
+            # What the device cannot do is refused by name, and taken where nobody insists.
+            if first is martlet:
+                expect(martlet.up("device", check=False).returncode != 0 and martlet.logged("has no hardware for hw_offload = crypto"), "a device without such hardware was taken")
+            first.down()
+            wait(lambda: not martlet.sas() and not peer.sas(), f"{role}: both have closed it")
+            expect(not kernel(lab, "east", "state") and len(kernel(lab, "east", "policy")) == 4, lambda: f"{role}: left are {kernel(lab, 'east', 'state')} {kernel(lab, 'east', 'policy')}")
+            print(role, flush=True)
+        # A kernel without XFRM interfaces is one clear line.
+        martlet.stop()
+        martlet.write(martlet.file.read_text().replace("plugins {", "plugins { xfrm { interface_prefix = ipsec }", 1))
+        martlet.start()
+        expect(martlet.up("numbered", check=False).returncode != 0 and martlet.logged("the kernel has no XFRM interfaces (CONFIG_XFRM_INTERFACE), which if_id 42 needs"), "the log does not say what the kernel lacks")
+        martlet.stop()
+        nothing_left(lab, "east")
 
 
 class Plane:
@@ -367,9 +495,13 @@ def guest_moves():
         for n in range(many):
             for spi, direction in ((0x10000 + n, 0), (0x20000 + n, 1)):
                 west(f"remove {spi:x} {direction} {1000 + n}")
-        print(f"{many} children, {many * 5} messages for SAs and policies: {made:.1f} s to install, {time.monotonic() - begun:.1f} s to remove", flush=True)
+        print(f"{many} children: {made:.1f} s to install, {time.monotonic() - begun:.1f} s to remove", flush=True)
         for plane in (east, west):
             plane("stop")
+        told = re.search(r"(\d+) messages went to the kernel, and its answer was waited for (\d+) times", west.log.read_text())
+        print(told[0], flush=True)
+        # An SA that goes and the policies that go with it are one wait.
+        expect(int(told[1]) > int(told[2]) + 3 * many, "messages are sent one by one")
         nothing_left(lab, "east")
         nothing_left(lab, "west")
 
@@ -400,6 +532,18 @@ def test_policies():
 
 def test_addresses():
     in_kernel("guest_addresses")
+
+
+def test_carriage():
+    in_kernel("guest_carriage")
+
+
+def test_roaming():
+    in_kernel("guest_roaming")
+
+
+def test_ends():
+    in_kernel("guest_ends")
 
 
 def test_moves_and_lost_events():

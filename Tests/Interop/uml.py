@@ -20,7 +20,7 @@ from lab import BUILD, Failed, Skipped
 KERNEL = Path("/usr/bin/linux.uml")
 MODULES = (
     "jitterentropy_rng drbg esp4 esp6 xfrm_user veth tun gcm ccm ctr cbc hmac sha256_generic sha512_generic aes_generic ghash-generic seqiv echainiv authenc authencesn chacha20poly1305 chacha_generic "
-    "poly1305_generic nf_tables"
+    "poly1305_generic nf_tables iptable_nat xt_MASQUERADE"
 )
 BEGIN, OK, FAILED = "@@ the guest begins", "@@ the guest is done", "@@ the guest has failed"
 

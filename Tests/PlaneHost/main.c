@@ -383,6 +383,12 @@ static size_t parse_hex(const char *text, uint8_t *bytes, size_t capacity) {
     return count;
 }
 
+static struct martlet_mark parse_mark(const char *text) {
+    // VALUE/MASK
+    const char *slash = strchr(text, '/');
+    return (struct martlet_mark){(uint32_t)strtoul(text, NULL, 0), slash ? (uint32_t)strtoul(slash + 1, NULL, 0) : 0xffffffffu};
+}
+
 static void add_sa(char *arguments) {
     static struct martlet_selector local[64], remote[64];
     static uint8_t key[128], integrity[128];
@@ -413,6 +419,10 @@ static void add_sa(char *arguments) {
         else if (!strcmp(item, "hard_packets")) sa.hard_packets = strtoull(value, NULL, 10);
         else if (!strcmp(item, "soft_bytes")) sa.soft_bytes = strtoull(value, NULL, 10);
         else if (!strcmp(item, "hard_bytes")) sa.hard_bytes = strtoull(value, NULL, 10);
+        else if (!strcmp(item, "mark")) sa.mark = sa.policy_mark = parse_mark(value);
+        else if (!strcmp(item, "set_mark")) sa.set_mark = parse_mark(value);
+        else if (!strcmp(item, "if_id")) sa.interface_id = (uint32_t)strtoul(value, NULL, 0);
+        else if (!strcmp(item, "offload")) sa.offload = (uint8_t)atoi(value);
         else fprintf(stderr, "unknown key %s\n", item);
     }
     sa.local_ts = local;

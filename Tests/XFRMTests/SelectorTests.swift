@@ -1,5 +1,6 @@
 // Selectors of the kernel from traffic selectors, and which of them wins.
 
+import CXFRM
 import ESPCore
 import IKEWire
 import Testing
@@ -107,9 +108,9 @@ struct PolicyTableTests {
         #expect(!isComplete)
         var removed: [UInt32] = []
         _ = table.set(1, []) {
-            if case .remove(let index, let direction) = $0 {
-                removed.append(index)
-                return PolicyTable.isOurs(index: index) && index & 7 == UInt32(direction.rawValue)
+            if case .remove(let policy) = $0 {
+                removed.append(policy.index)
+                return PolicyTable.isOurs(index: policy.index) && policy.index & 7 == UInt32(policy.direction.rawValue)
             }
             return false
         }
@@ -132,7 +133,69 @@ struct PolicyTableTests {
     }
 }
 
+extension PolicyTable {
+    /// One after the other.
+    fileprivate mutating func set(_ owner: UInt64, _ wanted: [(key: PolicyKey, claim: PolicyClaim)], apply: (Operation) -> Bool) -> Bool {
+        set(owner, wanted) { operations, _ in operations.map(apply) }
+    }
+}
+
 extension PolicyTableTests {
+    /// What a change of many policies tells the kernel goes in two parts: what comes, and what goes.
+    @Test func aChangeIsToldInTwoParts() {
+        var table = PolicyTable()
+        var told: [(count: Int, isLast: Bool)] = []
+        func set(_ wanted: [UInt32]) -> Bool {
+            told = []
+            return table.set(1, wanted.map { (key($0), PolicyClaim(.pass, .pass)) }) { operations, isLast in
+                told.append((operations.count, isLast))
+                return operations.map { _ in true }
+            }
+        }
+        #expect(set([1, 2, 3]) && told.map(\.count) == [3] && told.map(\.isLast) == [true])
+        #expect(set([3, 4, 5]) && told.map(\.count) == [2, 2] && told.map(\.isLast) == [false, true])
+        #expect(set([3, 4, 5]) && told.isEmpty)
+        #expect(set([]) && told.map(\.count) == [3] && table.installed.isEmpty)
+        // Who answers too little has taken too little.
+        let isComplete = table.set(1, [(key(1), PolicyClaim(.pass, .pass)), (key(2), PolicyClaim(.pass, .pass))]) { _, _ in [true] }
+        #expect(!isComplete && table.installed.count == 1)
+    }
+
+    /// Of what differs in mark or interface alone each has a policy of its own.
+    @Test func marksKeepPoliciesApart() {
+        var table = PolicyTable()
+        let marked = PolicyScope(mark: KernelMark(value: 1, mask: 0xff)), numbered = PolicyScope(interfaceID: 42)
+        for (owner, scope) in [(1, PolicyScope()), (2, marked), (3, numbered)] as [(UInt64, PolicyScope)] {
+            let isSet = table.set(owner, [(PolicyKey(.outbound, key(7).selector, scope), PolicyClaim(.pass, .pass))], apply: { _ in true })
+            #expect(isSet)
+        }
+        #expect(Set(table.installed.map(\.scope)) == [PolicyScope(), marked, numbered] && Set(table.installed.map(\.index)).count == 3)
+    }
+
+    /// A batch is as its messages are, with numbers that count on; it takes no more than the answers of which have room.
+    @Test func aBatchIsItsMessages() {
+        var batch = NetlinkBatch()
+        while batch.hasRoom {
+            let isTaken = batch.append(PolicyMessages.delete(index: PolicyTable.mark | 9, direction: .outbound))
+            #expect(isTaken)
+        }
+        let count = batch.count
+        #expect(count == NetlinkBatch.limit)
+        let isTaken = batch.append(PolicyMessages.dump())
+        #expect(!isTaken)
+        batch.number(from: .max)
+        let bytes = batch.withBytes { Array($0) }
+        var numbers: [UInt32] = []
+        bytes.withUnsafeBytes { raw in ReceivedMessage.each(in: raw) { numbers.append($0.header.nlmsg_seq) } }
+        #expect(numbers == [.max] + (0..<63).map { UInt32($0) })
+        var other = NetlinkBatch()
+        var truncated = NetlinkMessage(type: 0x10, flags: 0, capacity: 64)
+        truncated.body(xfrm_usersa_info())
+        let isWhole = other.append(truncated)
+        let taken = other.count
+        #expect(!isWhole && taken == 0)
+    }
+
     /// Two peers with the same selectors: the one that came last carries the packets, whoever has new keys, until it goes.
     @Test func theOneThatCameLastCarries() throws {
         let selector = KernelSelector(source: Prefix(family: .v4, value: 0x0a01_0000, length: 16), destination: Prefix(family: .v4, value: 0x0a02_0000, length: 16))

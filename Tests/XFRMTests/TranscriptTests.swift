@@ -27,11 +27,12 @@ struct TranscriptTests {
             return lines.joined(separator: "\n")
         }
         let type = UInt16(bytes[4]) | UInt16(bytes[5]) << 8
-        let names: [UInt16: String] = [0x10: "NEWSA", 0x11: "DELSA", 0x12: "GETSA", 0x13: "NEWPOLICY", 0x14: "DELPOLICY", 0x15: "GETPOLICY", 0x16: "ALLOCSPI", 0x19: "UPDPOLICY"]
+        let names: [UInt16: String] = [0x10: "NEWSA", 0x11: "DELSA", 0x12: "GETSA", 0x13: "NEWPOLICY", 0x14: "DELPOLICY", 0x15: "GETPOLICY", 0x16: "ALLOCSPI", 0x19: "UPDPOLICY", 0x1a: "UPDSA"]
         var text = "  header, \(bytes.count) bytes: XFRM_MSG_\(names[type] ?? String(type))\n\(hex(0..<16))\n"
         if fixed > 0 { text += "  fixed part, \(fixed) bytes\n\(hex(16..<(16 + fixed)))\n" }
         let attributes: [Int: String] = [
-            2: "ALG_CRYPT", 4: "ENCAP", 5: "TMPL", 9: "LTIME_VAL", 10: "REPLAY_VAL", 18: "ALG_AEAD", 20: "ALG_AUTH_TRUNC", 23: "REPLAY_ESN_VAL", 24: "SA_EXTRA_FLAGS", 25: "PROTO", 29: "SET_MARK",
+            2: "ALG_CRYPT", 4: "ENCAP", 5: "TMPL", 9: "LTIME_VAL", 10: "REPLAY_VAL", 18: "ALG_AEAD", 20: "ALG_AUTH_TRUNC", 23: "REPLAY_ESN_VAL", 24: "SA_EXTRA_FLAGS", 21: "MARK", 25: "PROTO",
+            28: "OFFLOAD_DEV", 29: "SET_MARK", 30: "SET_MARK_MASK", 31: "IF_ID",
         ]
         var offset = 16 + (fixed + 3) / 4 * 4
         while offset + 4 <= bytes.count {
@@ -51,7 +52,7 @@ struct TranscriptTests {
         func put(_ title: String, _ message: borrowing NetlinkMessage, _ fixed: Int) { text += "\n\(title)\n" + render(message, fixed: fixed) }
 
         var outbound = SADescription(spi: 0xc0ff_ee01, reqid: 0x4d00_0001, path: OuterPath(source: east, destination: west), isInbound: false)
-        outbound.outputMark = 0x4d52_0001
+        outbound.setMark = KernelMark(value: 0x4d52_0001, mask: .max)
         outbound.limits = SALimits(softBytes: 0x1111, hardBytes: 0x2222, softPackets: 0x3333, hardPackets: 0x4444)
         let gcm = try #require(KernelAlgorithms.aead(20, bits: 256))
         withKey(36, from: 0x01) { key in put("An outbound SA: AES-256-GCM (32 bytes of key, 4 of salt), limits, bare, marked", SAMessages.add(outbound, .aead(gcm, key)), sa) }
@@ -82,6 +83,18 @@ struct TranscriptTests {
                 "An outbound SA in transport mode: NULL, HMAC-SHA2-512-256, DSCP not copied", SAMessages.add(plain, .separate(null, UnsafeRawBufferPointer(start: nil, count: 0), sha512, integrity)),
                 sa)
         }
+        var scoped = SADescription(spi: 0xc0ff_ee05, reqid: 0x4d00_0005, path: OuterPath(source: west6, destination: east6), isInbound: true)
+        (scoped.mark, scoped.setMark) = (KernelMark(value: 0x11, mask: 0xff), KernelMark(value: 0x22, mask: 0xff00_0022))
+        (scoped.interfaceID, scoped.offload, scoped.copiesDSCP) = (42, OffloadDevice(index: 7, takesPackets: true), true)
+        let ctr = try #require(KernelAlgorithms.cipher(13, bits: 256)), hmac = try #require(KernelAlgorithms.mac(12))
+        withKey(36, from: 0x01) { key in
+            withKey(32, from: 0x81) { integrity in
+                put(
+                    "An inbound SA: AES-256-CTR (32 bytes of key, 4 of nonce), HMAC-SHA2-256-128, IPv6, DSCP copied in, mark 0x11/0xff, sets mark 0x22/0xff000022, of interface 42, packets in device 7",
+                    SAMessages.add(scoped, .separate(ctr, key, hmac, integrity)), sa)
+            }
+        }
+        put("An SA with a mark goes", SAMessages.delete(spi: 0xc0ff_ee05, destination: east6, mark: scoped.mark), id)
         put("An SA goes", SAMessages.delete(spi: 0xc0ff_ee01, destination: west), id)
         put("An SA of IPv6 is asked for", SAMessages.query(spi: 0xc0ff_ee03, destination: east6), id)
         put("All SAs of ESP", SAMessages.dump(), 0)
@@ -102,6 +115,13 @@ struct TranscriptTests {
             PolicyMessages.set(policy(.inbound, .protect(PolicyTemplate(source: west6, destination: east6, reqid: 0x4d00_0001)), 2), isNew: true), policySize)
         put("Another one in its place: what is forwarded is dropped", PolicyMessages.set(policy(.forward, .drop, 3), isNew: false), policySize)
         put("A policy goes", PolicyMessages.delete(index: PolicyTable.mark | 1 << 3 | 1, direction: .outbound), policyID)
+        var narrow = policy(.outbound, .protect(PolicyTemplate(source: east, destination: west, reqid: 0x4d00_0005, offload: OffloadDevice(index: 7, takesPackets: true))), 4)
+        narrow.scope = PolicyScope(mark: KernelMark(value: 0x11, mask: 0xff), interfaceID: 42)
+        put("A policy for packets with mark 0x11/0xff of interface 42, in device 7", PolicyMessages.set(narrow, isNew: true), policySize)
+        put("That policy goes", PolicyMessages.delete(index: narrow.index, direction: .outbound, scope: narrow.scope), policyID)
+        put(
+            "The placeholder of an acquire of that policy gets an SPI",
+            SAMessages.allocate(acquire: 78, path: OuterPath(source: east, destination: west), reqid: 0x4d00_0005, mode: .tunnel, scope: narrow.scope), MemoryLayout<xfrm_userspi_info>.size)
         put("All policies", PolicyMessages.dump(), 0)
         return text
     }

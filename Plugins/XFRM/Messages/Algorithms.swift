@@ -13,6 +13,9 @@ package struct KernelCipher: Hashable, Sendable {
     package var keyBytes: Int
     /// What counter modes take beside the key.
     package var nonceBytes: Int
+    /// Of every packet.
+    package var ivBytes: Int
+    package var blockBytes: Int
 }
 
 package struct KernelMAC: Hashable, Sendable {
@@ -42,10 +45,10 @@ package enum KernelAlgorithms {
 
     package static func cipher(_ id: UInt16, bits: UInt16) -> KernelCipher? {
         switch id {
-        case 11: KernelCipher(name: "ecb(cipher_null)", keyBytes: 0, nonceBytes: 0)
-        case 12: keyBytes(bits).map { KernelCipher(name: "cbc(aes)", keyBytes: $0, nonceBytes: 0) }
-        case 13: keyBytes(bits).map { KernelCipher(name: "rfc3686(ctr(aes))", keyBytes: $0, nonceBytes: 4) }
-        case 23: keyBytes(bits).map { KernelCipher(name: "cbc(camellia)", keyBytes: $0, nonceBytes: 0) }
+        case 11: KernelCipher(name: "ecb(cipher_null)", keyBytes: 0, nonceBytes: 0, ivBytes: 0, blockBytes: 1)
+        case 12: keyBytes(bits).map { KernelCipher(name: "cbc(aes)", keyBytes: $0, nonceBytes: 0, ivBytes: 16, blockBytes: 16) }
+        case 13: keyBytes(bits).map { KernelCipher(name: "rfc3686(ctr(aes))", keyBytes: $0, nonceBytes: 4, ivBytes: 8, blockBytes: 1) }
+        case 23: keyBytes(bits).map { KernelCipher(name: "cbc(camellia)", keyBytes: $0, nonceBytes: 0, ivBytes: 16, blockBytes: 16) }
         default: nil
         }
     }

@@ -101,6 +101,8 @@ package enum XFRMEvent: Equatable {
         /// Nil where the protocol has none, or they cannot be seen.
         package var sourcePort: UInt16?
         package var destinationPort: UInt16?
+        /// Of the policy.
+        package var scope = PolicyScope()
     }
 
     /// Nil for what is none, or is not whole.
@@ -119,9 +121,12 @@ package enum XFRMEvent: Equatable {
             guard let acquire = message.body.load(as: xfrm_user_acquire.self), acquire.id.proto == SAMessages.esp,
                 let template = message.attribute(XFRMA_TMPL, after: MemoryLayout<xfrm_user_acquire>.size, as: xfrm_user_tmpl.self),
                 let outerSource = acquire.saddr.address(template.family), let outerDestination = acquire.id.daddr.address(template.family),
-                let packet = PacketThatAsks(
+                var packet = PacketThatAsks(
                     acquire.sel, sequence: acquire.seq, reqid: template.reqid, mode: template.mode, path: OuterPath(source: outerSource, destination: outerDestination))
             else { return nil }
+            let fixed = MemoryLayout<xfrm_user_acquire>.size
+            if let mark = message.attribute(XFRMA_MARK, after: fixed, as: xfrm_mark.self) { packet.scope.mark = KernelMark(value: mark.v, mask: mark.m) }
+            packet.scope.interfaceID = message.attribute(XFRMA_IF_ID, after: fixed, as: UInt32.self) ?? 0
             self = .acquire(packet)
         default: return nil
         }
@@ -161,6 +166,11 @@ package struct SAReport: Equatable {
     package var seen: UInt64 = 0
     /// Seconds since 1970 of the last packet, where the kernel says so.
     package var lastUsed: UInt64?
+    package var mark = KernelMark.none
+    package var interfaceID: UInt32 = 0
+    /// Whether a device does its work.
+    package var isOffloaded = false
+    package var setMarkMask: UInt32 = 0
     /// The packet that this SA is only a placeholder for: an acquire whose SA has not come. It may have the number of the SA that is missed.
     package var awaiting: XFRMEvent.PacketThatAsks?
 
@@ -174,7 +184,7 @@ package struct SAReport: Equatable {
             softBytes: info.lft.soft_byte_limit, hardBytes: info.lft.hard_byte_limit, softPackets: info.lft.soft_packet_limit, hardPackets: info.lft.hard_packet_limit)
         replayed = info.stats.replay
         rejectedICV = info.stats.integrity_failed
-        var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?, hasAlgorithm = false
+        var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?, hasAlgorithm = false, mark = KernelMark.none, interfaceID: UInt32 = 0, isOffloaded = false, setMarkMask: UInt32 = 0
         message.eachAttribute(after: MemoryLayout<xfrm_usersa_info>.size) { type, value in
             switch UInt32(type) {
             case XFRMA_REPLAY_VAL.rawValue:
@@ -185,6 +195,10 @@ package struct SAReport: Equatable {
                     seen = UInt64(state.seq_hi) << 32 | UInt64(state.seq)
                 }
             case XFRMA_ALG_AEAD.rawValue, XFRMA_ALG_CRYPT.rawValue: hasAlgorithm = true
+            case XFRMA_MARK.rawValue: mark = value.load(as: xfrm_mark.self).map { KernelMark(value: $0.v, mask: $0.m) } ?? .none
+            case XFRMA_IF_ID.rawValue: interfaceID = value.load(as: UInt32.self) ?? 0
+            case XFRMA_SET_MARK_MASK.rawValue: setMarkMask = value.load(as: UInt32.self) ?? 0
+            case XFRMA_OFFLOAD_DEV.rawValue: isOffloaded = true
             case XFRMA_LASTUSED.rawValue: lastUsed = value.load(as: UInt64.self)
             default: break
             }
@@ -193,8 +207,10 @@ package struct SAReport: Equatable {
         self.sent = sent
         self.seen = seen
         self.lastUsed = lastUsed
+        (self.mark, self.interfaceID, self.isOffloaded, self.setMarkMask) = (mark, interfaceID, isOffloaded, setMarkMask)
         if !hasAlgorithm, let outer = info.saddr.address(info.family) {
             awaiting = XFRMEvent.PacketThatAsks(info.sel, sequence: info.seq, reqid: info.reqid, mode: info.mode, path: OuterPath(source: outer, destination: id.destination))
+            awaiting?.scope = PolicyScope(mark: mark, interfaceID: interfaceID)
         }
     }
 
@@ -206,10 +222,14 @@ package struct SAReport: Equatable {
 package struct PolicyReport: Equatable {
     package var index: UInt32
     package var direction: UInt8
+    package var scope = PolicyScope()
 
     package init?(_ message: ReceivedMessage) {
         guard message.type == UInt16(XFRM_MSG_NEWPOLICY), let info = message.body.load(as: xfrm_userpolicy_info.self) else { return nil }
         index = info.index
         direction = info.dir
+        let fixed = MemoryLayout<xfrm_userpolicy_info>.size
+        if let mark = message.attribute(XFRMA_MARK, after: fixed, as: xfrm_mark.self) { scope.mark = KernelMark(value: mark.v, mask: mark.m) }
+        scope.interfaceID = message.attribute(XFRMA_IF_ID, after: fixed, as: UInt32.self) ?? 0
     }
 }

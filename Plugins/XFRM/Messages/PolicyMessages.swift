@@ -16,13 +16,32 @@ package struct PolicyTemplate: Hashable, Sendable {
     /// 0 for any SA of the reqid.
     package var spi: UInt32
     package var mode: XFRMMode
+    /// Where hardware carries whole packets it has to know the policy, too.
+    package var offload: OffloadDevice?
 
-    package init(source: IPAddress, destination: IPAddress, reqid: UInt32, spi: UInt32 = 0, mode: XFRMMode = .tunnel) {
+    package init(source: IPAddress, destination: IPAddress, reqid: UInt32, spi: UInt32 = 0, mode: XFRMMode = .tunnel, offload: OffloadDevice? = nil) {
         self.source = source
         self.destination = destination
         self.reqid = reqid
         self.spi = spi
         self.mode = mode
+        self.offload = offload
+    }
+}
+
+/// Which packets a policy sees at all, whatever its selector.
+package struct PolicyScope: Hashable, Sendable {
+    package var mark = KernelMark.none
+    /// 0 for none.
+    package var interfaceID: UInt32 = 0
+    package init(mark: KernelMark = .none, interfaceID: UInt32 = 0) {
+        self.mark = mark
+        self.interfaceID = interfaceID
+    }
+
+    func add(to message: inout NetlinkMessage) {
+        if mark.mask != 0 { message.attribute(XFRMA_MARK, mark.contract) }
+        if interfaceID != 0 { message.attribute(XFRMA_IF_ID, interfaceID) }
     }
 }
 
@@ -39,13 +58,15 @@ package struct PolicyDescription: Hashable, Sendable {
     package var priority: UInt32
     /// The kernel's name for the policy; its lowest three bits are the direction.
     package var index: UInt32
+    package var scope: PolicyScope
 
-    package init(selector: KernelSelector, direction: PolicyDirection, content: PolicyContent, priority: UInt32, index: UInt32) {
+    package init(selector: KernelSelector, direction: PolicyDirection, content: PolicyContent, priority: UInt32, index: UInt32, scope: PolicyScope = PolicyScope()) {
         self.selector = selector
         self.direction = direction
         self.content = content
         self.priority = priority
         self.index = index
+        self.scope = scope
     }
 }
 
@@ -78,17 +99,20 @@ package enum PolicyMessages {
             part.ealgos = .max
             part.calgos = .max
             message.attribute(XFRMA_TMPL, part)
+            if let offload = template.offload { message.attribute(XFRMA_OFFLOAD_DEV, offload.contract(isInbound: policy.direction != .outbound, isIPv6: policy.selector.family == .v6)) }
         }
+        policy.scope.add(to: &message)
         return message
     }
 
     /// By its index alone: whatever else is there for the same selector is not ours.
-    package static func delete(index: UInt32, direction: PolicyDirection) -> NetlinkMessage {
+    package static func delete(index: UInt32, direction: PolicyDirection, scope: PolicyScope = PolicyScope()) -> NetlinkMessage {
         var message = NetlinkMessage(type: UInt16(XFRM_MSG_DELPOLICY), flags: UInt16(NLM_F_ACK), capacity: 128)
         var id = xfrm_userpolicy_id()
         id.index = index
         id.dir = direction.rawValue
         message.body(id)
+        scope.add(to: &message)
         return message
     }
 

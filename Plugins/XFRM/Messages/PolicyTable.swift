@@ -6,9 +6,11 @@ import IKEWire
 package struct PolicyKey: Hashable, Sendable {
     package var direction: PolicyDirection
     package var selector: KernelSelector
-    package init(_ direction: PolicyDirection, _ selector: KernelSelector) {
+    package var scope: PolicyScope
+    package init(_ direction: PolicyDirection, _ selector: KernelSelector, _ scope: PolicyScope = PolicyScope()) {
         self.direction = direction
         self.selector = selector
+        self.scope = scope
     }
 }
 
@@ -40,7 +42,7 @@ package struct PolicyTable {
     package enum Operation: Equatable {
         case add(PolicyDescription)
         case change(PolicyDescription)
-        case remove(index: UInt32, direction: PolicyDirection)
+        case remove(PolicyDescription)
     }
 
     private struct Entry {
@@ -69,10 +71,9 @@ package struct PolicyTable {
     package static let mark: UInt32 = 0x4d00_0000
     package static func isOurs(index: UInt32) -> Bool { index & 0xff00_0000 == mark }
 
-    /// Puts these claims in place of all that `owner` had, and has `apply` tell the kernel. What is new or changed is told first, so that no
-    /// packet meets a gap. False where `apply` refused something; that is then not installed.
-    package mutating func set(_ owner: UInt64, _ wanted: [(key: PolicyKey, claim: PolicyClaim)], apply: (Operation) -> Bool) -> Bool {
-        var isComplete = true
+    /// Puts these claims in place of all that `owner` had, and has `perform` tell the kernel; it answers what the kernel took. What is new or changed is
+    /// told first, so that no packet meets a gap. False where something was refused; that is then not installed.
+    package mutating func set(_ owner: UInt64, _ wanted: [(key: PolicyKey, claim: PolicyClaim)], performing perform: (_ operations: [Operation], _ isLast: Bool) -> [Bool]) -> Bool {
         var kept: [PolicyKey] = []
         var seen: Set<PolicyKey> = []
         for (key, claim) in wanted where seen.insert(key).inserted {
@@ -89,18 +90,15 @@ package struct PolicyTable {
                 entry.claims.append((owner, claim))
             }
             entries[key] = entry
-            if !settle(key, apply) { isComplete = false }
         }
         let former = (owned[owner] ?? []).filter { !seen.contains($0) }
         // What stands is not taken away for something that does not.
-        guard isComplete else {
+        guard settle(kept, { perform($0, former.isEmpty) }) else {
             owned[owner] = kept + former
             return false
         }
-        for key in former {
-            entries[key]?.claims.removeAll { $0.owner == owner }
-            if !settle(key, apply) { isComplete = false }
-        }
+        for key in former { entries[key]?.claims.removeAll { $0.owner == owner } }
+        let isComplete = settle(former) { perform($0, true) }
         owned[owner] = kept.isEmpty ? nil : kept
         return isComplete
     }
@@ -114,37 +112,47 @@ package struct PolicyTable {
         return found
     }
 
-    /// Brings the kernel in line with the claims on one key.
-    private mutating func settle(_ key: PolicyKey, _ apply: (Operation) -> Bool) -> Bool {
-        guard var entry = entries[key] else { return true }
+    /// Brings the kernel in line with the claims on these keys.
+    private mutating func settle(_ keys: [PolicyKey], _ perform: ([Operation]) -> [Bool]) -> Bool {
+        var pending: [(key: PolicyKey, operation: Operation)] = []
+        for key in keys { if let operation = operation(for: key) { pending.append((key, operation)) } }
+        guard !pending.isEmpty else { return true }
+        let results = perform(pending.map(\.operation))
+        var isComplete = results.count == pending.count
+        for (place, (key, operation)) in pending.enumerated() {
+            let isApplied = place < results.count && results[place]
+            if !isApplied { isComplete = false }
+            switch operation {
+            case .add(let policy):
+                if isApplied { entries[key]?.installed = policy } else { freeNumbers.append(Self.number(policy)) }
+            case .change(let policy): if isApplied { entries[key]?.installed = policy }
+            case .remove(let policy): freeNumbers.append(Self.number(policy))
+            }
+        }
+        return isComplete
+    }
+
+    /// What the kernel has to be told of one key, or nil. A key that nobody wants any more is forgotten.
+    private mutating func operation(for key: PolicyKey) -> Operation? {
+        guard let entry = entries[key] else { return nil }
         guard let winner = entry.winner else {
             entries[key] = nil
-            guard let installed = entry.installed else { return true }
-            let isApplied = apply(.remove(index: installed.index, direction: installed.direction))
-            freeNumbers.append((installed.index & ~Self.mark) >> 3)
-            return isApplied
+            return entry.installed.map { .remove($0) }
         }
         let priority = winner.isFirst ? KernelSelector.lowestPriority / 2 : key.selector.priority(isOutbound: key.direction == .outbound)
-        if let installed = entry.installed {
-            guard installed.content != winner.content || installed.priority != priority else { return true }
-            var changed = installed
-            changed.content = winner.content
-            changed.priority = priority
-            guard apply(.change(changed)) else { return false }
-            entry.installed = changed
-        } else {
+        guard var changed = entry.installed else {
             let number = freeNumbers.popLast() ?? nextNumber()
-            let description = PolicyDescription(
-                selector: key.selector, direction: key.direction, content: winner.content, priority: priority, index: Self.mark | number << 3 | UInt32(key.direction.rawValue))
-            guard apply(.add(description)) else {
-                freeNumbers.append(number)
-                return false
-            }
-            entry.installed = description
+            return .add(
+                PolicyDescription(
+                    selector: key.selector, direction: key.direction, content: winner.content, priority: priority, index: Self.mark | number << 3 | UInt32(key.direction.rawValue), scope: key.scope))
         }
-        entries[key] = entry
-        return true
+        guard changed.content != winner.content || changed.priority != priority else { return nil }
+        changed.content = winner.content
+        changed.priority = priority
+        return .change(changed)
     }
+
+    private static func number(_ policy: PolicyDescription) -> UInt32 { (policy.index & ~mark) >> 3 }
 
     private mutating func nextNumber() -> UInt32 {
         lastNumber += 1

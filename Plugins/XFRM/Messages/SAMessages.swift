@@ -27,6 +27,38 @@ package struct OuterPath: Hashable, Sendable {
     }
 }
 
+/// Those bits of a packet's mark that the mask has. Mask 0: any.
+package struct KernelMark: Hashable, Sendable {
+    package var value: UInt32
+    package var mask: UInt32
+    package static let none = KernelMark(value: 0, mask: 0)
+    package init(value: UInt32, mask: UInt32) {
+        self.value = value
+        self.mask = mask
+    }
+    package var contract: xfrm_mark { xfrm_mark(v: value, m: mask) }
+}
+
+/// The device whose hardware encrypts, or carries whole packets.
+package struct OffloadDevice: Hashable, Sendable {
+    package var index: Int32
+    package var takesPackets: Bool
+    package init(index: Int32, takesPackets: Bool) {
+        self.index = index
+        self.takesPackets = takesPackets
+    }
+
+    /// As `xfrm_user_offload`, with the bytes behind its fields, which a structure leaves to chance.
+    package typealias Contract = (index: Int32, flags: UInt8, UInt8, UInt8, UInt8)
+    package func contract(isInbound: Bool, isIPv6: Bool) -> Contract {
+        var flags: UInt8 = 0
+        if isIPv6 { flags |= 1 }  // XFRM_OFFLOAD_IPV6
+        if isInbound { flags |= 2 }  // XFRM_OFFLOAD_INBOUND
+        if takesPackets { flags |= 4 }  // XFRM_OFFLOAD_PACKET, of newer headers
+        return (index, flags, 0, 0, 0)
+    }
+}
+
 /// What encrypts and authenticates, with its keys borrowed for one call.
 package enum KeyedAlgorithm {
     /// The key with the salt behind it.
@@ -58,16 +90,23 @@ package struct SADescription: Sendable {
     package var replayWindow: UInt32 = 0
     package var copiesDF = true
     package var carriesECN = true
-    package var copiesDSCP = true
+    /// Outbound: from the inner header to the outer one; inbound: the other way.
+    package var copiesDSCP: Bool
     package var limits = SALimits()
-    /// What the outer packets are marked with on their way out; 0 for nothing.
-    package var outputMark: UInt32 = 0
+    /// Packets that leave the SA are marked with it.
+    package var setMark = KernelMark.none
+    /// Packets with this mark alone meet the SA.
+    package var mark = KernelMark.none
+    /// Packets of this XFRM interface alone; 0 for none.
+    package var interfaceID: UInt32 = 0
+    package var offload: OffloadDevice?
 
     package init(spi: UInt32, reqid: UInt32, path: OuterPath, isInbound: Bool) {
         self.spi = spi
         self.reqid = reqid
         self.path = path
         self.isInbound = isInbound
+        copiesDSCP = !isInbound
     }
 }
 
@@ -89,6 +128,7 @@ package enum SAMessages {
         if sa.mode == .tunnel { info.flags |= UInt8(XFRM_STATE_AF_UNSPEC) }
         if !sa.copiesDF { info.flags |= UInt8(XFRM_STATE_NOPMTUDISC) }
         if !sa.carriesECN { info.flags |= UInt8(XFRM_STATE_NOECN) }
+        if sa.copiesDSCP && sa.isInbound { info.flags |= UInt8(XFRM_STATE_DECAP_DSCP) }
         let window = min(sa.isInbound ? sa.replayWindow : 0, largestReplayWindow)
         if sa.hasExtendedSequence {
             info.flags |= UInt8(XFRM_STATE_ESN)
@@ -100,20 +140,28 @@ package enum SAMessages {
         if let ports = sa.path.ports { message.attribute(XFRMA_ENCAP, encapsulation(ports)) }
         if sa.hasExtendedSequence || window > 32 { addReplay(sa, window, to: &message) }
         if !sa.copiesDSCP && !sa.isInbound { message.attribute(XFRMA_SA_EXTRA_FLAGS, UInt32(XFRM_SA_XFLAG_DONT_ENCAP_DSCP)) }
-        if sa.outputMark != 0 && !sa.isInbound { message.attribute(XFRMA_SET_MARK, sa.outputMark) }
+        if sa.mark.mask != 0 { message.attribute(XFRMA_MARK, sa.mark.contract) }
+        if sa.setMark.mask != 0 {
+            message.attribute(XFRMA_SET_MARK, sa.setMark.value)
+            if sa.setMark.mask != .max { message.attribute(XFRMA_SET_MARK_MASK, sa.setMark.mask) }
+        }
+        if sa.interfaceID != 0 { message.attribute(XFRMA_IF_ID, sa.interfaceID) }
+        if let offload = sa.offload { message.attribute(XFRMA_OFFLOAD_DEV, offload.contract(isInbound: sa.isInbound, isIPv6: sa.path.destination.family == .v6)) }
         return message
     }
 
-    package static func delete(spi: UInt32, destination: IPAddress) -> NetlinkMessage {
+    package static func delete(spi: UInt32, destination: IPAddress, mark: KernelMark = .none) -> NetlinkMessage {
         var message = NetlinkMessage(type: UInt16(XFRM_MSG_DELSA), flags: UInt16(NLM_F_ACK), capacity: 128)
         message.body(identifier(spi: spi, destination: destination))
+        if mark.mask != 0 { message.attribute(XFRMA_MARK, mark.contract) }
         return message
     }
 
     /// Its answer holds the keys.
-    package static func query(spi: UInt32, destination: IPAddress) -> NetlinkMessage {
+    package static func query(spi: UInt32, destination: IPAddress, mark: KernelMark = .none) -> NetlinkMessage {
         var message = NetlinkMessage(type: UInt16(XFRM_MSG_GETSA), flags: 0, capacity: 128)
         message.body(identifier(spi: spi, destination: destination))
+        if mark.mask != 0 { message.attribute(XFRMA_MARK, mark.contract) }
         return message
     }
 
@@ -125,7 +173,7 @@ package enum SAMessages {
     }
 
     /// Gives the SA that an acquire left behind an SPI, so that it can be deleted: without one it has no name.
-    package static func allocate(acquire sequence: UInt32, path: OuterPath, reqid: UInt32, mode: XFRMMode) -> NetlinkMessage {
+    package static func allocate(acquire sequence: UInt32, path: OuterPath, reqid: UInt32, mode: XFRMMode, scope: PolicyScope = PolicyScope()) -> NetlinkMessage {
         var message = NetlinkMessage(type: UInt16(XFRM_MSG_ALLOCSPI), flags: 0, capacity: 512)
         var info = xfrm_userspi_info()
         info.info = base(path, spi: 0, reqid: reqid, mode: mode)
@@ -133,6 +181,7 @@ package enum SAMessages {
         info.min = 0x100
         info.max = UInt32.max
         message.body(info)
+        scope.add(to: &message)
         return message
     }
 

@@ -80,10 +80,13 @@ int martlet_link_index(const char *name);
 // Brings the interface up with this MTU and queue length, and without addresses of its own.
 int martlet_link_up(int netlink, int index, uint32_t mtu, uint32_t queue_length);
 int martlet_link_set_mtu(int netlink, int index, uint32_t mtu);
-// `source` may be null. `mtu` 0 for the interface's.
+int martlet_link_remove(int netlink, int index);
+// Makes an XFRM interface that is up; -EEXIST where the name or the number has one, -EOPNOTSUPP where the kernel has none.
+int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number);
+// `source` may be null. `mtu` 0 for the interface's, `segment` (what TCP tells its peers) 0 for what follows from it.
 int martlet_route_add(
     int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind, int index,
-    const struct martlet_prefix *source, uint32_t mtu);
+    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment);
 int martlet_route_remove(int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind);
 // Removes every route of a table. Returns how many, or -errno.
 int martlet_route_flush(int netlink, uint32_t table);

@@ -6,6 +6,8 @@ import IKEWire
 struct ChildBuilder {
     let capabilities: Capabilities
     let provider: String?
+    /// What holds for children that do not say otherwise.
+    var connection: ConfigurationSection?
 
     func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> ChildPolicy {
         let reader = SectionReader(section: section)
@@ -31,7 +33,39 @@ struct ChildBuilder {
         if child.replayWindow == 0 {
             diagnostics.warning(at: reader.position("replay_window"), "'replay_window = 0' lets an attacker send packets again")
         }
+        child.carriage = CarriageBuilder(capabilities: capabilities, connection: connection).build(reader, &diagnostics)
+        if child.isInstalledAtStart, child.carriage.inbound.isUnique || child.carriage.outbound.isUnique {
+            diagnostics.error(at: reader.position("start_action"), "a policy that waits for traffic has no '%unique' number: there is none before there is a tunnel; write numbers out")
+        }
+        if child.mode == .pass { checkPass(child, reader, &diagnostics) }
         return child
+    }
+
+    /// What passes by routes alone passes for every sender, protocol and port.
+    private func checkPass(_ child: ChildPolicy, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
+        guard capabilities.planeName != nil, !capabilities.features.contains(.passesExactly) else { return }
+        func isWhole(_ pattern: SelectorPattern) -> Bool {
+            switch pattern {
+            case .fixed(let selector): selector.ipProtocol == 0 && selector.startPort == 0 && selector.endPort == 65535
+            case .dynamic(let ipProtocol, let startPort, let endPort): ipProtocol == 0 && startPort == 0 && endPort == 65535
+            }
+        }
+        for (key, patterns) in [("local_ts", child.localTS), ("remote_ts", child.remoteTS)] where !patterns.allSatisfy(isWhole) {
+            diagnostics.error(at: reader.position(key), "'mode = pass' with a protocol or ports cannot be: the data plane \(capabilities.planeName ?? "") lets packets pass by their destination alone")
+        }
+        let everywhere = child.localTS.contains { if case .dynamic = $0 { true } else { false } }
+        func isEvery(_ pattern: SelectorPattern, _ family: IPAddress.Family) -> Bool {
+            guard case .fixed(let selector) = pattern else { return true }
+            return selector.start.family == family && selector.start.value == 0 && selector.end.value == (family == .v4 ? 0xffff_ffff : .max)
+        }
+        guard !everywhere else { return }
+        for case .fixed(let there) in child.remoteTS where !child.localTS.contains(where: { isEvery($0, there.start.family) }) {
+            diagnostics.error(
+                at: reader.position("local_ts"),
+                "'mode = pass' for some senders alone cannot be: the data plane \(capabilities.planeName ?? "") lets packets pass by their destination, so that those of others would pass as well; leave local_ts out"
+            )
+            return
+        }
     }
 
     private func mode(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> ChildMode {

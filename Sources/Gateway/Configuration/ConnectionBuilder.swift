@@ -49,7 +49,7 @@ struct ConnectionBuilder {
         connection.pools = section.value("pools")?.elements.map(\.text) ?? []
         connection.vips = virtualAddresses(section, &diagnostics)
         let children = section.section("children")?.sections ?? []
-        let builder = ChildBuilder(capabilities: capabilities, provider: provider)
+        let builder = ChildBuilder(capabilities: capabilities, provider: provider, connection: section)
         connection.children = children.map { builder.build($0, &diagnostics) }
         // What only passes or drops packets has no peer that could prove anything.
         if connection.isNegotiated || !section.sections.allSatisfy({ $0.name == "children" }) {

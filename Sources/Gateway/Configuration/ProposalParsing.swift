@@ -12,6 +12,8 @@ package struct Capabilities {
     package var passes: (Transform, _ provider: String?) -> Bool = { _, _ in true }
     /// Whether the data plane does ESP with a transform.
     package var carries: (Transform) -> Bool = { _ in true }
+    /// Whether it does so with an algorithm of its own, whatever providers serve.
+    package var carriesAlone: (Transform) -> Bool = { _ in false }
     /// The names of the crypto providers.
     package var providers: [String]
     /// The names of the authentication methods: "psk".
@@ -23,6 +25,8 @@ package struct Capabilities {
     /// Whether the data plane carries transport mode, and its name: nil where none is loaded.
     package var carriesTransport = false
     package var planeName: String?
+    /// What else it does.
+    package var features: PlaneFeatures = []
 
     package init(serves: @escaping (Transform, String?) -> Bool, providers: [String], methods: [String]) {
         self.serves = serves
@@ -40,7 +44,10 @@ struct ProposalParser {
     let capabilities: Capabilities
 
     private var isIKE: Bool { protocolID == .ike }
-    private func serves(_ transform: Transform) -> Bool { capabilities.serves(transform, provider) && (isIKE || capabilities.carries(transform)) }
+    private func serves(_ transform: Transform) -> Bool {
+        if isIKE { return capabilities.serves(transform, provider) }
+        return capabilities.carries(transform) && (capabilities.serves(transform, provider) || capabilities.carriesAlone(transform))
+    }
     private func server(of transform: Transform) -> String { !isIKE && !capabilities.carries(transform) ? "the data plane" : loaded }
     private var loaded: String { provider.map { "the crypto provider \(quoted($0))" } ?? "a loaded plugin" }
 
@@ -135,6 +142,9 @@ struct ProposalParser {
                 transforms.append(prf)
             }
             if !has(.prf) { return refuse("names no PRF: add one such as prfsha256") }
+        }
+        if !isIKE, ciphers.contains(where: { $0.id == 11 }) {
+            diagnostics.warning(at: element.position, "'null' encrypts nothing: everybody on the way can read what the tunnel carries")
         }
         if isAEAD {
             //= RFC 7296 §3.3

@@ -44,8 +44,7 @@ enum SchemaTable {
 
             SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
             SchemaKey("ppk_required", .boolean, .restricts("postquantum preshared keys (RFC 8784) are not there yet"), inert: ["no"]),
-            SchemaKey("if_id_in", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
-            SchemaKey("if_id_out", .text, .restricts("XFRM interfaces are not there yet"), inert: ["0"]),
+            SchemaKey("if_id_in", .text), SchemaKey("if_id_out", .text),
             SchemaKey("mediation", .boolean, .restricts("mediation is not there"), inert: ["no"]),
             SchemaKey("mediated_by", .text, .restricts("mediation is not there")),
             SchemaKey("mediation_peer", .text, .restricts("mediation is not there")),
@@ -81,9 +80,6 @@ enum SchemaTable {
         SchemaKey("revocation", .choice(["strict", "ifuri", "relaxed"]), .restricts(x509), inert: ["relaxed"]),
     ]
 
-    private static let marks = "packets are not matched by marks yet"
-    private static let interfaces = "XFRM interfaces are not there yet"
-
     static let modes = ["tunnel", "transport", "transport_proxy", "beet", "iptfs", "pass", "drop"]
 
     static let child = SchemaSection(
@@ -98,15 +94,16 @@ enum SchemaTable {
             SchemaKey("rekey_packets", .integer(0...UInt64.max)), SchemaKey("life_packets", .integer(0...UInt64.max)),
             SchemaKey("rand_packets", .integer(0...UInt64.max)),
             SchemaKey("replay_window", .integer(0...4096)),
+            SchemaKey("hw_offload", .choice(["no", "yes", "auto", "crypto", "packet"])),
+            SchemaKey("copy_df", .boolean), SchemaKey("copy_ecn", .boolean), SchemaKey("copy_dscp", .choice(["out", "in", "yes", "no"])),
+            SchemaKey("mark_in", .text), SchemaKey("mark_in_sa", .boolean), SchemaKey("mark_out", .text),
+            SchemaKey("set_mark_in", .text), SchemaKey("set_mark_out", .text),
+            SchemaKey("if_id_in", .text), SchemaKey("if_id_out", .text),
 
             SchemaKey("hostaccess", .boolean, .tunesOnly("it is for updown scripts, which are not run"), inert: ["no"]),
             SchemaKey("policies_fwd_out", .boolean, .tunesOnly("the data plane forwards by its own selectors"), inert: ["no"]),
             SchemaKey("ipcomp", .boolean, .tunesOnly("nothing is compressed"), inert: ["no"]),
             SchemaKey("inactivity", .time, .tunesOnly("an idle child stays up"), inert: ["0", "0s"]),
-            SchemaKey("hw_offload", .choice(["no", "yes", "auto", "crypto", "packet"]), .tunesOnly("nothing is offloaded to hardware yet"), inert: ["no", "auto"]),
-            SchemaKey("copy_df", .boolean, .tunesOnly("the data plane decides"), inert: ["yes"]),
-            SchemaKey("copy_ecn", .boolean, .tunesOnly("the data plane decides"), inert: ["yes"]),
-            SchemaKey("copy_dscp", .choice(["out", "in", "yes", "no"]), .tunesOnly("the data plane decides"), inert: ["out"]),
             SchemaKey("per_cpu_sas", .text, .tunesOnly("one SA pair serves every core"), inert: ["no"]),
             SchemaKey("pcpu_queues", .boolean, .tunesOnly("one SA pair serves every core"), inert: ["no"]),
             SchemaKey("iptfs_max_queue_size", .text, .tunesOnly("IP-TFS is not there")),
@@ -122,13 +119,6 @@ enum SchemaTable {
             SchemaKey("reqid", .integer(0...UInt64(UInt32.max)), .restricts("it cannot be chosen yet, and what refers to it would not match"), inert: ["0"]),
             SchemaKey("priority", .integer(0...UInt64(UInt32.max)), .restricts("another child could win over this one"), inert: ["0"]),
             SchemaKey("interface", .text, .restricts("traffic is not limited to an interface yet")),
-            SchemaKey("mark_in", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
-            SchemaKey("mark_in_sa", .boolean, .restricts(marks), inert: ["no"]),
-            SchemaKey("mark_out", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
-            SchemaKey("set_mark_in", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
-            SchemaKey("set_mark_out", .text, .restricts(marks), inert: ["0", "0/0x00000000"]),
-            SchemaKey("if_id_in", .text, .restricts(interfaces), inert: ["0"]),
-            SchemaKey("if_id_out", .text, .restricts(interfaces), inert: ["0"]),
             SchemaKey("label", .text, .restricts("security labels are not there yet")),
             SchemaKey("label_mode", .choice(["system", "simple", "selinux"]), .restricts("security labels are not there yet"), inert: ["system"]),
             SchemaKey("tfc_padding", .text, .restricts("packets would show their length; padding is not there yet"), inert: ["0"]),

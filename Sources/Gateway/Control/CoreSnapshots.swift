@@ -70,6 +70,12 @@ extension ChildSASnapshot {
         lifeSeconds = status.expiresAt.map { now.secondsUntil($0) }
         localSelectors = status.localTS.map(\.description)
         remoteSelectors = status.remoteTS.map(\.description)
+        func mark(_ isInbound: Bool) -> Mark? {
+            status.carriage.direction(isInbound: isInbound).mark.map { Mark(value: $0.number.value(of: status.reqid, isInbound: isInbound), mask: $0.mask) }
+        }
+        (markIn, markOut) = (mark(true), mark(false))
+        interfaceIn = status.carriage.inbound.interfaceID?.value(of: status.reqid, isInbound: true)
+        interfaceOut = status.carriage.outbound.interfaceID?.value(of: status.reqid, isInbound: false)
     }
 }
 

@@ -136,6 +136,13 @@ enum SAMessages {
             m.add("encap", ifTrue: sa.isUDPEncapsulated)
             m.add("spi-in", hexadecimal(sa.inboundSPI))
             m.add("spi-out", hexadecimal(sa.outboundSPI))
+            for (direction, mark) in [("in", sa.markIn), ("out", sa.markOut)] {
+                guard let mark else { continue }
+                m.add("mark-\(direction)", hexadecimal(mark.value))
+                if mark.mask != .max { m.add("mark-mask-\(direction)", hexadecimal(mark.mask)) }
+            }
+            if let number = sa.interfaceIn { m.add("if-id-in", hexadecimal(number)) }
+            if let number = sa.interfaceOut { m.add("if-id-out", hexadecimal(number)) }
             m.add("encr-alg", sa.suite.encryption)
             m.add("encr-keysize", sa.suite.encryptionBits)
             m.add("integ-alg", sa.suite.integrity)

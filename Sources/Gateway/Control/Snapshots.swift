@@ -129,6 +129,13 @@ package struct ChildSASnapshot: Sendable, Hashable {
     /// As `TrafficSelector.description` writes them.
     package var localSelectors: [String] = []
     package var remoteSelectors: [String] = []
+    package struct Mark: Sendable, Hashable {
+        package let value: UInt32, mask: UInt32
+    }
+    /// Of packets that meet its policies.
+    package var markIn: Mark?, markOut: Mark?
+    /// Of XFRM interfaces.
+    package var interfaceIn: UInt32?, interfaceOut: UInt32?
     /// Martlet's additions: inbound packets refused on this SA, by reason.
     package var replayed: UInt64 = 0
     package var failedIntegrity: UInt64 = 0

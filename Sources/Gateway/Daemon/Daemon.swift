@@ -255,11 +255,13 @@ extension Capabilities {
         self.init(
             serves: { transform, provider in (provider.map { each[$0] } ?? all)?.serves(transform) ?? false }, providers: plugins.providers, methods: plugins.authMethodNames)
         carries = planes.carries
+        carriesAlone = planes.carriesAlone
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
         eapMethods = plugins.eapMethods
         directory = plugins.directory(named: nil)
         planeName = planes.name
         carriesTransport = planes.carriesTransport
+        features = planes.features
     }
 }
 

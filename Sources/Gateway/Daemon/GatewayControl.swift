@@ -241,7 +241,9 @@ extension RunningGateway {
         let missing = plugins.algorithms.filter { ["aead", "encryption", "integrity"].contains(AlgorithmSnapshot.Kind(pluginKind: $0.kind).rawValue) }.compactMap(\.transform).filter {
             seen.insert($0).inserted && !planes.carries($0)
         }
-        return ["carries the packets"] + (missing.isEmpty ? [] : ["cannot do ESP with " + missing.map(\.description).joined(separator: ", ")])
+        let features = planes.features, unable = PlaneFeatures.names.filter { !features.contains($0.feature) }
+        return ["carries the packets"] + (unable.isEmpty ? [] : ["cannot do " + unable.map(\.name).joined(separator: ", ")])
+            + (missing.isEmpty ? [] : ["cannot do ESP with " + missing.map(\.description).joined(separator: ", ")])
     }
 }
 

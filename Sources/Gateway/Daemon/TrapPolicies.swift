@@ -218,7 +218,7 @@ extension RunningGateway {
         let trap = InstalledPolicy(
             connection: name.connection, child: name.child, mode: child.mode, localTS: child.localTS.flatMap { $0.resolved(everywhere ?? localEnds) },
             remoteTS: child.remoteTS.flatMap { $0.resolved(everywhere ?? remoteEnds) })
-        plane.setPolicy(traps.number(for: name, isConfigured: child.isInstalledAtStart), "\(name.connection)/\(name.child)", child.mode, local: trap.localTS, remote: trap.remoteTS) {
+        plane.setPolicy(traps.number(for: name, isConfigured: child.isInstalledAtStart), "\(name.connection)/\(name.child)", child.mode, local: trap.localTS, remote: trap.remoteTS, child.carriage) {
             [weak self] failure in
             self?.loop.post { [weak self] in
                 guard let self else { return }

@@ -1,5 +1,6 @@
 // Which of the loaded planes carries the packets. `gateway { plane }` names one; else the first that this machine is one for.
 
+import IKECrypto
 import IKEWire
 import PluginABI
 
@@ -44,6 +45,19 @@ package struct PlaneChoice: Sendable {
 
     /// Whether it carries transport mode.
     package var carriesTransport: Bool { table.map { $0.pointee.flags & UInt32(MARTLET_PLANE_TRANSPORT.rawValue) != 0 } ?? false }
+
+    /// Whether it does so with an algorithm of its own. Key exchanges and the like are IKE's.
+    package func carriesAlone(_ transform: Transform) -> Bool {
+        guard let supports = table?.pointee.supports else { return false }
+        switch transform.type {
+        case .encryption: return ESPKeyLengths.encryption(transform) != nil && supports(transform.id, transform.keyLength ?? 0, 0) == MARTLET_OK
+        case .integrity: return ESPKeyLengths.integrity(transform) != nil && supports(0, 0, transform.id) == MARTLET_OK
+        default: return false
+        }
+    }
+
+    /// What it can do with packets beside ESP.
+    package var features: PlaneFeatures { table?.pointee.features.map { PlaneFeatures(rawValue: $0()) } ?? [] }
 
     /// Whether the plane does ESP with a transform.
     package func carries(_ transform: Transform) -> Bool {

@@ -209,7 +209,10 @@ package final class PlaneDriver: @unchecked Sendable {
     }
 
     /// Installs a policy or puts it in place of the one with its number; `completion` is told why not, or nil. A child that is negotiated has a trap.
-    func setPolicy(_ number: UInt64, _ name: String, _ mode: ChildMode, local: [TrafficSelector], remote: [TrafficSelector], _ completion: @escaping @Sendable (PolicyRefusal?) -> Void) {
+    func setPolicy(
+        _ number: UInt64, _ name: String, _ mode: ChildMode, local: [TrafficSelector], remote: [TrafficSelector], _ carriage: Carriage = Carriage(),
+        _ completion: @escaping @Sendable (PolicyRefusal?) -> Void
+    ) {
         let action =
             switch mode {
             case .tunnel, .transport: MARTLET_POLICY_TRAP
@@ -225,7 +228,10 @@ package final class PlaneDriver: @unchecked Sendable {
                         guard let localBase = local.baseAddress, let remoteBase = remote.baseAddress else { return MARTLET_E_INVALID }
                         var policy = martlet_policy(
                             struct_size: UInt32(MemoryLayout<martlet_policy>.size), action: UInt8(action.rawValue), reserved: (0, 0, 0), number: number, local_ts: localBase,
-                            local_ts_count: local.count, remote_ts: remoteBase, remote_ts_count: remote.count, name: name)
+                            local_ts_count: local.count, remote_ts: remoteBase, remote_ts_count: remote.count, name: name,
+                            mark_in: martlet_mark(carriage.inbound.mark, of: 0, isInbound: true), mark_out: martlet_mark(carriage.outbound.mark, of: 0, isInbound: false),
+                            interface_id_in: carriage.inbound.interfaceID?.value(of: 0, isInbound: true) ?? 0,
+                            interface_id_out: carriage.outbound.interfaceID?.value(of: 0, isInbound: false) ?? 0)
                         return table.pointee.set_policy(&policy)
                     }
                 }
@@ -328,7 +334,13 @@ package final class PlaneDriver: @unchecked Sendable {
         guard let key = keyBox.take(), let integrityKey = integrityBox.take() else { return MARTLET_E_INVALID }
         let isInbound = direction == MARTLET_INBOUND
         let encapsulation = parameters.encapsulated ? MARTLET_ESP_IN_UDP : MARTLET_ESP_BARE
-        let flags = (parameters.extendedSequenceNumbers ? MARTLET_SA_ESN.rawValue : 0) | MARTLET_SA_COPY_DF.rawValue | MARTLET_SA_COPY_DSCP.rawValue
+        let carriage = parameters.carriage, way = carriage.direction(isInbound: isInbound)
+        func mark(_ mark: Carriage.Mark?) -> martlet_mark { martlet_mark(mark, of: parameters.reqid, isInbound: isInbound) }
+        var flags = parameters.extendedSequenceNumbers ? MARTLET_SA_ESN.rawValue : 0
+        if carriage.copiesDF { flags |= MARTLET_SA_COPY_DF.rawValue }
+        if !carriage.copiesECN { flags |= MARTLET_SA_NO_ECN.rawValue }
+        if carriage.copiesDSCP(isInbound: isInbound) { flags |= MARTLET_SA_COPY_DSCP.rawValue }
+        let isMarked = !isInbound || carriage.marksInboundSA
         let localTS = parameters.localTS.map(martlet_selector.init), remoteTS = parameters.remoteTS.map(martlet_selector.init)
         // Everything lent here outlives the call; the plane copies.
         return localTS.withUnsafeBufferPointer { local in
@@ -348,7 +360,10 @@ package final class PlaneDriver: @unchecked Sendable {
                                     remote_ts: remoteBase, remote_ts_count: remote.count, soft_bytes: parameters.softBytes, hard_bytes: parameters.hardBytes, soft_packets: parameters.softPackets,
                                     hard_packets: parameters.hardPackets, name: name, provider: provider,
                                     mode: UInt8((parameters.isTransport ? MARTLET_TRANSPORT : MARTLET_TUNNEL).rawValue), reserved2: (0, 0, 0, 0, 0, 0, 0),
-                                    original_local: martlet_address(optional: parameters.originalLocal), original_remote: martlet_address(optional: parameters.originalRemote))
+                                    original_local: martlet_address(optional: parameters.originalLocal), original_remote: martlet_address(optional: parameters.originalRemote),
+                                    mark: mark(isMarked ? way.mark : nil), policy_mark: mark(way.mark),
+                                    set_mark: mark(way.setMark), interface_id: way.interfaceID?.value(of: parameters.reqid, isInbound: isInbound) ?? 0,
+                                    offload: UInt8(carriage.offload.contract.rawValue), reserved3: (0, 0, 0))
                                 return table.pointee.add_sa(&sa)
                             }
                         }
@@ -410,4 +425,21 @@ private func planeAcquired(_ opaque: UnsafeMutableRawPointer, _ policy: UInt64, 
 private func planeMoved(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ spi: UInt32, _ remote: UnsafePointer<martlet_address>) {
     guard let address = remote.pointee.socketAddress else { return }
     Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().moved(ChildSAID(rawValue: child), address)
+}
+
+extension martlet_mark {
+    fileprivate init(_ mark: Carriage.Mark?, of instance: UInt32, isInbound: Bool) {
+        self.init(value: mark.map { $0.number.value(of: instance, isInbound: isInbound) & $0.mask } ?? 0, mask: mark?.mask ?? 0)
+    }
+}
+
+extension Carriage.Offload {
+    fileprivate var contract: martlet_offload {
+        switch self {
+        case .no: MARTLET_OFFLOAD_NO
+        case .auto: MARTLET_OFFLOAD_AUTO
+        case .crypto: MARTLET_OFFLOAD_CRYPTO
+        case .packet: MARTLET_OFFLOAD_PACKET
+        }
+    }
 }

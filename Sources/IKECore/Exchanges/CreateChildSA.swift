@@ -290,7 +290,7 @@ extension Established {
                     integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, isTransport: policy.mode == .transport, localTS: child.localTS, remoteTS: child.remoteTS,
                     originalLocal: child.originals?.local,
                     originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
-                    encapsulated: child.encapsulated, replayWindow: policy.replayWindow,
+                    encapsulated: child.encapsulated, replayWindow: policy.replayWindow, carriage: policy.carriage,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     provider: sa.connection.provider, activates: old == nil, yields: old == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,

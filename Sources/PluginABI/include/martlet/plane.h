@@ -40,8 +40,16 @@ enum martlet_sa_flags {
     MARTLET_SA_ESN = 1,           /* extended sequence numbers */
     MARTLET_SA_COPY_DF = 2,       /* the inner DF bit is copied to the outer header (RFC 4301 section 8.1) */
     MARTLET_SA_NO_ECN = 4,        /* the ECN bits are not carried (RFC 6040 otherwise) */
-    MARTLET_SA_COPY_DSCP = 8      /* the inner DSCP is copied to the outer header */
+    MARTLET_SA_COPY_DSCP = 8      /* outbound: the inner DSCP is copied to the outer header; inbound: the outer one to the inner header (MARTLET_PLANE_DSCP_IN) */
 };
+
+/* A packet's mark: those bits of it that `mask` has are `value`. Mask 0: no mark. */
+struct martlet_mark {
+    uint32_t value, mask;
+};
+
+/* Whether hardware does the work. AUTO: as much of it as it can; CRYPTO and PACKET: that much, or the SA is refused. */
+enum martlet_offload { MARTLET_OFFLOAD_NO = 0, MARTLET_OFFLOAD_AUTO = 1, MARTLET_OFFLOAD_CRYPTO = 2, MARTLET_OFFLOAD_PACKET = 3 };
 
 /* One SA. `keys`: for an AEAD the key and then the salt; otherwise the encryption key, the integrity key in `integrity_key`. */
 struct martlet_sa {
@@ -73,6 +81,13 @@ struct martlet_sa {
     /* In transport mode behind a NAT, what the peer called the two ends: the checksums of what it sends are made with these (RFC 7296
      * section 2.23.1). Family 0 where there is no NAT. The ports are 0. */
     struct martlet_address original_local, original_remote;
+    /* What follows needs a feature of the plane, or is 0. `mark`: of the SA itself, packets without it never meet it. `policy_mark`: of the
+     * policies in this direction. `set_mark`: what packets are marked with that leave the SA, the inner ones of an inbound SA and the outer
+     * ones of an outbound SA. `interface_id`: of SA and policies in this direction, packets of that interface alone meet them. */
+    struct martlet_mark mark, policy_mark, set_mark;
+    uint32_t interface_id;
+    uint8_t offload; /* enum martlet_offload */
+    uint8_t reserved3[3]; /* 0 */
 };
 
 /* What happens to a packet that no SA takes. RFC 4301 section 4.4.1. */
@@ -94,6 +109,9 @@ struct martlet_policy {
     const struct martlet_selector *remote_ts;
     size_t remote_ts_count;
     const char *name; /* for log lines */
+    /* As those of an SA's policies. */
+    struct martlet_mark mark_in, mark_out;
+    uint32_t interface_id_in, interface_id_out;
 };
 
 /* Counters of one SA. `last_use_ns` on host->now, 0 for never; inbound packets from elsewhere than the SA's `remote` do not count as use. */
@@ -145,6 +163,16 @@ enum martlet_plane_flags {
     MARTLET_PLANE_KERNEL_UDP = 2     /* the kernel takes ESP off the host's UDP sockets (UDP_ENCAP_ESPINUDP) */
 };
 
+/* What of the SAs' and policies' fields a plane can do here. Nothing that needs one that is missing is ever asked of it. */
+enum martlet_plane_feature {
+    MARTLET_PLANE_MARKS = 1,        /* `mark`, `policy_mark`, `mark_in` and `mark_out` */
+    MARTLET_PLANE_SET_MARKS = 2,    /* `set_mark` */
+    MARTLET_PLANE_INTERFACES = 4,   /* `interface_id` */
+    MARTLET_PLANE_OFFLOAD = 8,      /* `offload`; whether a device does it shows when an SA is added */
+    MARTLET_PLANE_DSCP_IN = 16,     /* MARTLET_SA_COPY_DSCP for inbound SAs */
+    MARTLET_PLANE_PASSES_EXACTLY = 32 /* MARTLET_POLICY_PASS knows senders, protocols and ports */
+};
+
 /* What a plugin registers under MARTLET_CLASS_PLANE. */
 struct martlet_plane {
     uint32_t struct_size;
@@ -182,6 +210,8 @@ struct martlet_plane {
     /* Whether the plane does ESP with these transforms of IANA's: MARTLET_OK or MARTLET_E_UNSUPPORTED. Either id may be 0, for one alone. On
      * any thread after `probe`. Null: it does what the host's providers of crypto do. */
     martlet_status (*MARTLET_NULLABLE supports)(uint16_t encryption_id, uint16_t encryption_bits, uint16_t integrity_id);
+    /* Bits of enum martlet_plane_feature. On any thread after `probe`. Null: none. */
+    uint32_t (*MARTLET_NULLABLE features)(void);
 };
 
 MARTLET_HEADER_END
