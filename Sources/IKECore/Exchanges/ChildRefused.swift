@@ -61,7 +61,7 @@ extension Established {
     /// Deletes this IKE SA and begins what it carries anew, where we know how to reach the peer. Whether we do.
     //= RFC 7296 §4: after NO_ADDITIONAL_SAS the old SA is deleted and a new one made.
     func replaceWhole(_ reason: String) -> Bool {
-        guard phase == .active, sa.isInitiator || sa.connection.hasInitiableAddress else { return false }
+        guard phase == .active, sa.beganAuthentication || sa.connection.hasInitiableAddress else { return false }
         for policy in wantedChildren() { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: nil, after: .zero, request: nil)) }
         enqueueFirst(.deleteIKE([], reason: reason))
         return true
@@ -74,7 +74,7 @@ extension Established {
         if let old = children.first(where: { $0.id == creation.replacing }) {
             if old.state == .rekeying { old.rekeyFailed = true }
             rekeyLater(old)
-        } else if creation.requests.isEmpty {
+        } else if creation.requests.isEmpty || creation.offer.policy.startAction.contains(.start) {
             tryAgain(creation.offer.policy)
         }
     }
