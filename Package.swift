@@ -55,6 +55,7 @@ let package = Package(
         .library(name: "martlet-gcrypt", type: .dynamic, targets: ["GcryptPlugin"]),
         .library(name: "martlet-psk", type: .dynamic, targets: ["PSKPlugin"]),
         .library(name: "martlet-eap", type: .dynamic, targets: ["EAPPlugin"]),
+        .library(name: "martlet-x509", type: .dynamic, targets: ["X509Plugin"]),
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
         .library(name: "martlet-xfrm", type: .dynamic, targets: ["XFRMPlugin"]),
         .library(name: "martlet-ldap", type: .dynamic, targets: ["LDAPPlugin"]),
@@ -77,6 +78,9 @@ let package = Package(
         .target(name: "CSwiftVersion", cSettings: [.define("MARTLET_SWIFT_VERSION", to: "\"\(swiftRelease())\"")]),
         .target(name: "PluginKit", dependencies: ["PluginABI", "CSwiftVersion", "CSecret"], swiftSettings: common),
         .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
+        // X.509 on OpenSSL, for plugins that prove identities by it.
+        .systemLibrary(name: "COpenSSLX509", path: "Sources/CertificateKit/COpenSSLX509", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CertificateKit", dependencies: ["COpenSSLX509"], exclude: ["COpenSSLX509"], swiftSettings: common),
         .target(name: "PlaneKit", dependencies: ["PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"], swiftSettings: common),
 
         // What the client shows, as functions of what the control socket says.
@@ -115,6 +119,9 @@ let package = Package(
             name: "EAPPlugin", dependencies: ["PluginKit", "EAPMethods"], path: "Plugins/EAP",
             exclude: ["README.md", "CTLS", "Methods"], swiftSettings: common, linkerSettings: pluginLinker()),
         .target(
+            name: "X509Plugin", dependencies: ["PluginKit", "CertificateKit"], path: "Plugins/X509",
+            exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
+        .target(
             name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "PlaneKit", "ESPCore", "CLinux"], path: "Plugins/TUN",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
         // The kernel's data plane: what is said to the kernel, as functions, and the plugin around it.
@@ -143,6 +150,7 @@ let package = Package(
         .testTarget(name: "IKEWireTests", dependencies: ["IKEWire"], swiftSettings: common),
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
+        .testTarget(name: "CertificateKitTests", dependencies: ["CertificateKit"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
         .testTarget(name: "IPsecConfTests", dependencies: ["IPsecConf", "Gateway", "IKEWire", "IKECore", "IKECrypto"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),

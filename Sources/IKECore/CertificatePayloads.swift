@@ -13,11 +13,11 @@ enum CertificatePayloads {
     private static let certificateLimit = 32, requestLimit = 64, requestBytes = 16_384
 
     /// CERTREQ payloads for a peer that is to prove itself to one of `connections`. One that trusts every authority names them all.
-    static func requests(_ connections: some Sequence<Connection>, _ context: Context) -> [Payload] {
+    static func requests(_ connections: some Sequence<Connection>, trusted: [UInt8]) -> [Payload] {
         var hashes: [UInt8] = []
         for connection in connections where connection.sendCertificateRequests && connection.remote.showsCertificates {
             let wanted = connection.remote.certificates.authorityHashes
-            hashes += wanted.isEmpty ? context.trustedAuthorities : wanted
+            hashes += wanted.isEmpty ? trusted : wanted
         }
         guard !hashes.isEmpty else { return [] }
         //= RFC 7296 §3.7: the SHA-1 hashes of the authorities' keys, one after the other.
@@ -66,6 +66,8 @@ extension IKESA {
         request.sendCertificate = connection.sendCertificate
         request.peerCertificates = payloads.certificates
         request.peerRequests = peerRequests
+        request.peerHashes = peerHashes
+        request.isInitiator = isInitiator
         return request
     }
 }

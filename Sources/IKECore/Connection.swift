@@ -34,24 +34,29 @@ package enum IdentityPattern: Hashable, Sendable {
     case exactly(Identification)
     /// `*.example.org`, `*@example.org`: the type and the text after the asterisk.
     case suffix(Identification.Kind, [UInt8])
+    /// A distinguished name of which some values may be anything: `C=CH, O=Example, CN=*`.
+    case name(DistinguishedName)
 
     package func matches(_ identity: Identification) -> Bool {
         switch self {
         case .any: true
         case .exactly(let expected): expected.matches(identity)
+        case .name(let pattern): identity.kind == .derDN && (DistinguishedName(der: identity.data).map { pattern.matches($0, wildcards: true) } ?? false)
         case .suffix(let kind, let suffix): identity.kind == kind && identity.data.count > suffix.count && identity.data.suffix(suffix.count).elementsEqual(suffix)
         }
     }
 }
 
 extension Identification {
-    /// Equal, with letters compared without case in host names and mail addresses' ASCII.
+    /// Equal, with letters compared without case in host names and mail addresses' ASCII, and distinguished names by value.
     package func matches(_ other: Identification) -> Bool {
-        self == other || (kind == other.kind && data.count == other.data.count && lowercased == other.lowercased)
+        if kind == .derDN, other.kind == .derDN, data != other.data, let mine = DistinguishedName(der: data), let theirs = DistinguishedName(der: other.data) { return mine.matches(theirs) }
+        return self == other || (kind == other.kind && data.count == other.data.count && lowercased == other.lowercased)
     }
 
     /// The same for all identities that `matches` holds equal.
     package var lowercased: Identification {
+        if kind == .derDN, let name = DistinguishedName(der: data) { return Identification(kind: kind, data: name.compared.flatMap { [UInt8(truncatingIfNeeded: $0.count)] + $0 }) }
         // Mostly they are in lower case already, and stay the same bytes in memory.
         guard kind == .fqdn || kind == .rfc822, data.contains(where: { (0x41...0x5a).contains($0) }) else { return self }
         return Identification(kind: kind, data: data.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 })

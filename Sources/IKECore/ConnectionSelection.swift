@@ -86,7 +86,7 @@ package enum ConnectionSelection {
         func rank(_ connection: Connection) -> Int {
             switch connection.remote.eapIdentity {
             case .exactly: 0
-            case .suffix: 1
+            case .suffix, .name: 1
             case .any, nil: 2
             }
         }
@@ -151,6 +151,8 @@ extension IdentityPattern {
         switch self {
         case .any: true
         case .exactly(let expected): expected.matches(identity) || Identification(eap: expected.eapIdentity).matches(identity)
+        // A user has no distinguished name.
+        case .name: false
         case .suffix(_, let suffix): identity.data.count > suffix.count && Identification(kind: .fqdn, data: identity.data.suffix(suffix.count)).matches(Identification(kind: .fqdn, data: suffix))
         }
     }
@@ -165,7 +167,7 @@ extension Connection {
     /// Whether the peer is asked for its EAP identity.
     var asksEAPIdentity: Bool {
         switch self.remote.eapIdentity {
-        case .any, .suffix: true
+        case .any, .suffix, .name: true
         case .exactly, nil: false
         }
     }

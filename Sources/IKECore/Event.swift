@@ -106,7 +106,7 @@ package struct AuthenticationRequest: Sendable {
     package var message: [UInt8]
     package var nonce: [UInt8]
     package var macedIdentity: [UInt8]
-    /// The hashes that the peer takes in our signature; empty where it has named none. RFC 7427 section 4.
+    /// The hashes that the peer takes in signatures; empty where it has named none. RFC 7427 section 4.
     package var peerHashes: [UInt16] = []
     /// What the connection says of certificates.
     package var localCertificates = CertificatePolicy()
@@ -115,6 +115,8 @@ package struct AuthenticationRequest: Sendable {
     /// The peer's CERT payloads where its proof is checked, its CERTREQ payloads where ours is made. RFC 7296 sections 3.6 and 3.7.
     package var peerCertificates: [Certificate] = []
     package var peerRequests: [CertificateRequest] = []
+    /// Whether we began the IKE SA.
+    package var isInitiator = false
 }
 
 /// Slow work that leaves the shard. Every job ends in one `Event.jobFinished`, or is forgotten with its SA.

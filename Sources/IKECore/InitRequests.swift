@@ -73,7 +73,7 @@ extension Endpoint {
             sa.peerDetectsNAT = nat != nil
             if isProven { sa.proof.prove() }
             sa.proof.receive(datagram.bytes.count)
-            let requests = CertificatePayloads.requests(candidates, context)
+            let requests = CertificatePayloads.requests(candidates, trusted: context.trustedAuthorities)
             let answer = Answering.payloads(
                 sa, chosen, method, publicValue: [UInt8](repeating: 0, count: suite.keyExchange.publicLength), nonce: [UInt8](repeating: 0, count: 32), detectsNAT: nat != nil,
                 requests: requests)

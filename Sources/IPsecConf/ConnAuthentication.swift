@@ -22,11 +22,11 @@ extension ConnTranslator {
         if let auth = end.auth {
             guard !psk.contains(auth.value.lowercased()) else { return [OutputSetting(key: "auth", value: "psk", origins: [auth.origin])] }
             let value = auth.value.lowercased()
-            leaveOut(auth, value.hasPrefix("eap") ? "EAP is not there yet" : value.hasPrefix("xauth") ? "XAUTH is for IKEv1" : "certificates are not there yet: only preshared keys are")
+            leaveOut(auth, value.hasPrefix("eap") ? "EAP is not there yet" : value.hasPrefix("xauth") ? "XAUTH is for IKEv1" : "certificates are not translated yet: only preshared keys are")
             return []
         }
         guard let authby else {
-            leaveOut("neither authby nor \(end.side.rawValue)auth is set, which means certificates; those are not there yet")
+            leaveOut("neither authby nor \(end.side.rawValue)auth is set, which means certificates; those are not translated yet")
             return []
         }
         let methods = elements(authby.value.lowercased(), spaces: true).flatMap { $0.split(separator: "|").map(String.init) }
@@ -36,11 +36,11 @@ extension ConnTranslator {
             case "never": leaveOut(authby, "it is no tunnel, and shunts are not there yet")
             case "xauthpsk", "xauthrsasig": leaveOut(authby, "XAUTH is for IKEv1")
             case "null": leaveOut(authby, "peers without authentication are not taken")
-            default: leaveOut(authby, "certificates are not there yet: only preshared keys are")
+            default: leaveOut(authby, "certificates are not translated yet: only preshared keys are")
             }
             return []
         }
-        if !others.isEmpty { drop(authby, "only the preshared key is taken; certificates are not there yet") }
+        if !others.isEmpty { drop(authby, "only the preshared key is taken; certificates are not translated yet") }
         return [OutputSetting(key: "auth", value: "psk", origins: [authby.origin])]
     }
 

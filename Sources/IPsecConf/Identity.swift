@@ -27,7 +27,7 @@ struct Identity: Hashable, Sendable {
             self = .any
             return
         }
-        if source.hasPrefix("%") { throw Untranslatable(source == "%fromcert" ? "certificates are not there yet" : "there is no such special identity") }
+        if source.hasPrefix("%") { throw Untranslatable(source == "%fromcert" ? "certificates are not translated yet" : "there is no such special identity") }
         // A control character would end the line it is written on.
         guard source.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value != 0x7f && !(0x80...0xa0).contains($0.value) && $0 != "," && $0 != "\"" && $0 != "\u{fffd}" }) else {
             throw Untranslatable(source.contains("=") ? Self.distinguished : "an identity with blanks, commas or control characters is not taken")
@@ -67,7 +67,7 @@ struct Identity: Hashable, Sendable {
         self.value = value
     }
 
-    private static let distinguished = "distinguished names need certificates, which are not there yet"
+    private static let distinguished = "distinguished names need certificates, which are not translated yet"
 
     /// The types that strongSwan writes before an identity, and Martlet too.
     private static let kinds = ["fqdn": "fqdn", "dns": "fqdn", "email": "email", "rfc822": "email", "userfqdn": "email", "keyid": "keyid"]

@@ -55,7 +55,7 @@ package enum Import {
             dialect: dialect, localAddresses: Set(options.localAddresses.compactMap { IPAddress($0) }), secrets: SecretIndex(keys: secrets.keys, dialect: dialect),
             secretsProblem: secrets.missing.map { "\(secretsPath): \($0.reason) (--secrets names another file)" }, unique: unique)
         judge(parsed.setup, &findings)
-        for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not there yet") }
+        for authority in parsed.authorities { findings.add(.notCarried, at: authority.origin, "ca \(authority.name): certificates are not translated yet") }
         var connections = translate(parsed.conns, context, &findings)
         let keys = dialect == .libreswan ? narrow(secrets.keys, &connections, &findings) : secrets.keys
         let undecided = connections.filter { !$0.undecided.isEmpty }

@@ -18,7 +18,7 @@ struct ParameterRule {
 
 enum Parameters {
     private static let ikev1 = "it is for IKEv1, which Martlet does not speak"
-    private static let certificates = "certificates are not there yet"
+    private static let certificates = "certificates are not translated yet"
     private static let marks = "the import leaves marks out, and without the mark the connection would take all traffic of its networks: write mark_in and mark_out into the child"
     private static let interfaces = "an interface of its own for a connection is not there yet, and without it the connection would take all traffic of its networks"
     private static let keys = "with preshared keys it has no effect"

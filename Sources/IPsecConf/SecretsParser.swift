@@ -103,8 +103,8 @@ struct SecretsParser {
 
     private static let kinds: [String: String?] = [
         "PSK": nil,
-        "RSA": "private keys are not there yet", "ECDSA": "private keys are not there yet", "PKCS8": "private keys are not there yet",
-        "BLISS": "private keys are not there yet", "P12": "private keys and certificates are not there yet", "PIN": "smart cards are not there yet",
+        "RSA": "private keys are not carried over yet", "ECDSA": "private keys are not carried over yet", "PKCS8": "private keys are not carried over yet",
+        "BLISS": "private keys are not carried over yet", "P12": "private keys and certificates are not carried over yet", "PIN": "smart cards are not there yet",
         "EAP": "EAP is not there yet", "NTLM": "EAP is not there yet", "XAUTH": "XAUTH is for IKEv1, which Martlet does not speak",
         "PPK": "postquantum preshared keys are not there yet", "PPKS": "postquantum preshared keys are not there yet",
     ]

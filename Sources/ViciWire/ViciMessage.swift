@@ -73,6 +73,9 @@ extension ViciMessage {
 // MARK: Writing
 
 extension ViciMessage {
+    /// Octets that are no text.
+    package mutating func add(_ name: String, bytes: [UInt8]) { elements.append(.value(name, bytes)) }
+
     package mutating func add(_ name: String, _ text: String) {
         elements.append(.value(name, Array(text.utf8)))
     }

@@ -32,6 +32,8 @@ let package = Package(
         .target(name: "ViciWire", swiftSettings: common),
         .target(name: "IPsecConf", dependencies: ["IKEWire"], swiftSettings: common),
         .target(name: "LDAPSchema", swiftSettings: common),
+        .systemLibrary(name: "COpenSSLX509", path: "Sources/CertificateKit/COpenSSLX509", pkgConfig: "libcrypto"),
+        .target(name: "CertificateKit", dependencies: ["COpenSSLX509"], exclude: ["COpenSSLX509"], swiftSettings: common),
         .target(name: "Configuration", dependencies: ["IKECore", "IKECrypto", "IKEWire", "ViciWire", "CSecret"], swiftSettings: common),
     ] + fuzzers
 )

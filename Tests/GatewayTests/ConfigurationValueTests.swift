@@ -58,7 +58,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "@", "@@", "keyid:", "@#", "@#0", "@#xy", "C=CH, CN=x", "asn1dn:#3000", "a*.example", "fqdn:*", "ipv6:10.0.0.1", "ipv4:#0a", "fe80::zz", "a b", "a,b",
+        "", "@", "@@", "keyid:", "@#", "@#0", "@#xy", "C=CH, X=x", "CN=", "asn1dn:#3000", "asn1dn:#30", "a*.example", "fqdn:*", "ipv6:10.0.0.1", "ipv4:#0a", "fe80::zz", "a b", "a,b",
         "foo:bar",
     ]) func noIdentities(text: String) { #expect(throws: IdentityProblem.self) { try IdentityPattern(configured: text) } }
 

@@ -85,6 +85,15 @@ extension ScriptedBackend {
         kinds.append(kind)
         return .success(["it is short"])
     }
+    func loadCertificate(_ kind: LoadedCertificateKind, data: SecretBox) -> LoadResult { .success([]) }
+    func loadKey(data: SecretBox) -> Result<String, FailureSnapshot> { .success("00ff") }
+    func unloadKey(id: String) -> LoadResult { .success([]) }
+    var loadedKeys: [String] { [] }
+    func loadAuthority(_ name: String, _ root: ConfigurationSection) -> LoadResult { .success([]) }
+    func unloadAuthority(_ name: String) -> LoadResult { .success([]) }
+    var loadedAuthorities: [String] { [] }
+    var authorities: [Authority] { [] }
+    var certificates: [Credential] { [] }
     func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void) {
         loadedPools.append(PoolSnapshot(name: name, base: "10.3.0.1", size: 254, online: 1, offline: 0))
         completion(.success([]))

@@ -100,7 +100,8 @@ import ViciWire
             }
         }
         #expect(parse("rekey", [("ike", "gw"), ("reauth", "yes")]) == .rekey(RekeyRequest(filter: SAFilter(ike: "gw"), reauthenticates: true)))
-        #expect(parse("load-key") == .unsupported("load-key: private keys are not there yet"))
+        #expect(parse("load-token") == .unsupported("load-token: tokens are not there yet"))
+        #expect(parse("load-key") == .invalid("load-key needs data, once"))
         #expect(parse("list-policies", [("trap", "yes"), ("drop", "no")]) == .listPolicies(PolicyFilter(kinds: [.trap, .drop])))
         #expect(parse("make-coffee") == .unknown("make-coffee"))
     }

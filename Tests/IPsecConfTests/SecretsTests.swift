@@ -22,7 +22,7 @@ import Testing
     @Test func otherKindsAreNamed() {
         let result = importing(conn(), secrets: psk + ": RSA me.pem \"passphrase\"\n: ECDSA k.pem\n: P12 a.p12 \"hidden\"\nme : EAP \"hidden\"\nme : XAUTH \"hidden\"\n: PIN %smartcard \"hidden\"\n")
         #expect(result.leftOut.count == 6 && result.secretCount == 1)
-        #expect(result.leftOut[0] == "ipsec.secrets:2: the RSA secret is not carried over: private keys are not there yet")
+        #expect(result.leftOut[0] == "ipsec.secrets:2: the RSA secret is not carried over: private keys are not carried over yet")
         #expect(result.text?.contains("hidden") == false && result.text?.contains("passphrase") == false)
     }
 

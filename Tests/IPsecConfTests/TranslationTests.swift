@@ -138,7 +138,7 @@ import Testing
     @Test func setup() {
         let result = importing("config setup\n  uniqueids=never\n  charondebug=\"ike 2\"\n  listen=192.0.2.1\n  unheard=of\nca top\n  cacert=a.pem\n" + conn())
         #expect(result.has("unique = never") && result.notes.count == 1 && result.notCarried.count == 3)
-        #expect(result.notCarried.contains("ipsec.conf:6: ca top: certificates are not there yet"))
+        #expect(result.notCarried.contains("ipsec.conf:6: ca top: certificates are not translated yet"))
     }
 
     @Test func whatIsNotLoadedThereIsNotLoadedHere() {

@@ -85,7 +85,7 @@ def test_what_is_wrong_is_refused_by_name():
         expect((identities(ours), ours.vici("list-conns", events="list-conn")) == before, "a refused load has changed something")
         # What is not there yet is said so.
         swanctl.write(good + "authorities { ca { crl_uris = http://ca.example/crl } }")
-        swanctl.fails("--load-authorities", says="certificates are not there yet")
+        swanctl.fails("--load-authorities", says="certificate")
         swanctl.fails("--redirect", "--ike", "peer", "--gateway", "192.0.2.9", says="redirect")
 
 

@@ -12,6 +12,7 @@ package struct ConfigurationDifference: Hashable, Sendable {
     package var connectionsWithNewSecret: [String] = []
     package var areSecretsChanged = false
     package var arePoolsChanged = false
+    package var areCredentialsChanged = false
     /// These take effect with a restart alone.
     package var isGatewayChanged = false
     package var arePluginsChanged = false
@@ -37,6 +38,9 @@ extension GatewayConfiguration {
                 difference.connectionsWithNewSecret.append(connection.name)
             }
         }
+        let before = credentials, after = new.credentials
+        difference.areCredentialsChanged =
+            before.count != after.count || !zip(before, after).allSatisfy { $0.isTrusted == $1.isTrusted && $0.isSame(as: $1) } || authorities != new.authorities
         difference.arePoolsChanged = pools != new.pools
         difference.isGatewayChanged = gateway != new.gateway
         difference.arePluginsChanged = plugins.withoutPositions != new.plugins.withoutPositions

@@ -17,6 +17,9 @@ package final class FileContent {
         self.isReadableByOthers = isReadableByOthers
     }
     deinit { wipe(&bytes) }
+
+    /// Lends them, without a copy that would outlive the wiping.
+    func lend(_ use: (Span<UInt8>) -> Void) { bytes.withUnsafeBufferPointer { use($0.span) } }
 }
 
 /// Overwrites an array that held a secret. The array has no other owner.
@@ -45,6 +48,11 @@ package protocol FileReader {
     func read(_ path: String, limit: Int) throws(FileFailure) -> FileContent
     /// The files that a shell pattern matches, sorted.
     func files(matching pattern: String) -> [String]
+    func exists(_ path: String) -> Bool
+}
+
+extension FileReader {
+    package func exists(_ path: String) -> Bool { (try? read(path, limit: CredentialLoader.fileLimit)) != nil }
 }
 
 /// The machine's own files.
@@ -81,6 +89,8 @@ package struct SystemFileReader: FileReader {
         return FileContent(
             bytes: bytes, identity: "\(status.st_dev):\(status.st_ino)", isReadableByOthers: status.st_mode & S_IROTH != 0)
     }
+
+    package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     package func files(matching pattern: String) -> [String] {
         var result = glob_t()

@@ -34,7 +34,7 @@ package enum ConfigurationLoader {
         path: String, reader: any FileReader = SystemFileReader(), limits: ConfigurationLimits = ConfigurationLimits(),
         serves: @escaping (Transform) -> Bool, providers: [String], methods: [String]
     ) -> ConfigurationResult {
-        validate(read(path: path, reader: reader, limits: limits), Capabilities(serves: serves, providers: providers, methods: methods))
+        validate(read(path: path, reader: reader, limits: limits), Capabilities(serves: serves, providers: providers, methods: methods), files: reader)
     }
 
     /// Reads the file and what it includes, follows references, checks names and types.
@@ -70,7 +70,7 @@ package enum ConfigurationLoader {
     /// after the connection that needs it, so that one that is missing is a warning then.
     /// `index` is of the running configuration's secrets, for callers that have it already.
     package static func validate(
-        _ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil, index: SecretIndex? = nil
+        _ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil, index: SecretIndex? = nil, files: any FileReader = SystemFileReader()
     ) -> ConfigurationResult {
         var diagnostics = Diagnostics()
         for item in read.diagnostics { diagnostics.add(item) }
@@ -88,11 +88,14 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
+        let loader = CredentialLoader(reader: capabilities.credentials, files: files, base: running == nil ? folder(of: read.path) : nil)
+        loader.load(read.tree, &diagnostics)
         configuration.pools = (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
         let index = index ?? SecretIndex(running?.secrets ?? configuration.secrets)
         // A client may load users after the connection, and one by one: nothing is said of them then.
         let users = UserSecrets(configuration.secrets)
-        let builder = ConnectionBuilder(capabilities: capabilities, gateway: configuration.gateway)
+        let builder = ConnectionBuilder(
+            capabilities: capabilities, gateway: configuration.gateway, certificates: CertificateBuilder(loader: loader, loadedKeys: running?.keyIDs ?? [], isJoining: running != nil))
         for section in read.tree.section("connections")?.sections ?? [] {
             var connection = builder.build(section, &diagnostics)
             connection.places = ConfigurationPlaces(section, connection, configuration.secrets)
@@ -108,6 +111,7 @@ package enum ConfigurationLoader {
             if running == nil { CrossChecks.checkUsers(of: connection, section, users, capabilities.directory, &diagnostics) }
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
+        (configuration.credentials, configuration.authorities) = (loader.credentials, loader.authorities)
 
         let sorted = diagnostics.items.enumerated().sorted { a, b in
             (a.element.position, a.offset) < (b.element.position, b.offset)

@@ -15,6 +15,8 @@ package struct ConfigurationSources: Sendable {
         package var connections = 65_536
         package var secrets = 65_536
         package var pools = 4_096
+        package var credentials = 65_536
+        package var authorities = 4_096
         package init() {}
     }
     private enum SecretKey: Hashable, Sendable {
@@ -35,6 +37,7 @@ package struct ConfigurationSources: Sendable {
     /// By whose they are: a client that has no names for its secrets loads them again and again.
     private var nameless: [[IdentityPattern]: [SecretKey]] = [:]
     private var index: SecretIndex?
+    package private(set) var loaded = LoadedCredentials()
 
     package init(files: GatewayConfiguration, limits: Limits = Limits()) {
         self.files = files
@@ -51,6 +54,8 @@ package struct ConfigurationSources: Sendable {
     /// Both: those of the files come first.
     package var merged: GatewayConfiguration {
         var merged = files
+        merged.credentials = credentials
+        merged.authorities = files.authorities + loaded.authorities
         merged.connections = connections.elements
         merged.secrets.all = secrets.elements
         merged.pools = pools.elements
@@ -63,6 +68,7 @@ package struct ConfigurationSources: Sendable {
         var surroundings = GatewayConfiguration(path: files.path)
         surroundings.gateway = files.gateway
         surroundings.pools = pools.elements
+        surroundings.credentials = credentials.filter { $0.kind == .privateKey }
         return surroundings
     }
 
@@ -91,6 +97,7 @@ package struct ConfigurationSources: Sendable {
         }
         var conflicts = new.connections.filter { clientConnections.contains($0.name) }.map { conflict("connection", $0.name, at: new.origin(ofConnection: $0.name)) }
         conflicts += new.secrets.all.filter { clientSecrets.contains(.named($0.name)) }.map { conflict("secret", $0.name, at: $0.origin) }
+        conflicts += new.authorities.filter { authority in loaded.authorities.contains { $0.name == authority.name } }.map { conflict("authority", $0.name, at: nil) }
         conflicts += new.pools.filter { clientPools.contains($0.name) }.map { conflict("pool", $0.name, at: nil) }
         let names = Set(new.pools.map(\.name) + clientPools.elements)
         for connection in loadedConnections {
@@ -149,6 +156,7 @@ package struct ConfigurationSources: Sendable {
             if let origin = fileOrigin(name) { throw SourceConflict(reason: "the connection \(quoted(name)) is configured in \(origin), and leaves with it alone") }
             throw SourceConflict(reason: "no connection \(quoted(name)) was loaded" + suggestion(nearest(to: name, among: clientConnections.elements)))
         }
+        loaded.ofConnections[name] = nil
         return connection
     }
 
@@ -207,4 +215,45 @@ package struct ConfigurationSources: Sendable {
         index = nil
         return count
     }
+}
+
+// MARK: Certificates and keys
+
+extension ConfigurationSources {
+    /// Those of the files come first.
+    package var credentials: [Credential] { files.credentials + loaded.all }
+
+    package mutating func load(_ items: [Credential]) throws(SourceConflict) {
+        guard loaded.count + items.count <= limits.credentials else { throw Self.tooMany(limits.credentials, "certificates and keys") }
+        loaded.add(items)
+    }
+
+    /// The certificates that came with a connection, in place of those that came with it before.
+    package mutating func load(_ items: [Credential], ofConnection name: String) { loaded.ofConnections[name] = items.isEmpty ? nil : items }
+
+    /// Of a key that is not there nothing is left to unload.
+    package mutating func unload(key id: [UInt8]) throws(SourceConflict) {
+        if loaded.remove(key: id) { return }
+        if let own = files.credentials.first(where: { $0.kind == .privateKey && $0.facts.keyID == id }) {
+            throw SourceConflict(reason: "the key is one of \(own.origin), and leaves with it alone")
+        }
+    }
+
+    package mutating func load(_ authority: Authority, _ items: [Credential]) throws(SourceConflict) {
+        if files.authorities.contains(where: { $0.name == authority.name }) {
+            throw SourceConflict(reason: "the authority \(quoted(authority.name)) is configured in \(files.path): a name stands in one place")
+        }
+        guard loaded.authorities.count < limits.authorities || loaded.authorities.contains(where: { $0.name == authority.name }) else { throw Self.tooMany(limits.authorities, "authorities") }
+        loaded.add(authority, items)
+    }
+
+    package mutating func unload(authority name: String) throws(SourceConflict) {
+        guard loaded.remove(authority: name) else {
+            if files.authorities.contains(where: { $0.name == name }) { throw SourceConflict(reason: "the authority \(quoted(name)) is configured in \(files.path), and leaves with it alone") }
+            throw SourceConflict(reason: "no authority \(quoted(name)) was loaded")
+        }
+    }
+
+    /// Certificates, CRLs and keys, but not authorities: they have an unloading of their own.
+    package mutating func clearCredentials() -> Int { loaded.clear() }
 }

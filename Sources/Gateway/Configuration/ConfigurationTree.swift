@@ -17,6 +17,8 @@ package struct ConfigurationValue: Sendable {
     let givenElements: [String]?
     /// Bytes that are no text, such as a certificate; `text` then only says so.
     let isBinary: Bool
+    /// Those bytes, one run for each element of a list.
+    private(set) var blobs: [[UInt8]] = []
     package let position: SourcePosition
 
     init(text: String, pieces: [Piece], position: SourcePosition) {
@@ -29,8 +31,10 @@ package struct ConfigurationValue: Sendable {
     package init(secret: SecretBox, position: SourcePosition) {
         (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = ("", secret, [], nil, false, position)
     }
-    package init(binary count: Int, position: SourcePosition) {
+    package init(blobs: [[UInt8]], position: SourcePosition) {
+        let count = blobs.reduce(0) { $0 + $1.count }
         (self.text, self.secret, self.pieces, self.givenElements, self.isBinary, self.position) = ("(\(count) bytes)", nil, [], nil, true, position)
+        self.blobs = blobs
     }
 
     /// One element of a list, without the spaces around it.

@@ -20,6 +20,7 @@ struct SectionReader {
 struct ConnectionBuilder {
     let capabilities: Capabilities
     let gateway: GatewaySettings
+    let certificates: CertificateBuilder
 
     func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> Connection {
         let reader = SectionReader(section: section)
@@ -43,6 +44,8 @@ struct ConnectionBuilder {
         connection.mobike = reader.boolean("mobike") ?? true
         connection.dpdDelay = reader.time("dpd_delay") ?? .zero
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
+        connection.sendCertificate = reader.text("send_cert").flatMap { SendCertificate(rawValue: $0.lowercased()) } ?? .ifasked
+        connection.sendCertificateRequests = reader.boolean("send_certreq") ?? true
         connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no
         setLifetime(&connection, reader, &diagnostics)
         connection.childless = reader.text("childless").flatMap { Childless(rawValue: $0.lowercased()) } ?? .allow
@@ -57,8 +60,9 @@ struct ConnectionBuilder {
             connection.remote = authentication("remote", section, &diagnostics)
         }
         EAPBuilder(methods: capabilities.eapMethods).check(connection, section, &diagnostics)
-        if case .suffix = connection.local.identity {
-            diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
+        switch connection.local.identity {
+        case .suffix, .name: diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
+        case .any, .exactly: break
         }
         if children.isEmpty {
             diagnostics.missing(.warning, at: section.position, "the connection \(quoted(section.name)) has no children: it carries no traffic")
@@ -154,31 +158,38 @@ struct ConnectionBuilder {
                 diagnostics.error(at: value.position, error.message)
             }
         }
-        guard let auth = reader.text("auth") else {
-            diagnostics.missing(
-                at: round.position,
-                "\(quoted(round.name)) has no 'auth', which means pubkey, and certificates are not there yet: write auth = psk")
-            return policy
-        }
-        policy.method = auth.lowercased()
+        let auth = (reader.text("auth") ?? "pubkey").lowercased()
+        policy.method = CertificateBuilder.isPublicKey(auth) ? "pubkey" : auth
         if policy.isEAP {
             EAPBuilder(methods: capabilities.eapMethods).build(&policy, isLocal: side == "local", round, &diagnostics)
+            certificates.build(&policy, round, isLocal: side == "local", &diagnostics)
             return policy
         }
         if !Self.methods.contains(policy.method) {
             let kind = auth.lowercased()
-            if kind.hasPrefix("pubkey") || kind.hasPrefix("xauth") || kind.hasPrefix("rsa") || kind.hasPrefix("ecdsa") || kind.hasPrefix("ike:") {
-                diagnostics.error(at: reader.position("auth"), "the authentication \(quoted(auth)) is not there yet: write auth = psk")
+            if kind.hasPrefix("xauth") || kind.hasPrefix("ike:") {
+                diagnostics.error(at: reader.position("auth"), "the authentication \(quoted(auth)) is not there yet: write auth = psk, or auth = pubkey")
             } else {
                 diagnostics.error(at: reader.position("auth"), "there is no authentication \(quoted(auth))" + suggestion(nearest(to: kind, among: Self.methods)))
             }
         } else if !capabilities.methods.contains(policy.method) {
             diagnostics.error(at: reader.position("auth"), "no loaded plugin provides the authentication \(quoted(auth))")
         }
+        if policy.method == "pubkey" {
+            certificates.build(&policy, round, isLocal: side == "local", auth: auth, &diagnostics)
+        } else if policy.method == "psk" {
+            for key in CertificateBuilder.keys where round.value(key) != nil && (key != "revocation" || reader.text(key)?.lowercased() != "relaxed") {
+                let text = "\(quoted(key)) is about certificates, and 'auth = psk' takes none: take it out, or write auth = pubkey"
+                if side == "local" { diagnostics.warning(at: reader.position(key), text) } else { diagnostics.error(at: reader.position(key), text) }
+            }
+            for section in round.sections { diagnostics.error(at: section.position, "\(quoted(section.name)) is about certificates, and 'auth = psk' takes none: take it out, or write auth = pubkey") }
+        } else {
+            certificates.build(&policy, round, isLocal: side == "local", &diagnostics)
+        }
         return policy
     }
 
-    private static let methods = ["psk"]
+    private static let methods = ["psk", "pubkey"]
 }
 
 func unknownProvider(_ name: String, among providers: [String]) -> String {

@@ -100,10 +100,15 @@ package struct GatewayConfiguration: Sendable {
     package var connections: [Connection] = []
     package var secrets = SharedSecrets()
     package var pools: [PoolConfiguration] = []
+    package var credentials: [Credential] = []
+    package var authorities: [Authority] = []
     /// Where things stand: by `connections.NAME`, `connections.NAME.children.CHILD`.
     package var origins: [String: SourcePosition] = [:]
     package var warnings: [ConfigurationError] = []
     package init(path: String) { self.path = path }
+
+    /// Identifiers of the private keys.
+    var keyIDs: Set<[UInt8]> { Set(credentials.filter { $0.kind == .privateKey }.map(\.facts.keyID)) }
 
     package func connection(named name: String) -> Connection? { connections.first { $0.name == name } }
     package func origin(ofConnection name: String) -> SourcePosition? { origins["connections." + name] }

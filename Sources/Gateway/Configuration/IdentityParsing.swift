@@ -35,8 +35,8 @@ extension IdentityPattern {
         } else if text.hasPrefix("@") {
             (kind, data) = (.fqdn, Array(text.utf8.dropFirst()))
         } else if text.contains("=") {
-            throw IdentityProblem(
-                message: "\(quoted(text)) is a distinguished name, which needs certificates; those are not there yet: write a host name, @name, or keyid:TEXT")
+            self = try Self.name(text)
+            return
         } else if text.contains("@") {
             (kind, data) = (.rfc822, Array(text.utf8))
         } else if text.contains(":") {
@@ -59,6 +59,16 @@ extension IdentityPattern {
         self = .exactly(Identification(kind: kind, data: data))
     }
 
+    /// `C=CH, O=Example, CN=gw.example`, with `*` for any value.
+    private static func name(_ text: String) throws(IdentityProblem) -> IdentityPattern {
+        guard let name = DistinguishedName(text: text) else { throw IdentityProblem(message: nameComplaint(text)) }
+        return name.hasWildcards ? .name(name) : .exactly(Identification(kind: .derDN, data: name.der))
+    }
+
+    private static func nameComplaint(_ text: String) -> String {
+        "\(quoted(text)) looks like a distinguished name and is none: write C=CH, O=Example, CN=gw.example with the attributes C, ST, L, O, OU, CN, E, DC, UID, serialNumber"
+    }
+
     /// `fqdn:name`, `keyid:#hex`. Nil without a known prefix.
     private static func typed(_ text: String) throws(IdentityProblem) -> (Identification.Kind, [UInt8])? {
         guard let colon = text.firstIndex(of: ":") else { return nil }
@@ -69,8 +79,8 @@ extension IdentityPattern {
         case "fqdn", "dns": kind = .fqdn
         case "rfc822", "email", "userfqdn": kind = .rfc822
         case "keyid": kind = .keyID
-        case "asn1dn", "asn1gn":
-            throw IdentityProblem(message: "the identity \(quoted(text)) is of a type that needs certificates, which are not there yet")
+        case "asn1dn": kind = .derDN
+        case "asn1gn": throw IdentityProblem(message: "the identity \(quoted(text)) is a general name, which is not taken: write what it is, a host name, a mail address or an address")
         default: return nil
         }
         let rest = text[text.index(after: colon)...]
@@ -80,12 +90,16 @@ extension IdentityPattern {
                 throw IdentityProblem(message: "after '#' the identity \(quoted(text)) needs hexadecimal digits in pairs")
             }
             data = bytes
+        } else if kind == .derDN {
+            guard let name = DistinguishedName(text: String(rest)) else { throw IdentityProblem(message: nameComplaint(text)) }
+            data = name.der
         } else if kind == .ipv4 || kind == .ipv6 {
             guard let address = IPAddress(String(rest)) else { throw IdentityProblem(message: "\(quoted(String(rest))) is no address") }
             data = address.bytes
         } else {
             data = Array(rest.utf8)
         }
+        if kind == .derDN, DistinguishedName(der: data)?.names.isEmpty != false { throw IdentityProblem(message: nameComplaint(text)) }
         if kind == .ipv4 && data.count != 4 || kind == .ipv6 && data.count != 16 {
             throw IdentityProblem(message: "the identity \(quoted(text)) is no address of that family")
         }
@@ -97,6 +111,8 @@ extension IdentityPattern {
         switch (self, other) {
         case (.any, _), (_, .any): return true
         case (.exactly(let identity), let pattern), (let pattern, .exactly(let identity)): return pattern.matches(identity)
+        case (.name(let a), .name(let b)): return a.matches(b, wildcards: true) || b.matches(a, wildcards: true)
+        case (.name, .suffix), (.suffix, .name): return false
         case (.suffix(let kind, let a), .suffix(let otherKind, let b)):
             guard kind == otherKind else { return false }
             return a.count <= b.count ? b.suffix(a.count).elementsEqual(a) : a.suffix(b.count).elementsEqual(b)
@@ -108,6 +124,7 @@ extension IdentityPattern {
         switch self {
         case .any: "%any"
         case .exactly(let identity): "\(identity)"
+        case .name(let name): "\(name)"
         case .suffix(_, let suffix): "*" + String(decoding: suffix, as: UTF8.self)
         }
     }

@@ -23,6 +23,11 @@ package enum MessageTree {
         try root("pools", message, whose: "pool")
     }
 
+    /// The same with `authorities` and a `load-authority`.
+    package static func authority(_ message: ViciMessage) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
+        try root("authorities", message, whose: "authority")
+    }
+
     private static func root(_ place: String, _ message: ViciMessage, whose: String) throws(MessageTreeProblem) -> (name: String, root: ConfigurationSection) {
         guard message.elements.count == 1, case .section(let name, let body) = message.elements[0] else {
             throw MessageTreeProblem(position: SourcePosition(path: place), reason: "the message is one section, of the \(whose)'s name")
@@ -64,7 +69,7 @@ package enum MessageTree {
     }
 
     private static func value(_ bytes: [UInt8], at place: SourcePosition) -> ConfigurationValue {
-        guard let text = String(validating: bytes, as: UTF8.self) else { return ConfigurationValue(binary: bytes.count, position: place) }
+        guard let text = String(validating: bytes, as: UTF8.self) else { return ConfigurationValue(blobs: [bytes], position: place) }
         return ConfigurationValue(text: text, position: place)
     }
 
@@ -74,7 +79,7 @@ package enum MessageTree {
         var elements: [String] = []
         for item in items {
             guard let text = String(validating: item, as: UTF8.self) else {
-                return ConfigurationValue(binary: items.reduce(0) { $0 + $1.count }, position: place)
+                return ConfigurationValue(blobs: items, position: place)
             }
             elements.append(text)
         }

@@ -27,6 +27,8 @@ package struct Capabilities {
     package var planeName: String?
     /// What else it does.
     package var features: PlaneFeatures = []
+    /// Reads certificates and keys; nil where no plugin does.
+    package var credentials: (any CredentialReading)?
 
     package init(serves: @escaping (Transform, String?) -> Bool, providers: [String], methods: [String]) {
         self.serves = serves

@@ -23,6 +23,8 @@ enum ValueKind: Sendable {
     case choice([String])
     /// Kept in wiped memory.
     case secret
+    /// Certificates or public keys: paths, or what a client sends in their place.
+    case credentials
 }
 
 struct SchemaKey: Sendable {
@@ -123,7 +125,7 @@ extension SchemaSection {
         }
         if key.inert.contains(value.text.lowercased()) { return }
         switch key.status {
-        case .implemented where value.isBinary: diagnostics.error(at: value.position, "\(quoted(setting.name)) is not text")
+        case .implemented where value.isBinary && !key.kind.takesBinary: diagnostics.error(at: value.position, "\(quoted(setting.name)) is not text")
         case .implemented: break
         case .tunesOnly(let reason): diagnostics.warning(at: setting.position, "\(quoted(setting.name)) has no effect: \(reason)")
         case .restricts(let reason):
@@ -166,15 +168,20 @@ extension SchemaSection {
 }
 
 extension ValueKind {
+    var takesBinary: Bool { if case .credentials = self { true } else { false } }
+
     /// What is wrong with a value, as the end of a sentence that begins with the key; nil if nothing is.
     func complaint(about value: ConfigurationValue) -> String? {
         let text = value.text
         if value.givenElements != nil {
-            if case .list = self { return nil }
+            switch self {
+            case .list, .credentials: return nil
+            default: break
+            }
             return "takes one value, not a list"
         }
         switch self {
-        case .text, .list, .secret: return nil
+        case .text, .list, .secret, .credentials: return nil
         case .boolean: return booleanValue(text) == nil ? "is 'yes' or 'no', not \(quoted(text))" : nil
         case .integer(let range):
             guard let number = integerValue(text) else { return "is a whole number, not \(quoted(text))" }

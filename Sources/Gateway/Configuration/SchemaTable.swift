@@ -13,7 +13,6 @@ enum SchemaTable {
 
     static let rootNames = root.sections.compactMap(\.name.spelling)
 
-    private static let x509 = "certificates are not there yet"
     private static let ikev1 = "it is for IKEv1, which Martlet does not speak"
 
     static let connection = SchemaSection(
@@ -38,9 +37,8 @@ enum SchemaTable {
             SchemaKey("pull", .boolean, .tunesOnly(ikev1), inert: ["yes"]),
             SchemaKey("dpd_timeout", .time, .tunesOnly(ikev1), inert: ["0", "0s"]),
             SchemaKey("dscp", .text, .tunesOnly("IKE packets are not marked yet"), inert: ["000000"]),
-            SchemaKey("send_certreq", .boolean, .tunesOnly(x509), inert: ["no"]),
-            SchemaKey("send_cert", .choice(["ifasked", "always", "never"]), .tunesOnly(x509), inert: ["never", "ifasked"]),
-            SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly(x509), inert: ["never", "reply"]),
+            SchemaKey("send_certreq", .boolean), SchemaKey("send_cert", .choice(["ifasked", "always", "never"])),
+            SchemaKey("ocsp", .choice(["reply", "request", "both", "never"]), .tunesOnly("OCSP answers are not carried in CERT payloads"), inert: ["never", "reply"]),
 
             SchemaKey("ppk_id", .text, .restricts("postquantum preshared keys (RFC 8784) are not there yet")),
             SchemaKey("ppk_required", .boolean, .restricts("postquantum preshared keys (RFC 8784) are not there yet"), inert: ["no"]),
@@ -55,13 +53,17 @@ enum SchemaTable {
             SchemaSection(.exactly("children"), "'children'", sections: [child]),
         ])
 
-    private static func certificate(_ name: String) -> SchemaSection { SchemaSection(.prefix(name), "a certificate", status: .restricts(x509)) }
+    private static let tokens = "tokens are not there yet: name a file"
+    private static func certificate(_ name: String) -> SchemaSection {
+        SchemaSection(
+            .prefix(name), "a certificate",
+            keys: [SchemaKey("file", .text)] + ["handle", "slot", "module"].map { SchemaKey($0, .text, .restricts(tokens)) })
+    }
 
     private static let localKeys: [SchemaKey] = [
         SchemaKey("auth", .text), SchemaKey("id", .text),
         SchemaKey("round", .integer(0...255)),
-        SchemaKey("certs", .list, .tunesOnly(x509)),
-        SchemaKey("pubkeys", .list, .tunesOnly("public keys are not there yet")),
+        SchemaKey("certs", .credentials), SchemaKey("pubkeys", .credentials),
         SchemaKey("eap_id", .text),
         SchemaKey("xauth_id", .text, .tunesOnly(ikev1)),
         SchemaKey("aaa_id", .text),
@@ -72,12 +74,10 @@ enum SchemaTable {
         SchemaKey("round", .integer(0...255)),
         SchemaKey("eap_id", .text),
         SchemaKey("groups", .list, .restricts("group membership is not checked yet")),
-        SchemaKey("cert_policy", .list, .restricts(x509)),
-        SchemaKey("certs", .list, .restricts(x509)),
-        SchemaKey("cacerts", .list, .restricts(x509)),
-        SchemaKey("ca_id", .text, .restricts(x509)),
-        SchemaKey("pubkeys", .list, .restricts("public keys are not there yet")),
-        SchemaKey("revocation", .choice(["strict", "ifuri", "relaxed"]), .restricts(x509), inert: ["relaxed"]),
+        SchemaKey("cert_policy", .list),
+        SchemaKey("certs", .credentials), SchemaKey("cacerts", .credentials), SchemaKey("pubkeys", .credentials),
+        SchemaKey("ca_id", .text),
+        SchemaKey("revocation", .choice(["strict", "ifuri", "relaxed"])),
     ]
 
     static let modes = ["tunnel", "transport", "transport_proxy", "beet", "iptfs", "pass", "drop"]
@@ -134,7 +134,7 @@ enum SchemaTable {
         + ["eap", "xauth", "ntlm"].map { secret($0, keys: sharedKeys, status: .implemented) }
         + [secret("ppk", keys: sharedKeys, status: .tunesOnly("postquantum preshared keys are not there yet"))]
         + ["private", "rsa", "ecdsa", "pkcs8", "pkcs12"].map {
-            secret($0, keys: [SchemaKey("file", .text), SchemaKey("secret", .secret)], status: .tunesOnly("private keys are not there yet"))
+            secret($0, keys: [SchemaKey("file", .text), SchemaKey("secret", .secret)], status: .implemented)
         }
         + [secret("token", keys: [], status: .tunesOnly("tokens are not there yet"))]
 
@@ -148,9 +148,12 @@ enum SchemaTable {
 
     private static let authority = SchemaSection(
         .any, "an authority",
-        keys: ["cacert", "file", "handle", "slot", "module", "cert_uri_base"].map { SchemaKey($0, .text, .tunesOnly(x509)) } + [
-            SchemaKey("crl_uris", .list, .restricts(x509)), SchemaKey("ocsp_uris", .list, .restricts(x509)),
-        ])
+        keys: [
+            SchemaKey("cacert", .credentials), SchemaKey("file", .text),
+            SchemaKey("cert_uri_base", .text, .tunesOnly("certificates are sent whole, never as hash and URL")),
+            SchemaKey("crl_uris", .list, .restricts(fetching)), SchemaKey("ocsp_uris", .list, .restricts(fetching)),
+        ] + ["handle", "slot", "module"].map { SchemaKey($0, .text, .restricts(tokens)) })
+    private static let fetching = "CRLs and OCSP answers are not fetched yet: put CRLs into the folder x509crl"
 
     static let logLevels = ["error", "info", "detail", "debug", "trace"]
 

@@ -34,7 +34,7 @@ extension IKESecret {
         for pattern in identities where pattern.matches(identity) {
             switch pattern {
             case .any: best = max(best, 1)
-            case .suffix: best = max(best, 2)
+            case .suffix, .name: best = max(best, 2)
             case .exactly: return 3
             }
         }

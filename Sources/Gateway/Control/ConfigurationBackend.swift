@@ -4,6 +4,9 @@ import IKECrypto
 /// What loading or unloading came to: the warnings, or why nothing has changed.
 package typealias LoadResult = Result<[String], FailureSnapshot>
 
+/// What `load-cert` brings: `type` and `flag`.
+package enum LoadedCertificateKind: Hashable, Sendable { case endEntity, authority, other, revocationList }
+
 /// The configuration as the control socket sees it.
 ///
 /// Called on the control loop's thread, as `ControlBackend` is. What clients load stands beside the files, lasts until the daemon ends, and
@@ -20,6 +23,20 @@ package protocol ConfigurationBackend: AnyObject {
     /// Those that have an id.
     var loadedSecrets: [String] { get }
     func clearSecrets()
+
+    func loadCertificate(_ kind: LoadedCertificateKind, data: SecretBox) -> LoadResult
+    /// Its identifier: SHA-1 over the public key, hexadecimal.
+    func loadKey(data: SecretBox) -> Result<String, FailureSnapshot>
+    func unloadKey(id: String) -> LoadResult
+    /// The identifiers of those that clients loaded.
+    var loadedKeys: [String] { get }
+    /// `root` holds `authorities` with one authority of that `name`.
+    func loadAuthority(_ name: String, _ root: ConfigurationSection) -> LoadResult
+    func unloadAuthority(_ name: String) -> LoadResult
+    var loadedAuthorities: [String] { get }
+    /// Those of the files as well.
+    var authorities: [Authority] { get }
+    var certificates: [Credential] { get }
 
     /// `root` holds `pools` with one pool of that `name`. The completion is called once, on the control loop's thread.
     func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void)

@@ -46,8 +46,18 @@ extension ControlServer {
         case .resetCounters(let selection):
             backend.resetCounters(selection) { reply.send($0 ? OutcomeMessages.loaded(.success([])) : OutcomeMessages.noCounters(selection)) }
         case .install, .uninstall, .reloadSettings, .loadConnection, .unloadConnection, .loadedConnections, .loadShared, .unloadShared, .loadedShared, .loadPool, .unloadPool, .pools,
-            .clearCredentials, .flushCertificates:
+            .loadCertificate, .loadKey, .unloadKey, .loadedKeys, .loadAuthority, .unloadAuthority, .loadedAuthorities, .clearCredentials, .flushCertificates:
             configure(id, request, client, backend, reply)
+        case .listCertificates(let filter):
+            let all = backend.certificates, keys = Set(all.filter { $0.kind == .privateKey }.map(\.facts.keyID))
+            reply.stream(.listCertificate, all.filter(filter.matches).map { CertificateMessages.certificate($0, hasKey: $0.kind == .certificate && keys.contains($0.facts.keyID)) })
+        case .listAuthorities(let name):
+            let all = backend.certificates
+            reply.stream(
+                .listAuthority,
+                backend.authorities.filter { name == nil || $0.name == name }.map { authority in
+                    CertificateMessages.authority(authority, subject: all.first { $0.kind == .certificate && $0.der == authority.certificate }?.facts.subjectText ?? "")
+                })
         case .emptyList(let name):
             answer(client, id, OutcomeMessages.list(name, []))
         case .emptyStream(let name):
@@ -96,6 +106,26 @@ extension ControlServer {
             }
         case .unloadPool(let name): done(backend.unloadPool(name))
         case .pools(let withLeases): answer(client, id, ConfigurationMessages.pools(backend.pools(withLeases: withLeases)))
+        case .loadCertificate(let kind, let data): done(backend.loadCertificate(kind, data: data.box))
+        case .loadKey(let data):
+            switch backend.loadKey(data: data.box) {
+            case .success(let key):
+                var message = OutcomeMessages.loaded(.success([]))
+                message.add("id", key)
+                answer(client, id, message)
+            case .failure(let failure): done(.failure(failure))
+            }
+        case .unloadKey(let key): done(backend.unloadKey(id: key))
+        case .loadedKeys: answer(client, id, OutcomeMessages.list("keys", backend.loadedKeys))
+        case .loadAuthority(let message):
+            do throws(MessageTreeProblem) {
+                let (name, root) = try MessageTree.authority(message)
+                done(backend.loadAuthority(name, root))
+            } catch {
+                done(.failure(FailureSnapshot(code: "configuration-refused", summary: "\(error.position): \(error.reason)")))
+            }
+        case .unloadAuthority(let name): done(backend.unloadAuthority(name))
+        case .loadedAuthorities: answer(client, id, OutcomeMessages.list("authorities", backend.loadedAuthorities))
         case .clearCredentials:
             backend.clearSecrets()
             done(.success([]))

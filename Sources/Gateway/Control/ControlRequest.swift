@@ -29,6 +29,15 @@ enum ControlRequest: Sendable, Hashable {
     case loadPool(ViciMessage)
     case unloadPool(String)
     case pools(withLeases: Bool)
+    case loadCertificate(LoadedCertificateKind, SecretData)
+    case loadKey(SecretData)
+    case unloadKey(String)
+    case loadedKeys
+    case loadAuthority(ViciMessage)
+    case unloadAuthority(String)
+    case loadedAuthorities
+    case listAuthorities(name: String?)
+    case listCertificates(CertificateFilter)
     case clearCredentials
     case flushCertificates
 
@@ -65,8 +74,14 @@ enum ControlRequest: Sendable, Hashable {
         case .unloadShared(let id): "unload-shared " + quoted(id)
         case .loadPool(let message): "load-pool " + (message.elements.first.map { quoted($0.name) } ?? "")
         case .unloadPool(let name): "unload-pool " + quoted(name)
+        case .loadCertificate: "load-cert"
+        case .loadKey: "load-key"
+        case .unloadKey(let id): "unload-key " + quoted(id)
+        case .loadAuthority(let message): "load-authority " + (message.elements.first.map { quoted($0.name) } ?? "")
+        case .unloadAuthority(let name): "unload-authority " + quoted(name)
         case .clearCredentials: "clear-creds"
         case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .pools, .flushCertificates, .emptyList, .emptyStream,
+            .loadedKeys, .loadedAuthorities, .listAuthorities, .listCertificates,
             .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid, .unknown:
             nil
         }
@@ -74,13 +89,9 @@ enum ControlRequest: Sendable, Hashable {
 }
 
 extension ControlRequest {
-    private static let certificates = "certificates are not there yet"
-    private static let keys = "private keys are not there yet"
-
     /// The commands of vici that Martlet does not have yet, and why. They are refused: a client must not take silence for success.
     static let notThereYet: [String: String] = [
-        "load-cert": certificates, "load-authority": certificates, "unload-authority": certificates,
-        "load-key": keys, "unload-key": keys, "load-token": keys,
+        "load-token": "tokens are not there yet",
         "redirect": "redirecting a peer (RFC 5685) is not there yet",
     ]
 
@@ -128,13 +139,20 @@ extension ControlRequest {
             case "get-shared": self = .loadedShared
             case "clear-creds": self = .clearCredentials
             case "flush-certs": self = .flushCertificates
-            case "get-keys": self = .emptyList("keys")
-            case "get-authorities": self = .emptyList("authorities")
+            case "load-cert": self = try Self.loadCertificate(message, secret)
+            case "load-key":
+                guard let secret else { throw BadArgument("load-key needs data, once") }
+                self = .loadKey(SecretData(box: secret))
+            case "unload-key": self = .unloadKey(try message.needed("id", by: name))
+            case "get-keys": self = .loadedKeys
+            case "load-authority": self = .loadAuthority(message)
+            case "unload-authority": self = .unloadAuthority(try message.needed("name", by: name))
+            case "get-authorities": self = .loadedAuthorities
             case "load-pool": self = .loadPool(message)
             case "unload-pool": self = .unloadPool(try message.needed("name", by: name))
             case "get-pools": self = .pools(withLeases: message.boolean("leases"))
-            case "list-certs": self = .emptyStream(.listCertificate)
-            case "list-authorities": self = .emptyStream(.listAuthority)
+            case "list-certs": self = .listCertificates(CertificateFilter(message))
+            case "list-authorities": self = .listAuthorities(name: message.text("name"))
             case "martlet-algorithms": self = .allAlgorithms
             case "martlet-plugins": self = .plugins
             case "martlet-log":
@@ -146,5 +164,30 @@ extension ControlRequest {
         } catch {
             self = error.isMissing ? .unsupported(error.reason) : .invalid(error.reason)
         }
+    }
+}
+
+/// The value `data` of a request: the same where it is the same memory.
+struct SecretData: Sendable, Hashable {
+    let box: SecretBox
+    static func == (a: Self, b: Self) -> Bool { a.box === b.box }
+    func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(box)) }
+}
+
+extension ControlRequest {
+    private static func loadCertificate(_ message: ViciMessage, _ secret: SecretBox?) throws(BadArgument) -> ControlRequest {
+        let type = (message.text("type") ?? "").uppercased(), flag = (message.text("flag") ?? "NONE").uppercased()
+        let kind: LoadedCertificateKind
+        switch (type, flag) {
+        case ("X509", "NONE"), ("X509", ""): kind = .endEntity
+        case ("X509", "CA"): kind = .authority
+        case ("X509", "OCSP"), ("X509", "AA"): kind = .other
+        case ("X509_CRL", _): kind = .revocationList
+        case ("X509_AC", _): throw BadArgument("attribute certificates are not there", isMissing: true)
+        case ("X509", _): throw BadArgument("there is no certificate of the flag \(quoted(flag)): NONE, CA, AA or OCSP")
+        default: throw BadArgument("there is no certificate of the type \(quoted(type)): X509 or X509_CRL")
+        }
+        guard let secret else { throw BadArgument("load-cert needs data, once") }
+        return .loadCertificate(kind, SecretData(box: secret))
     }
 }

@@ -215,6 +215,7 @@ extension AuthenticationSnapshot {
             switch policy.identity {
             case .any: ""
             case .exactly(let identity): identity.description
+            case .name(let name): name.description
             case .suffix(let kind, let bytes): "*" + Identification(kind: kind, data: bytes).description
             }
         self.init(method: method, id: id)

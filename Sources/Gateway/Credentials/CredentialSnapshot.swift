@@ -36,7 +36,8 @@ package final class CredentialSnapshot: @unchecked Sendable {
             items.map { item in
                 martlet_credential(
                     struct_size: UInt32(MemoryLayout<martlet_credential>.size), kind: item.kind.rawValue,
-                    flags: UInt16((item.isTrusted ? MARTLET_CREDENTIAL_TRUSTED.rawValue : 0) | (item.facts.isAuthority ? MARTLET_CREDENTIAL_CA.rawValue : 0)), der: item.bytes,
+                    flags: UInt16((item.isTrusted ? MARTLET_CREDENTIAL_TRUSTED.rawValue : 0) | (item.facts.isAuthority ? MARTLET_CREDENTIAL_CA.rawValue : 0)),
+                    der: martlet_bytes(data: item.bytes.baseAddress, size: item.bytes.count),
                     origin: lender.text(item.origin))
             })
         let sections = lender.array(
@@ -58,7 +59,7 @@ package final class CredentialSnapshot: @unchecked Sendable {
     }
 
     /// The authorities that are trusted as a CERTREQ names them, 20 octets each. RFC 7296 section 3.7.
-    package var authorityHashes: [UInt8] { items.filter { $0.kind == .certificate && $0.isTrusted }.flatMap(\.facts.keyInfoID) }
+    package var authorityHashes: [UInt8] { items.filter { $0.kind == .certificate && $0.isTrusted && $0.facts.isAuthority }.flatMap(\.facts.keyInfoID) }
 }
 
 /// Copies values to memory that C can read, and remembers what it allocated.

@@ -262,6 +262,7 @@ extension Capabilities {
         planeName = planes.name
         carriesTransport = planes.carriesTransport
         features = planes.features
+        credentials = plugins.credentialReader
     }
 }
 

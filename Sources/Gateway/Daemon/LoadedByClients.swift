@@ -16,14 +16,18 @@ extension RunningGateway: ConfigurationBackend {
                 guard let self else { return }
                 guard case .done(let result) = outcome else { return completion(Self.refusal("the connection \(quoted(name)) could not be checked in time")) }
                 guard let connection = result.configuration?.connections.first else { return completion(Self.refusal(result.errors)) }
-                completion(load(connection, warnings: result.warnings))
+                completion(load(connection, result.configuration?.credentials ?? [], warnings: result.warnings))
             }
         }
     }
 
-    private func load(_ connection: Connection, warnings: [ConfigurationError]) -> LoadResult {
+    private func load(_ connection: Connection, _ certificates: [Credential], warnings: [ConfigurationError]) -> LoadResult {
         do throws(SourceConflict) {
             let before = try sources.load(connection)
+            if !certificates.isEmpty {
+                sources.load(certificates, ofConnection: connection.name)
+                credentialsChanged()
+            }
             guard before != connection else { return .success(warnings.map(\.text)) }
             for warning in warnings { log.write(.info, "CFG", warning.description, connection: connection.name) }
             let changed = "a client has changed the connection: what it no longer allows ends now, the rest counts from the next negotiation on"
@@ -89,9 +93,71 @@ extension RunningGateway: ConfigurationBackend {
     package var loadedSecrets: [String] { sources.loadedSecrets.map(\.name).filter { !$0.isEmpty } }
 
     package func clearSecrets() {
-        let count = sources.clearSecrets()
-        log.write(.info, "CFG", "a client has cleared the secrets that clients loaded: \(count)")
+        let count = sources.clearSecrets(), others = sources.clearCredentials()
+        log.write(.info, "CFG", "a client has cleared the secrets that clients loaded: \(count), and the certificates and keys: \(others)")
         secretsChanged()
+        if others > 0 { credentialsChanged() }
+    }
+
+    // MARK: Certificates and keys that clients load
+
+    package func loadCertificate(_ kind: LoadedCertificateKind, data: SecretBox) -> LoadResult {
+        read(data, trusted: kind == .authority ? .authorities : kind == .endEntity ? .endEntities : .nothing) { items in
+            let wanted = items.filter { $0.kind == (kind == .revocationList ? .crl : .certificate) }
+            guard !wanted.isEmpty else { return "it is no \(kind == .revocationList ? "CRL" : "certificate")" }
+            if kind == .authority, let wrong = wanted.first(where: { !$0.facts.isAuthority }) {
+                return "\(quoted(wrong.facts.subjectText)) is no certificate of an authority: it has no basic constraints that make it one (CA)"
+            }
+            return nil
+        }.map { _ in [] }
+    }
+
+    package func loadKey(data: SecretBox) -> Result<String, FailureSnapshot> {
+        read(data, trusted: .nothing) { items in items.contains { $0.kind == .privateKey } ? nil : "it is no private key" }.map { items in
+            items.first { $0.kind == .privateKey }.map { hexText($0.facts.keyID) } ?? ""
+        }
+    }
+
+    private func read(_ data: SecretBox, trusted: TrustedPart, _ objection: ([Credential]) -> String?) -> Result<[Credential], FailureSnapshot> {
+        func refuse(_ reason: String) -> Result<[Credential], FailureSnapshot> { .failure(FailureSnapshot(code: "configuration-refused", summary: reason)) }
+        guard let reader = plugins.credentialReader else { return refuse("no loaded plugin reads certificates and keys: load the plugin 'x509'") }
+        var items: [Credential] = [], problem: CredentialProblem?
+        data.withSecret { (bytes: borrowing SecretBytes) in
+            do throws(CredentialProblem) { items = try reader.read(bytes.span, passphrase: [UInt8]().span, origin: "vici", trusted: trusted) } catch { problem = error }
+        }
+        if let problem { return refuse(problem.reason) }
+        if let reason = objection(items) { return refuse(reason) }
+        do throws(SourceConflict) { try sources.load(items) } catch { return refuse(error.reason) }
+        credentialsChanged()
+        return .success(items)
+    }
+
+    package func unloadKey(id: String) -> LoadResult {
+        guard let bytes = hexBytes(id.utf8) else { return Self.refusal("\(quoted(id)) is no identifier of a key: it has hexadecimal digits") }
+        do throws(SourceConflict) { try sources.unload(key: bytes) } catch { return Self.refusal(error.reason) }
+        credentialsChanged()
+        return .success([])
+    }
+
+    package var loadedKeys: [String] { sources.loaded.keys.map { hexText($0.facts.keyID) } }
+    package var loadedAuthorities: [String] { sources.loaded.authorities.map(\.name) }
+    package var authorities: [Authority] { sources.files.authorities + sources.loaded.authorities }
+    package var certificates: [Credential] { CredentialSnapshot(items: sources.credentials, authorities: []).items }
+
+    package func loadAuthority(_ name: String, _ root: ConfigurationSection) -> LoadResult {
+        var capabilities = Capabilities(serves: { _ in false }, providers: [], methods: [])
+        capabilities.credentials = plugins.credentialReader
+        let result = ConfigurationLoader.validate(ConfigurationLoader.read(tree: root, from: "vici"), capabilities, joining: sources.surroundings)
+        guard let configuration = result.configuration, let authority = configuration.authorities.first else { return Self.refusal(result.errors) }
+        do throws(SourceConflict) { try sources.load(authority, configuration.credentials) } catch { return Self.refusal(error.reason) }
+        credentialsChanged()
+        return .success(result.warnings.map(\.text))
+    }
+
+    package func unloadAuthority(_ name: String) -> LoadResult {
+        do throws(SourceConflict) { try sources.unload(authority: name) } catch { return Self.refusal(error.reason) }
+        credentialsChanged()
+        return .success([])
     }
 
     // MARK: Pools that clients load

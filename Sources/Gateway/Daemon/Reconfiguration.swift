@@ -22,6 +22,7 @@ extension RunningGateway {
             log.write(.info, "CFG", "changed connections (what they no longer allow ends now, the rest counts from the next negotiation on): \(list(difference.changedConnections))")
         }
         if !difference.connectionsWithNewSecret.isEmpty { log.write(.info, "CFG", "connections with a new secret: \(list(difference.connectionsWithNewSecret))") }
+        if difference.areCredentialsChanged { log.write(.info, "CFG", "certificates, keys or authorities have changed: the next proofs of identity go by them") }
         var applied = new
         // What a restart alone changes stays as it runs, so that the next difference is true.
         applied.gateway = files.gateway
@@ -34,6 +35,7 @@ extension RunningGateway {
         sources.replaceFiles(applied)
         log.configure(level: applied.gateway.level, target: applied.gateway.logTarget)
         secretsChanged()
+        credentialsChanged()
         poolsChanged()
         connectionsChanged()
         log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
@@ -55,6 +57,14 @@ extension RunningGateway {
             } catch { log.write(.error, "DMN", "leases are in memory alone: \(error)") }
         }
         pools.configure(wanted)
+    }
+
+    /// A call under way goes on with the certificates and keys that it began with.
+    func credentialsChanged() {
+        let snapshot = CredentialSnapshot(items: sources.credentials, authorities: sources.files.authorities + sources.loaded.authorities)
+        runner.replaceCredentials(snapshot)
+        let hashes = snapshot.authorityHashes
+        for shard in shards { shard.post(.authoritiesChanged(hashes)) }
     }
 
     func secretsChanged() { runner.replaceSecrets(configuration.secrets) }

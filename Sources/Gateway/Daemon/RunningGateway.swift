@@ -98,6 +98,7 @@ package final class RunningGateway: @unchecked Sendable {
     /// Starts shards and readers. After this datagrams are answered.
     func start() throws(SystemError) {
         guard let driver else { return }
+        credentialsChanged()
         // Before anybody can be lent an address.
         poolsChanged()
         nameServers.start()

@@ -231,7 +231,7 @@ private final class PendingRequest: @unchecked Sendable {
                 explain: { request, text in
                     let reason = PluginText.line(text)
                     PendingRequest.of(request).note { if $0.reasons.count < AuthNotes.limit { $0.reasons.append(reason) } }
-                }, send_certificate: UInt32(send.rawValue), reserved_2: 0))
+                }, send_certificate: UInt32(send.rawValue), flags: request.isInitiator ? MARTLET_AUTH_WE_BEGAN.rawValue : 0))
         memory = lender.memory
         table.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
     }

@@ -1,9 +1,10 @@
 // A plugin that reads files of certificates and keys for the host (credentials.h), as the host calls it.
 
+import IKEWire
 import PluginABI
 import PluginCrypto
 
-package struct CredentialReader: @unchecked Sendable {
+package struct CredentialReader: CredentialReading, @unchecked Sendable {
     package let name: String
     /// Immortal and constant.
     private let table: UnsafePointer<martlet_credential_reader>
@@ -18,31 +19,18 @@ package struct CredentialReader: @unchecked Sendable {
         name = String(cString: table.pointee.name)
     }
 
-    /// Why a file gave nothing.
-    package enum Problem: Error, Hashable, Sendable {
-        /// The passphrase is wrong or missing.
-        case locked(String)
-        case unreadable(String)
-
-        package var reason: String {
-            switch self {
-            case .locked(let reason), .unreadable(let reason): reason
-            }
-        }
-    }
-
     /// The most that is taken of one file.
     private static let limit = 4096
 
     private struct Collection {
         let origin: String
-        let trusted: Bool
+        let trusted: TrustedPart
         var items: [Credential] = []
         var reason: String?
     }
 
-    /// What a file holds, in its order. Certificates of authorities are trusted where `trusted` says so.
-    package func read(_ file: Span<UInt8>, passphrase: Span<UInt8>, origin: String, trusted: Bool = false) throws(Problem) -> [Credential] {
+    /// What a file holds, in its order.
+    package func read(_ file: Span<UInt8>, passphrase: Span<UInt8>, origin: String, trusted: TrustedPart = .nothing) throws(CredentialProblem) -> [Credential] {
         var collection = Collection(origin: origin, trusted: trusted)
         let status = file.withUnsafeBufferPointer { file in
             passphrase.withUnsafeBufferPointer { passphrase in
@@ -78,8 +66,11 @@ package struct CredentialReader: @unchecked Sendable {
         facts.keyType = PluginText.line(found.key_type)
         facts.keyBits = Int(found.key_bits)
         facts.remarks = (0..<min(found.remark_count, 32)).compactMap { found.remarks?[$0].map(PluginText.line) }
+        facts.names = (0..<min(found.name_count, 256)).compactMap { index in
+            found.names.map { Identification(kind: Identification.Kind(rawValue: $0[index].type), data: bytes($0[index].data)) }
+        }
         return Credential(
             kind: kind, der: UnsafeBufferPointer(start: found.der.data, count: found.der.size), facts: facts, origin: collection.origin,
-            isTrusted: collection.trusted && kind == .certificate)
+            isTrusted: kind == .certificate && collection.trusted == (facts.isAuthority ? .authorities : .endEntities))
     }
 }

@@ -20,6 +20,7 @@ enum Wording {
         switch pattern {
         case .any: "%any"
         case .exactly(let identity): identity.description
+        case .name(let name): name.description
         case .suffix(let kind, let suffix): "*" + Identification(kind: kind, data: suffix).description
         }
     }

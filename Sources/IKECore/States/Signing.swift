@@ -35,7 +35,8 @@ struct Signing {
             return .dead
         }
         //= RFC 7296 §1.2: IDi, [CERT,] [CERTREQ,] [IDr,] AUTH.
-        var payloads: [Payload] = [.identificationInitiator(own)] + certificates.map(Payload.certificate) + CertificatePayloads.requests(CollectionOfOne(sa.connection), sa.context)
+        var payloads: [Payload] = [.identificationInitiator(own)] + certificates.map(Payload.certificate)
+        payloads += CertificatePayloads.requests(CollectionOfOne(sa.connection), trusted: sa.context.trustedAuthorities)
         sa.peerRequests = []
         if case .exactly(let expected) = sa.connection.remote.identity { payloads.append(.identificationResponder(expected)) }
         //= RFC 7296 §2.16: an initiator that wants EAP leaves AUTH out of its first request.

@@ -11,6 +11,8 @@ extension Identification: CustomStringConvertible {
             if let address = IPAddress(bytes: data) { return address.description }
         case .fqdn where !data.isEmpty, .rfc822 where !data.isEmpty:
             return Self.escaped(data)
+        case .derDN where data.count <= 8192:
+            if let name = DistinguishedName(der: data), !name.names.isEmpty { return name.description }
         case .keyID:
             return "@#" + Self.hexadecimal(data)
         default: break

@@ -12,13 +12,6 @@ extern "C" {
 #endif
 MARTLET_HEADER_BEGIN
 
-/* An identity as in an ID payload: RFC 7296 section 3.5. */
-struct martlet_identity {
-    uint8_t type; /* IANA ID type */
-    uint8_t reserved[7]; /* 0 */
-    struct martlet_bytes data;
-};
-
 /* What `local { }` or `remote { }` of a connection says of certificates. DER throughout: certificates of a configuration are in the snapshot too. */
 struct martlet_auth_side {
     uint32_t struct_size;
@@ -34,7 +27,7 @@ struct martlet_auth_side {
     /* SubjectPublicKeyInfo. Local: our raw keys. Remote: the peer must prove that it has one of these keys, and needs no certificate. */
     const struct martlet_bytes *MARTLET_NULLABLE public_keys;
     size_t public_key_count;
-    /* Remote: the certificate policies (dotted OIDs) of which the path must have one. RFC 5280 section 4.2.1.4. */
+    /* Remote: the certificate policies (dotted OIDs) that the path must be valid for, all of them. RFC 5280 section 4.2.1.4. */
     const char *MARTLET_NULLABLE const *MARTLET_NULLABLE policies;
     size_t policy_count;
     /* Remote: the identity of which an authority in the path must be. Type 0: any. */
@@ -75,7 +68,7 @@ struct martlet_auth_request {
     /* Ends a request that returned MARTLET_PENDING. `auth_data` as `sign` returns it, empty for `verify`; copied before it returns. */
     void (*complete)(uint64_t token, martlet_status status, struct martlet_bytes auth_data);
     uint64_t token;
-    /* When signing: the hash algorithms (IANA "IKEv2 Hash Algorithms") that the peer takes, RFC 7427 section 4. None where it has named none. */
+    /* The hash algorithms (IANA "IKEv2 Hash Algorithms") that the peer takes, RFC 7427 section 4. None where it has named none. */
     const uint16_t *MARTLET_NULLABLE peer_hashes;
     size_t peer_hash_count;
     /* Which certificates and keys there are, and what the connection says of them, for each end. */
@@ -94,7 +87,11 @@ struct martlet_auth_request {
     /* When signing or verifying fails: the reason, for the log of this end alone. UTF-8, one line; no secret. A second one adds evidence. */
     void (*explain)(const struct martlet_auth_request *request, const char *text);
     uint32_t send_certificate; /* when signing: enum martlet_send_certificate, `send_cert` of the connection */
-    uint32_t reserved_2; /* 0 */
+    uint32_t flags; /* enum martlet_auth_request_flags */
+};
+
+enum martlet_auth_request_flags {
+    MARTLET_AUTH_WE_BEGAN = 1 /* this end is the initiator of the IKE SA */
 };
 
 enum martlet_send_certificate {

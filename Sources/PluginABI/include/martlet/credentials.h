@@ -14,6 +14,13 @@ extern "C" {
 #endif
 MARTLET_HEADER_BEGIN
 
+/* An identity as in an ID payload: RFC 7296 section 3.5. */
+struct martlet_identity {
+    uint8_t type; /* IANA ID type */
+    uint8_t reserved[7]; /* 0 */
+    struct martlet_bytes data;
+};
+
 enum martlet_credential_kind {
     MARTLET_CREDENTIAL_CERTIFICATE = 1, /* X.509, DER: RFC 5280 section 4.1 */
     MARTLET_CREDENTIAL_CRL = 2,         /* X.509 CRL, DER: RFC 5280 section 5.1 */
@@ -76,6 +83,9 @@ struct martlet_found_credential {
     /* What is wrong with the certificate as a gateway's, in the eyes of common clients, one sentence each; none where it is one of an authority. */
     const char *MARTLET_NULLABLE const *MARTLET_NULLABLE remarks;
     size_t remark_count;
+    /* The identities that the certificate proves beside its subject (subjectAltName). */
+    const struct martlet_identity *MARTLET_NULLABLE names;
+    size_t name_count;
 };
 
 /* What a plugin registers under MARTLET_CLASS_CREDENTIALS: reads files of certificates and keys. */

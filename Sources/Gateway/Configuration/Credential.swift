@@ -1,9 +1,9 @@
 // One certificate, key or CRL, as DER in memory that stays where it is; and what its reader said of it.
 
-import CLinux
+import CSecret
 import Glibc
+import IKECore
 import IKEWire
-import PluginABI
 
 /// What a plugin said of a credential that it read.
 package struct CredentialFacts: Hashable, Sendable {
@@ -21,7 +21,18 @@ package struct CredentialFacts: Hashable, Sendable {
     package var keyType = ""
     package var keyBits = 0
     package var remarks: [String] = []
+    /// What it proves beside its subject.
+    package var names: [Identification] = []
     package init() {}
+}
+
+extension CredentialFacts {
+    /// Whether the certificate proves an identity. RFC 7296 section 3.5.
+    func proves(_ identity: Identification) -> Bool {
+        if identity.kind == .keyID { return identity.data == keyID || identity.data == keyInfoID }
+        return Identification(kind: .derDN, data: subject).matches(identity) || names.contains { $0.matches(identity) }
+    }
+    var subjectText: String { "\(Identification(kind: .derDN, data: subject))" }
 }
 
 /// Has no description of its own: it may be a key.
@@ -33,38 +44,61 @@ package final class Credential: @unchecked Sendable {
     package let origin: String
     /// Whether a path may end in it.
     package let isTrusted: Bool
-    private let memory: UnsafeMutableRawPointer?
+    private let memory: UnsafeMutableRawPointer
     private let size: Int
 
     package init(kind: Kind, der: UnsafeBufferPointer<UInt8>, facts: CredentialFacts, origin: String, isTrusted: Bool = false) {
         (self.kind, self.facts, self.origin, self.isTrusted) = (kind, facts, origin, isTrusted)
         size = der.count
-        memory = kind == .privateKey ? SecretMemory.allocate(size) : UnsafeMutableRawPointer.allocate(byteCount: max(size, 1), alignment: 1)
-        if let base = der.baseAddress { memory?.copyMemory(from: base, byteCount: size) }
+        memory = UnsafeMutableRawPointer.allocate(byteCount: max(size, 1), alignment: 1)
+        if let base = der.baseAddress { memory.copyMemory(from: base, byteCount: size) }
     }
 
-    deinit { if kind == .privateKey { SecretMemory.free(memory, size) } else { memory?.deallocate() } }
+    deinit {
+        if kind == .privateKey { martlet_secret_wipe(memory, size) }
+        memory.deallocate()
+    }
 
     /// Lives as long as `self`.
-    var bytes: martlet_bytes { martlet_bytes(data: memory.map { UnsafePointer($0.assumingMemoryBound(to: UInt8.self)) }, size: memory == nil ? 0 : size) }
+    var bytes: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(start: memory.assumingMemoryBound(to: UInt8.self), count: size) }
 
     /// A copy; not of a private key.
     package var der: [UInt8] {
-        guard kind != .privateKey, let memory else { return [] }
-        return Array(UnsafeRawBufferPointer(start: memory, count: size))
+        kind == .privateKey ? [] : Array(bytes)
     }
 
     /// Whether both are the same thing, wherever they come from.
     package func isSame(as other: Credential) -> Bool {
         guard kind == other.kind else { return false }
         if kind == .privateKey { return facts.keyID == other.facts.keyID }
-        guard size == other.size, let memory, let theirs = other.memory else { return size == other.size }
-        return memcmp(memory, theirs, size) == 0
+        return size == other.size && memcmp(memory, other.memory, size) == 0
     }
 
     package func trusted() -> Credential {
-        Credential(kind: kind, der: UnsafeBufferPointer(start: bytes.data, count: size), facts: facts, origin: origin, isTrusted: true)
+        Credential(kind: kind, der: bytes, facts: facts, origin: origin, isTrusted: true)
     }
+}
+
+/// What of a file is trusted as it is.
+package enum TrustedPart: Hashable, Sendable { case nothing, authorities, endEntities }
+
+/// Why a file of credentials gave nothing.
+package enum CredentialProblem: Error, Hashable, Sendable {
+    /// The passphrase is wrong or missing.
+    case locked(String)
+    case unreadable(String)
+
+    package var reason: String {
+        switch self {
+        case .locked(let reason), .unreadable(let reason): reason
+        }
+    }
+}
+
+/// Takes files of certificates and keys apart: a plugin does.
+package protocol CredentialReading: Sendable {
+    /// What a file holds, in its order.
+    func read(_ file: Span<UInt8>, passphrase: Span<UInt8>, origin: String, trusted: TrustedPart) throws(CredentialProblem) -> [Credential]
 }
 
 /// A section of `authorities`.
@@ -79,3 +113,6 @@ package struct Authority: Hashable, Sendable {
         self.certificate = certificate
     }
 }
+
+/// Two digits for each byte.
+func hexText(_ bytes: [UInt8]) -> String { bytes.map { (byte: UInt8) in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined() }

@@ -1,0 +1,55 @@
+// A snapshot of the host's as OpenSSL's objects: made once for each generation, shared by all threads.
+
+import CertificateKit
+import PluginABI
+import PluginKit
+import Synchronization
+
+final class Known: Sendable {
+    let anchors: Anchors
+    /// By their DER. Those of ours and of peers, and intermediate ones.
+    let certificates: [[UInt8]: X509Certificate]
+    /// End entities that the administrator trusts as they are.
+    let pinned: [X509Certificate]
+    /// By their SubjectPublicKeyInfo.
+    let keys: [[UInt8]: SigningKey]
+
+    private init(_ snapshot: martlet_credentials) {
+        var trusted: [X509Certificate] = [], others: [X509Certificate] = [], pinned: [X509Certificate] = [], lists: [RevocationList] = []
+        var certificates: [[UInt8]: X509Certificate] = [:], keys: [[UInt8]: SigningKey] = [:]
+        for index in 0..<snapshot.count {
+            guard let item = snapshot.items?[index] else { continue }
+            switch UInt32(item.kind) {
+            case MARTLET_CREDENTIAL_CERTIFICATE.rawValue:
+                guard let certificate = X509Certificate(der: item.der.array) else { continue }
+                certificates[certificate.der] = certificate
+                let isTrusted = item.flags & UInt16(MARTLET_CREDENTIAL_TRUSTED.rawValue) != 0
+                if certificate.isAuthority {
+                    if isTrusted { trusted.append(certificate) } else { others.append(certificate) }
+                } else if isTrusted {
+                    pinned.append(certificate)
+                }
+            case MARTLET_CREDENTIAL_CRL.rawValue: if let list = RevocationList(der: item.der.array) { lists.append(list) }
+            case MARTLET_CREDENTIAL_PRIVATE_KEY.rawValue: if let key = SigningKey(item.der.buffer) { keys[key.publicDER] = key }
+            default: continue
+            }
+        }
+        anchors = Anchors(trusted: trusted, others: others, lists: lists)
+        (self.certificates, self.pinned, self.keys) = (certificates, pinned, keys)
+    }
+
+    /// The last two: requests that began before a change go on with what they began with.
+    private static let made = Mutex<[(generation: UInt64, known: Known)]>([])
+
+    static func of(_ snapshot: UnsafePointer<martlet_credentials>) -> Known {
+        let generation = snapshot.pointee.generation
+        return made.withLock { made in
+            if let found = made.first(where: { $0.generation == generation }) { return found.known }
+            let known = Known(snapshot.pointee)
+            made = Array(([(generation, known)] + made).prefix(2))
+            return known
+        }
+    }
+
+    func certificate(_ der: [UInt8]) -> X509Certificate? { certificates[der] ?? X509Certificate(der: der) }
+}

@@ -1,0 +1,162 @@
+#include <openssl/asn1t.h>
+#include <openssl/bio.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+// What OpenSSL offers as macros, which Swift does not import.
+typedef STACK_OF(X509) martlet_x509_stack;
+typedef STACK_OF(X509_CRL) martlet_crl_stack;
+
+static inline martlet_x509_stack *martlet_x509_stack_new(void) { return sk_X509_new_null(); }
+// The stack does not own what is in it.
+static inline int martlet_x509_stack_push(martlet_x509_stack *stack, X509 *item) { return sk_X509_push(stack, item); }
+static inline int martlet_x509_stack_count(const martlet_x509_stack *stack) { return sk_X509_num(stack); }
+static inline X509 *martlet_x509_stack_at(const martlet_x509_stack *stack, int index) { return sk_X509_value(stack, index); }
+static inline void martlet_x509_stack_free(martlet_x509_stack *stack) { sk_X509_free(stack); }
+static inline void martlet_x509_stack_free_all(martlet_x509_stack *stack) { sk_X509_pop_free(stack, X509_free); }
+
+static inline martlet_crl_stack *martlet_crl_stack_new(void) { return sk_X509_CRL_new_null(); }
+static inline int martlet_crl_stack_push(martlet_crl_stack *stack, X509_CRL *item) { return sk_X509_CRL_push(stack, item); }
+static inline void martlet_crl_stack_free(martlet_crl_stack *stack) { sk_X509_CRL_free(stack); }
+
+static inline int martlet_general_name_count(const GENERAL_NAMES *names) { return sk_GENERAL_NAME_num(names); }
+static inline const GENERAL_NAME *martlet_general_name_at(const GENERAL_NAMES *names, int index) { return sk_GENERAL_NAME_value(names, index); }
+static inline void martlet_general_names_free(GENERAL_NAMES *names) { sk_GENERAL_NAME_pop_free(names, GENERAL_NAME_free); }
+
+// The octets of a name of the kind that the certificate and an IKE identity have in common; -1 for another kind.
+static inline int martlet_general_name_bytes(const GENERAL_NAME *name, int *kind, const uint8_t **bytes, long *size) {
+    const ASN1_STRING *string = NULL;
+    *kind = name->type;
+    switch (name->type) {
+    case GEN_EMAIL: string = name->d.rfc822Name; break;
+    case GEN_DNS: string = name->d.dNSName; break;
+    case GEN_IPADD: string = name->d.iPAddress; break;
+    case GEN_URI: string = name->d.uniformResourceIdentifier; break;
+    default: return -1;
+    }
+    *bytes = ASN1_STRING_get0_data(string);
+    *size = ASN1_STRING_length(string);
+    return 0;
+}
+
+static inline const X509_NAME *martlet_general_name_directory(const GENERAL_NAME *name) { return name->type == GEN_DIRNAME ? name->d.directoryName : NULL; }
+
+// 1 where the certificate has no such extension or lists one of the identifiers; else 0.
+static inline int martlet_purpose_has(const EXTENDED_KEY_USAGE *usages, const char *oid) {
+    for (int i = 0; i < sk_ASN1_OBJECT_num(usages); i++) {
+        char text[128];
+        if (OBJ_obj2txt(text, sizeof text, sk_ASN1_OBJECT_value(usages, i), 1) > 0 && !strcmp(text, oid)) return 1;
+    }
+    return 0;
+}
+static inline int martlet_purpose_count(const EXTENDED_KEY_USAGE *usages) { return sk_ASN1_OBJECT_num(usages); }
+static inline const ASN1_OBJECT *martlet_purpose_at(const EXTENDED_KEY_USAGE *usages, int index) { return sk_ASN1_OBJECT_value(usages, index); }
+static inline void martlet_purposes_free(EXTENDED_KEY_USAGE *usages) { sk_ASN1_OBJECT_pop_free(usages, ASN1_OBJECT_free); }
+
+// Hash, hash of the mask and length of the salt of PSS parameters. Defaults as RFC 4055 section 3.1 has them. 0 where they cannot be read.
+static inline int martlet_pss_parameters(const X509_ALGOR *algorithm, int *hash, int *mask_hash, long *salt) {
+    const ASN1_OBJECT *object;
+    int type, ok = 0;
+    const void *value;
+    X509_ALGOR_get0(&object, &type, &value, algorithm);
+    if (OBJ_obj2nid(object) != NID_rsassaPss || type != V_ASN1_SEQUENCE) return 0;
+    RSA_PSS_PARAMS *parameters = ASN1_item_unpack((const ASN1_STRING *)value, ASN1_ITEM_rptr(RSA_PSS_PARAMS));
+    if (!parameters) return 0;
+    *hash = *mask_hash = NID_sha1;
+    *salt = parameters->saltLength ? ASN1_INTEGER_get(parameters->saltLength) : 20;
+    if (parameters->hashAlgorithm) {
+        X509_ALGOR_get0(&object, NULL, NULL, parameters->hashAlgorithm);
+        *hash = OBJ_obj2nid(object);
+    }
+    ok = !parameters->trailerField || ASN1_INTEGER_get(parameters->trailerField) == 1;
+    if (parameters->maskGenAlgorithm) {
+        X509_ALGOR_get0(&object, &type, &value, parameters->maskGenAlgorithm);
+        X509_ALGOR *inner = OBJ_obj2nid(object) == NID_mgf1 && type == V_ASN1_SEQUENCE ? ASN1_item_unpack((const ASN1_STRING *)value, ASN1_ITEM_rptr(X509_ALGOR)) : NULL;
+        if (inner) {
+            X509_ALGOR_get0(&object, NULL, NULL, inner);
+            *mask_hash = OBJ_obj2nid(object);
+            X509_ALGOR_free(inner);
+        } else {
+            ok = 0;
+        }
+    }
+    RSA_PSS_PARAMS_free(parameters);
+    return ok;
+}
+
+static inline int martlet_set_rsa_padding(EVP_PKEY_CTX *context, int pss, int salt, const EVP_MD *mask_hash) {
+    if (!pss) return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING);
+    return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) > 0 && EVP_PKEY_CTX_set_rsa_pss_saltlen(context, salt) > 0 &&
+        EVP_PKEY_CTX_set_rsa_mgf1_md(context, mask_hash) > 0;
+}
+
+static inline long martlet_memory(BIO *bio, uint8_t **bytes) { return BIO_get_mem_data(bio, bytes); }
+static inline int martlet_error_reason(unsigned long error) { return ERR_GET_REASON(error); }
+static inline int martlet_error_library(unsigned long error) { return ERR_GET_LIB(error); }
+static inline void martlet_free(void *memory) { OPENSSL_free(memory); }
+static inline void martlet_cleanse(void *memory, size_t size) { OPENSSL_cleanse(memory, size); }
+// Memory of OpenSSL that held a secret.
+static inline void martlet_clear_free(void *memory, size_t size) { OPENSSL_clear_free(memory, size); }
+static inline int martlet_pem_is_encrypted(const char *header) { return strstr(header, "ENCRYPTED") != NULL; }
+// -1 with a wrong passphrase or an unknown cipher. In place; the size may shrink.
+static inline int martlet_pem_decrypt(char *header, uint8_t *data, long *size, const char *passphrase) {
+    EVP_CIPHER_INFO info;
+    if (!PEM_get_EVP_CIPHER_INFO(header, &info)) return -1;
+    return PEM_do_header(&info, data, size, NULL, (void *)passphrase) ? 0 : -1;
+}
+// An ECDSA signature as RFC 4754 section 7 writes it, r and s of equal size one after the other, to DER and back.
+static inline int martlet_ecdsa_to_der(const uint8_t *raw, size_t size, uint8_t **der) {
+    ECDSA_SIG *signature = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(raw, (int)(size / 2), NULL), *s = BN_bin2bn(raw + size / 2, (int)(size / 2), NULL);
+    int length = -1;
+    if (signature && r && s && ECDSA_SIG_set0(signature, r, s)) {
+        length = i2d_ECDSA_SIG(signature, der);
+    } else {
+        BN_free(r);
+        BN_free(s);
+    }
+    ECDSA_SIG_free(signature);
+    return length;
+}
+static inline int martlet_ecdsa_from_der(const uint8_t *der, long size, uint8_t *raw, int half) {
+    const uint8_t *next = der;
+    ECDSA_SIG *signature = d2i_ECDSA_SIG(NULL, &next, size);
+    int ok = signature && BN_bn2binpad(ECDSA_SIG_get0_r(signature), raw, half) == half && BN_bn2binpad(ECDSA_SIG_get0_s(signature), raw + half, half) == half;
+    ECDSA_SIG_free(signature);
+    return ok;
+}
+static inline int martlet_policy_count(const STACK_OF(X509_POLICY_NODE) *nodes) { return sk_X509_POLICY_NODE_num(nodes); }
+static inline const X509_POLICY_NODE *martlet_policy_at(const STACK_OF(X509_POLICY_NODE) *nodes, int index) { return sk_X509_POLICY_NODE_value(nodes, index); }
+// What a CRL is about: 0 everything, 1 users alone, 2 authorities alone, -1 something that is not understood here (indirect, some reasons alone,
+// attribute certificates, an extension that cannot be read).
+static inline int martlet_crl_scope(const X509_CRL *crl) {
+    int critical, scope = 0;
+    ISSUING_DIST_POINT *point = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &critical, NULL);
+    if (!point) return critical == -1 ? 0 : -1;
+    if (point->indirectCRL > 0 || point->onlyattr > 0 || point->onlysomereasons) scope = -1;
+    else if (point->onlyuser > 0) scope = point->onlyCA > 0 ? -1 : 1;
+    else if (point->onlyCA > 0) scope = 2;
+    ISSUING_DIST_POINT_free(point);
+    return scope;
+}
+// The reason in OpenSSL's words; NULL where there is none.
+static inline const char *martlet_crl_reason(const X509_REVOKED *entry) {
+    ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
+    if (!reason) return NULL;
+    static const char *const names[] = {"unspecified", "key compromise", "CA compromise", "affiliation changed", "superseded", "cessation of operation", "certificate hold", NULL, NULL,
+        "privilege withdrawn", "AA compromise"};
+    long number = ASN1_ENUMERATED_get(reason);
+    ASN1_ENUMERATED_free(reason);
+    return number >= 0 && number < (long)(sizeof names / sizeof *names) ? names[number] : NULL;
+}

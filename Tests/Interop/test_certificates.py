@@ -1,0 +1,224 @@
+"""`auth = pubkey`: certificates from files, against strongSwan in both roles and between two Martlets; and why certificates are refused."""
+
+import base64
+import contextlib
+import re
+
+from certificates import connection, martlet, place
+from lab import Gateway, Lab, carries, expect, print_tails
+from pki import Authority
+from strongswan import StrongSwan, both_roles, required
+
+
+@contextlib.contextmanager
+def opposite(east, west, trusted, ours=None, theirs=None, settings="", start=True, chain=True):
+    """A Martlet in the east and a strongSwan in the west, each with its identity and the authorities that it trusts."""
+    required()
+    with Lab() as lab:
+        a, b = Gateway(lab, "east", martlet("east", **(ours or {}))), StrongSwan(lab, "west", connection("west", **(theirs or {})), settings)
+        place(a.folder, east, trusted)
+        place(b.file.parent, west, trusted, chain=chain)
+        try:
+            if start:
+                b.start()
+                a.start()
+            yield lab, a, b
+        except BaseException:
+            print_tails(a, b)
+            raise
+
+
+@contextlib.contextmanager
+def martlets(east, west, trusted_east, trusted_west=None, ours=None, theirs=None, crls=(), east_chain=True):
+    """Two Martlets; the east begins, and the west is the one that judges."""
+    with Lab() as lab:
+        a, b = Gateway(lab, "east", martlet("east", **(ours or {}))), Gateway(lab, "west", martlet("west", **(theirs or {})))
+        place(a.folder, east, trusted_east, chain=east_chain)
+        place(b.folder, west, trusted_west if trusted_west is not None else trusted_east, crls=crls)
+        try:
+            b.start()
+            a.start()
+            yield lab, a, b
+        except BaseException:
+            print_tails(a, b)
+            raise
+
+
+def secrets_of(*identities):
+    """What no log may hold of private keys: every line of their PEM, and the bytes as digits."""
+    found = []
+    for identity in identities:
+        lines = [line for line in identity.key.decode().splitlines() if not line.startswith("-----")]
+        found += [line for line in lines if len(line) > 30]
+        # The last octets of the key proper.
+        found.append(base64.b64decode("".join(lines))[-24:-4].hex())
+    return found
+
+
+def quiet_about(secrets, *daemons):
+    for daemon in daemons:
+        text = daemon.log()
+        expect(not any(secret in text for secret in secrets), f"the log of {daemon.host} holds a private key")
+
+
+def tunnel(kind, root=None, **settings):
+    root = root or Authority("Root", kind)
+    east, west = root.issue("east.example", kind), root.issue("west.example", kind)
+    with opposite(east, west, [root], **settings) as (lab, a, b):
+        for _ in both_roles(a, b):
+            carries(lab, a, b, bytes_each=10_000)
+        quiet_about(secrets_of(east), a)
+        return a.log(), b.log()
+
+
+def test_ecdsa_with_strongswan():
+    _, theirs = tunnel("ecdsa")
+    expect("authentication of 'east.example' with ECDSA_WITH_SHA256_DER successful" in theirs, "Martlet has not signed with RFC 7427")
+
+
+def test_ecdsa_384_and_521_with_strongswan():
+    for kind, name in (("ecdsa384", "ECDSA_WITH_SHA384_DER"), ("ecdsa521", "ECDSA_WITH_SHA512_DER")):
+        _, theirs = tunnel(kind)
+        expect(f"with {name} successful" in theirs, f"Martlet has not signed with {name}")
+
+
+def test_rsa_with_strongswan():
+    _, theirs = tunnel("rsa")
+    expect("with RSA_EMSA_PKCS1_SHA2_256 successful" in theirs, "Martlet has not signed with SHA-256")
+
+
+def test_rsa_pss_with_strongswan():
+    _, theirs = tunnel("rsa", ours=dict(auth="rsa/pss-sha384", remote_auth="rsa/pss"), settings="rsa_pss = yes")
+    expect("with RSA_EMSA_PSS_SHA2_384" in theirs, "Martlet has not signed with PSS")
+
+
+def test_ed25519_and_ed448_with_strongswan():
+    for kind, name in (("ed25519", "ED25519"), ("ed448", "ED448")):
+        _, theirs = tunnel(kind)
+        expect(f"with {name} successful" in theirs, f"Martlet has not signed with {name}")
+
+
+def test_a_peer_without_rfc_7427():
+    """Then ECDSA is method 9 (RFC 4754), and RSA method 1 with SHA-1."""
+    _, theirs = tunnel("ecdsa", settings="signature_authentication = no")
+    expect(re.search(r"authentication of 'east.example' with ECDSA-256 signature successful", theirs), "not by RFC 4754")
+    _, theirs = tunnel("rsa", settings="signature_authentication = no")
+    expect(re.search(r"authentication of 'east.example' with RSA signature successful", theirs), "not by method 1")
+
+
+def test_a_long_chain_in_fragments():
+    """RSA with 4096 bits over two intermediate authorities: IKE_AUTH does not fit into a packet."""
+    root = Authority("Root", "rsa4096")
+    sub = Authority("Sub", "rsa4096", root)
+    last = Authority("Last", "rsa4096", sub)
+    east, west = last.issue("east.example", "rsa4096"), last.issue("west.example", "rsa4096")
+    # What swanctl sends of a chain is its first certificate; the others are known from x509ca.
+    with opposite(east, west, [root], start=False, chain=False) as (lab, a, b):
+        for number, authority in enumerate((sub, last)):
+            (b.file.parent / "x509ca" / f"sub{number}.pem").write_bytes(authority.certificate)
+        b.start()
+        a.start()
+        for _ in both_roles(a, b):
+            carries(lab, a, b, bytes_each=10_000)
+        expect(b.logged("splitting IKE message") and b.logged("received fragment #1 of"), "nothing went in fragments")
+        expect(b.logged("received issuer cert"), "Martlet has not sent the certificates above its own")
+
+
+def test_between_martlets():
+    root = Authority("Root")
+    east, west = root.issue("east.example"), root.issue("west.example", "rsa")
+    with martlets(east, west, [root]) as (lab, a, b):
+        a.up()
+        carries(lab, a, b, bytes_each=10_000)
+        a.rekey()
+        a.cli("down", "peer")
+        b.up()
+        carries(lab, a, b, bytes_each=10_000)
+        quiet_about(secrets_of(east, west), a, b)
+
+
+def test_distinguished_names():
+    """Identities that are subjects, in another string type and case than the certificate has, and with a wildcard."""
+    root = Authority("Root")
+    east, west = root.issue("east.example", san=None), root.issue("west.example", san=None)
+    names = {host: f"C=CH, O=Martlet Tests, CN={host}.example" for host in ("east", "west")}
+    with opposite(
+        east, west, [root], ours=dict(local_id='"C=ch, O=MARTLET  tests, CN=East.Example"', remote_id='"C=CH, O=Martlet Tests, CN=*"'), theirs=dict(local_id=f'"{names["west"]}"', remote_id=f'"{names["east"]}"')
+    ) as (lab, a, b):
+        for _ in both_roles(a, b):
+            carries(lab, a, b, bytes_each=10_000)
+
+
+# Refusals: the peer learns AUTHENTICATION_FAILED, the log says why.
+
+
+def refused(west, trusted, says, theirs=None, east=None, ours=None, crls=(), east_chain=True, trusted_east=None):
+    """`east` begins with a certificate that `west` does not believe."""
+    with martlets(east, west, trusted_east or trusted, trusted, ours=ours, theirs=theirs, crls=crls, east_chain=east_chain) as (lab, a, b):
+        done = a.up(check=False)
+        expect(done.returncode != 0, "the tunnel came up")
+        expect("AUTHENTICATION_FAILED" in done.stdout + done.stderr, lambda: f"the peer has learnt something else: {done.stdout}{done.stderr}")
+        for word in says:
+            expect(b.logged(word), lambda: f"the log does not say {word!r}:\n" + "\n".join(line for line in b.log().splitlines() if "believed" in line or "certificate" in line))
+            expect(word not in done.stdout + done.stderr, f"the peer has learnt {word!r}")
+        expect(not b.sas(), "an SA is left")
+
+
+def test_refusals_of_time_and_authority():
+    root, other = Authority("Root"), Authority("Other")
+    west = root.issue("west.example")
+    cases = [
+        (root.issue("east.example", start=-60, end=-30), ["has expired: it was valid until"]),
+        (root.issue("east.example", start=30, end=60), ["is not yet valid"]),
+        (other.issue("east.example"), ["leads to no authority that is trusted", '"C=CH, O=Martlet Tests, CN=Other"']),
+        (Authority("Root").issue("east.example"), ["of the wrong authority (CA)"]),
+    ]
+    for east, says in cases:
+        refused(west, [root], says, east=east)
+
+
+def test_refusals_of_the_path():
+    root = Authority("Root")
+    west = root.issue("west.example")
+    sub = Authority("Sub", parent=root)
+    refused(west, [root], ["the certificate of its issuer", "is missing", "intermediate"], east=sub.issue("east.example"), east_chain=False)
+    short = Authority("Short", parent=root, pathlen=0)
+    refused(west, [root], ["path length"], east=Authority("Deep", parent=short).issue("east.example"))
+    for constraint, word in (("permitted;DNS:.allowed.example", "permitted"), ("excluded;DNS:east.example", "excluded")):
+        bound = Authority("Bound", parent=root, extensions=f"nameConstraints = critical, {constraint}\n")
+        refused(west, [root], ["violates a name constraint", word], east=bound.issue("east.example"))
+
+
+def test_refusals_of_use_and_name():
+    root = Authority("Root")
+    west = root.issue("west.example")
+    refused(west, [root], ["for another use", "codeSigning"], east=root.issue("east.example", eku="codeSigning"))
+    refused(west, [root], ["key usage without digitalSignature"], east=root.issue("east.example", extensions="keyUsage = critical, keyEncipherment\n"))
+    refused(west, [root], ["its RSA key has 1024 bits"], east=root.issue("east.example", "rsa1024"))
+    refused(west, [root], ["signed with a hash that is broken"], east=root.issue("east.example", digest="sha1"))
+
+
+def test_refusals_by_the_connection():
+    root, other = Authority("Root"), Authority("Other")
+    east, west = root.issue("east.example"), root.issue("west.example")
+    refused(west, [root, other], ["of another authority (CA) than this connection takes"], east=east, theirs=dict(remote="cacerts = ca1.pem"))
+    refused(west, [root], ["none of those that the connection takes"], east=east, theirs=dict(remote="certs = own.pem"))
+    refused(west, [root], ["certificate policies that are asked for"], east=east, theirs=dict(remote="cert_policy = 1.3.6.1.4.1.99999.1"))
+    refused(west, [root], ["`ca_id` asks for"], east=east, theirs=dict(remote='ca_id = "C=CH, O=Martlet Tests, CN=Other"'))
+    refused(west, [root], ["asks for 384"], east=east, theirs=dict(remote_auth="ecdsa-384"))
+
+
+def test_revocation_by_files():
+    root = Authority("Root")
+    west, good, bad = root.issue("west.example"), root.issue("east.example"), root.issue("east.example")
+    root.revoke(bad)
+    refused(west, [root], ["was revoked on", "key compromise"], east=bad, crls=[root.crl()])
+    # Out of date it still says what was revoked.
+    stale = root.crl(days=-2)
+    refused(west, [root], ["was revoked on"], east=bad, crls=[stale])
+    refused(west, [root], ["is out of date since"], east=good, crls=[stale], theirs=dict(remote="revocation = strict"))
+    refused(west, [root], ["there is no CRL of"], east=good, theirs=dict(remote="revocation = strict"))
+    for crls, rule in (([root.crl()], "strict"), ([], "ifuri"), ([stale], "relaxed")):
+        with martlets(good, west, [root], theirs=dict(remote=f"revocation = {rule}"), crls=crls) as (lab, a, b):
+            a.up()
+            carries(lab, a, b, bytes_each=10_000)
