@@ -19,6 +19,8 @@ struct Step: Sendable {
     let token: UInt64
     /// Set for a bind: what the search has found.
     var account: DirectoryAnswer?
+    /// The password of `account` is right: what is left are its groups. Nobody who does not know it has them looked for.
+    var isVerified = false
 }
 
 struct WorkerState: Sendable {

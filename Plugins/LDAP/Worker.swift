@@ -56,17 +56,15 @@ final class Worker {
     private func perform(_ step: Step, _ pending: PendingRequest) {
         let answer: DirectoryAnswer
         do throws(Failure) {
-            if let account = step.account {
+            if let account = step.account, !step.isVerified {
                 answer = try verify(account, pending)
+                if answer.outcome == .ok { return handOver(Step(token: step.token, account: answer, isVerified: true), to: .search) }
             } else {
-                answer = try lookUp(pending)
-                if pending.request.question == .password, answer.outcome == .ok {
-                    let (directory, limit) = (directory, settings.bindWorkers)
-                    let worker = directory.state.withLock { $0.enqueue(Step(token: step.token, account: answer), .bind, limit: limit) }
-                    stage("waiting for a free connection for a bind", step.token)
-                    if let worker { directory.startWorker(worker) }
-                    return directory.state.signal()
-                }
+                let isOnlyFound = pending.request.question == .password && !step.isVerified
+                let found = try lookUp(pending, withGroups: !isOnlyFound)
+                if isOnlyFound, found.outcome == .ok { return handOver(Step(token: step.token, account: found), to: .bind) }
+                let isAnother = step.account.map { $0.distinguishedName != found.distinguishedName } ?? false
+                answer = isAnother && found.outcome == .ok ? found.refused(.lying, "the directory has another entry of that name than a moment ago") : found
             }
         } catch {
             let outcome: DirectoryOutcome =
@@ -80,8 +78,17 @@ final class Worker {
         directory.finish(step.token, answer)
     }
 
+    /// The next step of a request, for a worker of another kind.
+    private func handOver(_ step: Step, to kind: WorkerKind) {
+        let directory = directory
+        let worker = directory.state.withLock { $0.enqueue(step, kind, limit: directory.workers(kind)) }
+        stage("waiting for a free connection", step.token)
+        if let worker { directory.startWorker(worker) }
+        directory.state.signal()
+    }
+
     /// The account, its state, its groups, and its NT hash where that is asked for.
-    private func lookUp(_ pending: PendingRequest) throws(Failure) -> DirectoryAnswer {
+    private func lookUp(_ pending: PendingRequest, withGroups: Bool) throws(Failure) -> DirectoryAnswer {
         let schema = settings.schema
         let asked = schema.stripsDomain ? UserName.withoutDomain(pending.request.user) : pending.request.user
         let wantsHash = pending.request.question == .ntHash
@@ -112,12 +119,13 @@ final class Worker {
         if wantsHash {
             let attribute = schema.ntHashAttribute ?? ""
             guard var hash = entry.values(attribute).first.flatMap({ ntHash(in: $0) }) else {
-                return answer.refused(.noHash, "the entry of \(name) shows no NT hash in \(attribute): the user has none, or the service account may not read it")
+                return answer.refused(.noHash, "the entry of \(name) shows no NT hash in \(attribute): the user has none, or that of an empty password, or the service account may not read it")
             }
             answer.ntHash = hash.withUnsafeBytes { SecretCopy(directory.host, $0) }
             hash.withUnsafeMutableBytes { if let base = $0.baseAddress { wipe(base, $0.count) } }
             guard answer.ntHash != nil else { return answer.refused(.down, "there is no memory for a secret") }
         }
+        guard withGroups else { return answer }
         stage("looking for the groups", nil)
         guard let groups = try groups(of: entry, answer.user, pending) else {
             return answer.refused(.lying, "the user \(name) is in more than \(MARTLET_DIRECTORY_GROUPS) groups, or in groups within each other without end")
@@ -196,7 +204,9 @@ final class Worker {
     private func use<T>(_ pending: PendingRequest, _ operation: (Connection, UInt64) throws(Failure) -> T) throws(Failure) -> T {
         if let old = connection {
             // A server that went without a word is found out in time to ask another.
-            let limit = now + (max(pending.deadline, now) - now) / 2
+            let now = now
+            guard pending.deadline > now else { throw .slow("there was no time left to ask") }
+            let limit = now + (pending.deadline - now) / 2
             stage("waiting for an answer of \(old.server.uri)", nil)
             wake(at: limit)
             do throws(Failure) {

@@ -241,7 +241,7 @@ import Testing
             plugins { path = plugins
             gcrypt { load = no
             priority = 5 }
-            ldap { server { uri = x } } }
+            other { server { uri = x } } }
             """
         ])
         let configuration = try #require(load(files, "etc/m.conf").configuration)
@@ -254,7 +254,7 @@ import Testing
         #expect(gateway.exportKeysFolder == "etc/keys" && gateway.limits.exportKeys)
         #expect(configuration.plugins.path == ["etc/plugins"])
         #expect(configuration.plugins.plugin("gcrypt")?.isLoaded == false && configuration.plugins.plugin("gcrypt")?.priority == 5)
-        #expect(configuration.plugins.settings.sections == ["gcrypt": ["load": "no", "priority": "5"], "ldap": ["load": "yes", "server.uri": "x"]])
+        #expect(configuration.plugins.settings.sections == ["gcrypt": ["load": "no", "priority": "5"], "other": ["load": "yes", "server.uri": "x"]])
     }
 }
 

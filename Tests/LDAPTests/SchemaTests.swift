@@ -131,12 +131,13 @@ import Testing
 
     @Test func samba() {
         #expect(word(state(.samba, ["sambaAcctFlags": "[U          ]"])) == "good")
-        #expect(word(state(.samba, [:])) == "good")
+        // Whether it is disabled cannot be told.
+        #expect(word(state(.samba, [:])) == "unclear")
         #expect(word(state(.samba, ["sambaAcctFlags": "[UD         ]"])) == "disabled")
         #expect(word(state(.samba, ["SAMBAACCTFLAGS": "[UL         ]"])) == "locked")
         #expect(word(state(.samba, ["sambaAcctFlags": "UD"])) == "unclear")
-        #expect(word(state(.samba, ["sambaKickoffTime": "1000000000"])) == "expired")
-        #expect(word(state(.samba, ["sambaKickoffTime": "2147483647"])) == "good")
+        #expect(word(state(.samba, ["sambaAcctFlags": "[U          ]", "sambaKickoffTime": "1000000000"])) == "expired")
+        #expect(word(state(.samba, ["sambaAcctFlags": "[U          ]", "sambaKickoffTime": "2147483647"])) == "good")
         #expect(word(state(.posix, ["pwdAccountLockedTime": "000001010000Z"], lockTime: 60)) == "locked")
         #expect(word(state(.posix, ["pwdAccountLockedTime": "20200101000000Z"])) == "locked")
         #expect(word(state(.posix, ["pwdAccountLockedTime": "20200101000000Z"], lockTime: 60)) == "good")
@@ -156,6 +157,10 @@ import Testing
         #expect(ntHash(in: Array("8846F7EAEE8FB117AD06BDD830B7586C".utf8)) == bytes)
         #expect(ntHash(in: Array("8846f7eaee8fb117ad06bdd830b7586c".utf8)) == bytes)
         #expect(ntHash(in: bytes) == bytes)
+        // Of the empty password, as digits and as bytes.
+        let empty = "31D6CFE0D16AE931B73C59D7E0C089C0"
+        #expect(ntHash(in: Array(empty.utf8)) == nil)
+        #expect(ntHash(in: stride(from: 0, to: 32, by: 2).compactMap { UInt8(empty.dropFirst($0).prefix(2), radix: 16) }) == nil)
         for wrong in ["", "8846F7EAEE8FB117AD06BDD830B7586", "8846F7EAEE8FB117AD06BDD830B7586CX", "NO PASSWORDXXXXXXXXXXXXXXXXXXXXX"] { #expect(ntHash(in: Array(wrong.utf8)) == nil, "\(wrong)") }
     }
 

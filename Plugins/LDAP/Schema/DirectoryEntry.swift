@@ -54,8 +54,10 @@ package enum AccountState: Hashable, Sendable {
     private static func judge(_ check: DirectorySchema.Check, _ entry: DirectoryEntry, _ schema: DirectorySchema, _ now: Int64) -> Self {
         let name = check.attribute
         guard let raw = entry.values(name).first else {
-            if case .accountControl = check { return .unclear("the entry shows no \(name): the service account may have to be allowed to read it") }
-            return .good
+            switch check {
+            case .accountControl, .sambaFlags: return .unclear("the entry shows no \(name): the service account may have to be allowed to read it")
+            default: return .good
+            }
         }
         guard let text = String(validating: raw, as: UTF8.self) else { return .unclear("\(name) is no text") }
         func number() -> Int64? { Int64(text) }
@@ -102,14 +104,17 @@ package enum AccountState: Hashable, Sendable {
     }
 }
 
-/// The NT hash in an attribute's value: 32 hexadecimal digits (Samba) or 16 bytes (FreeIPA). Nil for anything else.
+/// MD4 of nothing: no user has an empty password.
+private let hashOfEmptyPassword: [UInt8] = [0x31, 0xd6, 0xcf, 0xe0, 0xd1, 0x6a, 0xe9, 0x31, 0xb7, 0x3c, 0x59, 0xd7, 0xe0, 0xc0, 0x89, 0xc0]
+
+/// The NT hash in an attribute's value: 32 hexadecimal digits (Samba) or 16 bytes (FreeIPA). Nil for anything else, and for that of an empty password.
 package func ntHash(in value: [UInt8]) -> [UInt8]? {
-    if value.count == 16 { return value }
+    if value.count == 16 { return value == hashOfEmptyPassword ? nil : value }
     guard value.count == 32 else { return nil }
     var hash: [UInt8] = []
     for index in stride(from: 0, to: 32, by: 2) {
         guard let high = hexadecimalDigit(value[index]), let low = hexadecimalDigit(value[index + 1]) else { return nil }
         hash.append(high << 4 | low)
     }
-    return hash
+    return hash == hashOfEmptyPassword ? nil : hash
 }
