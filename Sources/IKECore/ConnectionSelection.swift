@@ -82,15 +82,17 @@ package enum ConnectionSelection {
 
     /// The connection that an EAP identity means, of those that fit otherwise and prove us as `current` has done: one that names it before one that takes many.
     static func choose(_ connections: [Connection], _ claim: Claim, eap identity: Identification, like current: Connection) -> Connection? {
-        let fitting = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.eapIdentity?.matches(eap: identity) == true }
-        func rank(_ connection: Connection) -> Int {
-            switch connection.remote.eapIdentity {
+        let fitting = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.eapIdentity?.matches(eap: identity) ?? true }
+        func rank(_ pattern: IdentityPattern?) -> Int {
+            switch pattern {
             case .exactly: 0
             case .suffix, .name: 1
             case .any, nil: 2
             }
         }
-        return fitting.enumerated().min { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }?.element
+        /// By the identity of EAP first, then by that of IKE.
+        func ranks(_ connection: Connection) -> (Int, Int) { (rank(connection.remote.eapIdentity), rank(connection.remote.identity)) }
+        return fitting.enumerated().min { (ranks($0.element).0, ranks($0.element).1, $0.offset) < (ranks($1.element).0, ranks($1.element).1, $1.offset) }?.element
     }
 
     /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.

@@ -45,7 +45,9 @@ package struct Limits: Hashable, Sendable {
     package var eapTime: Duration = .seconds(120)
     package var eapRounds = 64
     package var eapBytes = 131_072
-    /// Wrong guesses after which the next must wait: of a user from an address, and of an address for all users.
+    /// Failed log-ins of a shard after which the next must wait: as a user from an address, and from an address as anybody. Beside them, those under way at once.
+    package var triesOfUser = 8
+    package var triesOfAddress = 64
     package var guessesOfUser = 5
     package var guessesOfAddress = 20
     /// Established IKE SAs of a shard.

@@ -128,7 +128,10 @@ open class EAPConversation: @unchecked Sendable {
     fileprivate func run(_ step: UnsafePointer<martlet_eap_step>) {
         let isFirst = parameters.isServer && !hasBegun
         hasBegun = true
-        self.step(isFirst ? nil : EAPParameters.octets(step.pointee.message), identifier: step.pointee.identifier, EAPReply(step))
+        // It may be a password.
+        var message = EAPParameters.octets(step.pointee.message)
+        defer { wipe(&message, message.count) }
+        self.step(isFirst ? nil : message, identifier: step.pointee.identifier, EAPReply(step))
     }
 }
 

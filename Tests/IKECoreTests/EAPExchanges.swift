@@ -172,6 +172,26 @@ import TestSupport
         #expect(east.established.count == 1)
     }
 
+    @Test func failuresCountAndTriesUnderWayHaveTheirLimit() {
+        var guesses = Guesses(Limits())
+        let here = Fixtures.eastAddress, there = Fixtures.westAddress, carol = Fixtures.identity("carol"), now = Instant(nanoseconds: 1_000_000_000_000)
+        // Many users behind one NAT log in at once, and nobody has failed.
+        let flights = (0..<64).compactMap { guesses.begin(Fixtures.identity("user\($0)"), here) }
+        #expect(flights.count == 64)
+        #expect(guesses.begin(carol, here) == nil && guesses.begin(carol, there) != nil)
+        #expect(guesses.wait(carol, here, now: now) == nil)
+        // However the name is written, it is one user's.
+        for name in ["carol", "Carol", "CORP\\carol", "other\\CAROL", "carol"] { guesses.failed(Identification(eap: Array(name.utf8)), here, now: now) }
+        #expect(guesses.wait(carol, here, now: now) != nil && guesses.wait(carol, there, now: now) == nil)
+        // One's own success does not pay for guesses at others.
+        for number in 0..<16 {
+            guesses.failed(Fixtures.identity("other\(number)"), here, now: now)
+            guesses.succeeded(Fixtures.identity("mine"), here)
+        }
+        #expect(guesses.wait(Fixtures.identity("anybody"), here, now: now) != nil)
+        #expect(guesses.wait(Fixtures.identity("anybody"), here, now: now + .seconds(3600)) == nil)
+    }
+
     @Test(arguments: 0..<40) func lossesAreMadeGood(_ seed: Int) throws {
         var faults = Faults.none
         faults.loss = 0.2

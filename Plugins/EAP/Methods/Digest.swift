@@ -25,6 +25,7 @@ enum Digest {
         if let secret { guard EVP_DigestUpdate(context, secret.pointer, secret.count) == 1 else { return nil } }
         for part in after { guard EVP_DigestUpdate(context, part, part.count) == 1 else { return nil } }
         var output = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE)), count: UInt32 = 0
+        defer { wipe(&output, output.count) }
         guard EVP_DigestFinal_ex(context, &output, &count) == 1, Int(count) == size else { return nil }
         return Array(output.prefix(size))
     }

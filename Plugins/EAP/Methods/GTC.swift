@@ -13,7 +13,9 @@ package final class GTC: EAPConversation, @unchecked Sendable {
         guard parameters.isServer else {
             return parameters.findSecret(.password, of: parameters.identity, deadline: reply.deadline) { answer in
                 guard let password = answer.secret else { return reply.fail(answer) }
-                reply.succeed(password.octets)
+                var octets = password.octets
+                defer { wipe(&octets, octets.count) }
+                reply.succeed(octets)
             }
         }
         guard let message else { return reply.send(Array("Password: ".utf8)) }

@@ -45,9 +45,7 @@ package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
             hash(reply) { [self] hash in
                 guard let proof = MSCHAPProof(hash, authenticator: challenge, peer: peer, name: name) else { return reply.fail(MARTLET_E_FAILED, "cannot be checked: there is no SHA-1 or DES here") }
                 guard constantTimeEqual(proof.response, given, 24) else {
-                    phase = .over
-                    let text = "E=691 R=0 C=" + hexadecimal(Digest.random(16) ?? challenge) + " V=3 M=Access denied"
-                    return reply.refuse(packet(.failure, Array(text.utf8)), MARTLET_E_REJECTED, "gave a wrong password")
+                    return refuse(reply, MARTLET_E_REJECTED, "gave a wrong password")
                 }
                 phase = .answered(expected: [], key: proof.key)
                 reply.send(packet(.success, Array("S=\(hexadecimal(proof.authenticator)) M=Welcome".utf8)))
@@ -58,6 +56,13 @@ package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
             reply.succeed(key: key)
         case .beginning, .over: reply.misbehaved("goes on with MSCHAPv2 after its end")
         }
+    }
+
+    /// The same for whatever reason: a peer must not learn which users there are.
+    private func refuse(_ reply: EAPReply, _ status: martlet_status, _ reason: String) {
+        phase = .over
+        let text = "E=691 R=0 C=" + hexadecimal(Digest.random(16) ?? [UInt8](repeating: 0, count: 16)) + " V=3 M=Access denied"
+        reply.refuse(packet(.failure, Array(text.utf8)), status, reason)
     }
 
     // MARK: Client
@@ -107,11 +112,16 @@ package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
     /// The NT hash of the user, or made of the password.
     private func hash(_ reply: EAPReply, _ then: @escaping @Sendable (SecretMemory) -> Void) {
         let parameters = parameters
+        @Sendable func fail(_ answer: EAPParameters.Answer) {
+            guard parameters.isServer else { return reply.fail(answer) }
+            let isOfUser = answer.status == MARTLET_E_REJECTED || answer.status == MARTLET_E_NOT_FOUND
+            refuse(reply, isOfUser ? answer.status : MARTLET_E_FAILED, answer.reason.isEmpty ? "cannot be looked up" : answer.reason)
+        }
         parameters.findSecret(.ntHash, of: parameters.identity, deadline: reply.deadline) { answer in
             if let hash = answer.secret, hash.count == 16 { return then(hash) }
-            guard answer.status == MARTLET_E_UNSUPPORTED else { return reply.fail(answer) }
+            guard answer.status == MARTLET_E_UNSUPPORTED else { return fail(answer) }
             parameters.findSecret(.password, of: parameters.identity, deadline: reply.deadline) { other in
-                guard let password = other.secret else { return reply.fail(other.status == MARTLET_E_UNSUPPORTED ? answer : other) }
+                guard let password = other.secret else { return fail(other.status == MARTLET_E_UNSUPPORTED ? answer : other) }
                 then(NTHash.of(password))
             }
         }

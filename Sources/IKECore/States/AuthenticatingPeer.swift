@@ -27,8 +27,10 @@ struct AuthenticatingPeer {
     /// What goes before EAP in the answer that is being made: our identity and its proof, once.
     private var head: [Payload]
     private var forgeries = Forgeries()
-    /// Where the try that counts as a guess came from.
-    private var guessFrom: IPAddress?
+    /// The address that IKE_SA_INIT was answered at: the one that is proven. Failures count for it, wherever a later message seems to come from.
+    private let origin: IPAddress
+    /// The try that is under way.
+    private var flight: Flight?
     /// Why the peer is refused has been told.
     private var isReported = false
     /// Messages and their octets so far.
@@ -44,8 +46,8 @@ struct AuthenticatingPeer {
         guard let own = sa.localIdentity else { return .dead }
         let layer = EAPAuthenticator(identifier: UInt8(truncatingIfNeeded: sa.context.randomNumber()))
         var state = AuthenticatingPeer(
-            phase: .asked, channel: channel, window: window, payloads: payloads, exchange: exchange, claim: claim, layer: layer, head: [.identificationResponder(own)],
-            end: sa.now + sa.context.limits.eapTime, deadline: sa.now + sa.context.limits.jobTime)
+            phase: .asked, channel: channel, window: window, payloads: payloads.needed, exchange: exchange, claim: claim, layer: layer, head: [.identificationResponder(own)],
+            octets: channel.openedByteCount, origin: sa.countedAddress ?? sa.remote.address, end: sa.now + sa.context.limits.eapTime, deadline: sa.now + sa.context.limits.jobTime)
         //= RFC 5998 §3: no AUTH of ours goes out first where the initiator has said that it can do without, and the method proves both ends.
         if sa.connection.local.isEAP {
             guard payloads.firstNotify(.eapOnlyAuthentication) != nil else { return state.refuse(sa, .eapOnlyNotOffered(sa)) }
@@ -163,11 +165,11 @@ struct AuthenticatingPeer {
     }
 
     private mutating func beginMethod(_ sa: IKESA) -> State {
-        if let wait = sa.context.guesses.wait(sa.eapUser, sa.remote.address, now: sa.now) {
-            return end(sa, layer.fail(EAPRefusal(.tooMany, "has guessed wrong too often from \(sa.remote.address): the next try counts in \(wait.components.seconds + 1) s")))
+        if let wait = sa.context.guesses.wait(sa.eapUser, origin, now: sa.now) {
+            return end(sa, layer.fail(EAPRefusal(.tooMany, "has guessed wrong too often from \(origin): the next try counts in \(wait.components.seconds + 1) s")))
         }
-        sa.context.guesses.begun(sa.eapUser, sa.remote.address, now: sa.now)
-        guessFrom = sa.remote.address
+        flight = sa.context.guesses.begin(sa.eapUser, origin)
+        guard flight != nil else { return end(sa, layer.fail(EAPRefusal(.tooMany, "is logging in too often at once from \(origin)"))) }
         var methods = sa.connection.remote.eapMethods(sa.context.crypto.eapMethods, asServer: true)
         // Alone it must prove both ends.
         if sa.connection.local.isEAP { methods = methods.filter { $0.isMutual && $0.givesKey } }
@@ -194,6 +196,7 @@ struct AuthenticatingPeer {
         case .sendRefusal(let packet, let refusal):
             // Many a client goes away without a word on it: the reason is told now.
             sa.context.reportUnproven(sa.connection.name, sa) { .eapRefused(refusal, sa) }
+            countFailure(refusal, sa)
             isReported = true
             phase = .asked
             return answer(sa, [.eap(packet.bytes)])
@@ -210,9 +213,14 @@ struct AuthenticatingPeer {
             phase = .succeeded(key)
             return answer(sa, [.eap(packet.bytes)])
         case .fail(let packet, let refusal):
-            if let guessFrom, refusal.kind == .unavailable || refusal.kind == .noMethod { sa.context.guesses.forgiven(sa.eapUser, guessFrom) }
+            if !isReported { countFailure(refusal, sa) }
             return refuse(sa, isReported ? nil : .eapRefused(refusal, sa), beside: [.eap(packet.bytes)])
         }
+    }
+
+    private func countFailure(_ refusal: EAPRefusal, _ sa: IKESA) {
+        guard flight != nil, refusal.kind == .wrong || refusal.kind == .unknownUser else { return }
+        sa.context.guesses.failed(sa.eapUser, origin, now: sa.now)
     }
 
     // MARK: AUTH
@@ -225,7 +233,7 @@ struct AuthenticatingPeer {
             guard try channel.verifyEAPProof(authentication, theirs, key: key) else { return refuse(sa, .eapProofWrong(sa)) }
             let ours = try sa.authenticationRequest(exchange, channel, method: sa.connection.remote.method, ofInitiator: false)
             let proof = try channel.eapProof(ours, key: key, ofInitiator: false)
-            if let guessFrom { sa.context.guesses.succeeded(sa.eapUser, guessFrom) }
+            sa.context.guesses.succeeded(sa.eapUser, origin)
             sa.context.note(.info, "\(sa.remote) has proven by EAP that it is \(Wording.user(sa))", sa)
             return SigningAnswer.establish(sa, channel, window, payloads, head: [.authentication(Authentication(method: .sharedKey, data: proof))])
         } catch {
@@ -274,9 +282,25 @@ struct Forgeries {
 extension AuthenticatingPeer {
     private init(
         phase: Phase, channel: SecureChannel, window: MessageWindow, payloads: [Payload], exchange: InitExchange, claim: ConnectionSelection.Claim, layer: EAPAuthenticator, head: [Payload],
-        end: Instant, deadline: Instant
+        octets: Int, origin: IPAddress, end: Instant, deadline: Instant
     ) {
-        (self.phase, self.channel, self.window, self.payloads, self.exchange, self.claim, self.layer, self.head, self.end, self.deadline) =
-            (phase, channel, window, payloads, exchange, claim, layer, head, end, deadline)
+        (self.phase, self.channel, self.window, self.payloads, self.exchange, self.claim, self.layer, self.head, self.octets, self.origin, self.end, self.deadline) =
+            (phase, channel, window, payloads, exchange, claim, layer, head, octets, origin, end, deadline)
+    }
+}
+
+extension [Payload] {
+    /// What of the first request counts when the initiator is in: what it wants, and a few words beside. All else goes, for it is held while somebody types.
+    fileprivate var needed: [Payload] {
+        var notifications = 0
+        return filter { payload in
+            switch payload {
+            case .securityAssociation, .trafficSelectorInitiator, .trafficSelectorResponder, .configuration: return true
+            case .notify(let notify):
+                notifications += 1
+                return notifications <= 32 && notify.data.count <= 64
+            default: return false
+            }
+        }
     }
 }
