@@ -45,11 +45,22 @@ package final class PlaneDriver: @unchecked Sendable {
         var isWaiting = false
 
         func carriesSame(as other: Child) -> Bool { remote == other.remote && localTS == other.localTS && remoteTS == other.remoteTS }
+        /// The same for children that carry the same.
+        var traffic: Int {
+            var hasher = Hasher()
+            hasher.combine(remote)
+            hasher.combine(localTS)
+            hasher.combine(remoteTS)
+            return hasher.finalize()
+        }
     }
     /// How long a new child leaves the traffic to one with the same selectors: longer than an answer takes to the peer.
     private static let yieldTime = Duration.seconds(1)
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
+    /// How many children with an outbound SA have each `traffic`: all are looked through only where there is one.
+    private var carriers: [Int: UInt32] = [:]
+    private var waiting: Set<ChildSAID> = []
     private var history = TunnelHistory()
     private var isRunning = false
     /// Inner addresses, with how often each was added.
@@ -92,7 +103,7 @@ package final class PlaneDriver: @unchecked Sendable {
         _ = loop.sync { [self] in
             if isRunning { table.pointee.stop() }
             isRunning = false
-            children = [:]
+            (children, carriers, waiting) = ([:], [:], [])
             return true
         }
         loop.end()
@@ -115,6 +126,7 @@ package final class PlaneDriver: @unchecked Sendable {
         loop.post { [self] in
             guard children[id] != nil else { return }
             children[id]?.isWaiting = false
+            waiting.remove(id)
             let status = table.pointee.activate(id.rawValue)
             if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
         }
@@ -128,6 +140,7 @@ package final class PlaneDriver: @unchecked Sendable {
     private func takeOver(_ id: ChildSAID) {
         guard isRunning, children[id]?.isWaiting == true else { return }
         children[id]?.isWaiting = false
+        waiting.remove(id)
         let status = table.pointee.activate(id.rawValue)
         if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
     }
@@ -135,8 +148,11 @@ package final class PlaneDriver: @unchecked Sendable {
     private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
         guard var child = children[id] else { return }
         // Whoever waits for this one carries the traffic before it goes, so that no packet finds neither.
-        if child.hasOutbound, !child.isWaiting { for (waiting, other) in children where other.isWaiting && other.carriesSame(as: child) { takeOver(waiting) } }
+        if child.hasOutbound, !child.isWaiting { for other in waiting where children[other]?.carriesSame(as: child) == true { takeOver(other) } }
+        waiting.remove(id)
         if child.hasOutbound {
+            let traffic = child.traffic
+            carriers[traffic] = carriers[traffic].flatMap { $0 > 1 ? $0 - 1 : nil }
             history.removed(child.tunnel, counters(child.outboundSPI, MARTLET_OUTBOUND, id), isInbound: false)
             report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id)
             history.ended(child.tunnel)
@@ -309,14 +325,18 @@ package final class PlaneDriver: @unchecked Sendable {
             return words(outbound)
         }
         child.hasOutbound = true
+        let traffic = child.traffic
+        let others = carriers[traffic] != nil
+        carriers[traffic, default: 0] += 1
         child.tunnel = history.added(parameters.reqid, parameters.id, now: Instant.now())
         guard parameters.activates else {
             children[parameters.id] = child
             return nil
         }
         // The kernel takes packets of those SAs alone that the policy in force names: there a pair of another policy, which is another shard's, cannot wait.
-        if parameters.yields, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || name == "tun") }) {
+        if parameters.yields, others, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || name == "tun") }) {
             child.isWaiting = true
+            waiting.insert(parameters.id)
             children[parameters.id] = child
             loop.arm(after: Self.yieldTime) { [unowned self] in takeOver(parameters.id) }
             return nil
