@@ -11,7 +11,7 @@ for group in "$@"; do
     test)
         packages+=(iproute2 iputils-ping iperf3 iptables tcpdump python3 python3-venv nftables tshark procps util-linux)
         # A directory.
-        packages+=(slapd openssl)
+        packages+=(slapd ldap-utils openssl)
         # A peer of another make, and a kernel with ESP of its own.
         packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)

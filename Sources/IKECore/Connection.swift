@@ -75,6 +75,8 @@ package struct AuthenticationPolicy: Hashable, Sendable {
     package var eapIdentity: IdentityPattern?
     /// swanctl.conf `aaa_id`: what the server has to be in a method of EAP that shows it, where that is not the gateway's identity.
     package var serverName: Identification?
+    /// swanctl.conf `groups`: the peer's user has to be in one of them, by name or distinguished name. Empty for everybody.
+    package var groups: [String] = []
 
     package init(method: String = "psk", identity: IdentityPattern = .any) {
         self.method = method

@@ -95,6 +95,25 @@ package enum ConnectionSelection {
         return fitting.enumerated().min { (ranks($0.element).0, ranks($0.element).1, $0.offset) < (ranks($1.element).0, ranks($1.element).1, $1.offset) }?.element
     }
 
+    /// The connection for a user who is in `groups`, who has proven to be `identity` as `current` asks: of those that name the user alike, one that names a group
+    /// of the user's comes before one that takes everybody.
+    static func choose(_ connections: [Connection], _ claim: Claim, user identity: Identification, in groups: [String]?, like current: Connection) -> Connection? {
+        // Where nobody speaks of groups the choice was made.
+        let alike = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method }
+        guard alike.contains(where: { !$0.remote.groups.isEmpty }) else { return current }
+        func rank(_ connection: Connection) -> Int {
+            let isOfUser: Int? =
+                switch connection.remote.eapIdentity {
+                case .exactly?: 0
+                case .suffix?: 2
+                case .any?, nil: 4
+                }
+            return (isOfUser ?? 4) + (connection.remote.groups.isEmpty ? 1 : 0)
+        }
+        let open = alike.filter { ($0.remote.eapIdentity?.matches(eap: identity) ?? true) && $0.remote.admits(groups) }
+        return open.enumerated().min { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }?.element
+    }
+
     /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.
     package static func losers(_ connections: [Connection], _ claim: Claim, chosen: String?, limit: Int) -> [Loser] {
         let near = candidates(connections, local: claim.local, remote: claim.remote)
@@ -136,6 +155,13 @@ extension ConnectionSelection.Loss {
 }
 
 extension AuthenticationPolicy {
+    /// Whether a user who is in `own` may come in. Names are compared as directories do, without regard to case.
+    package func admits(_ own: [String]?) -> Bool {
+        guard !groups.isEmpty else { return true }
+        let own = Set((own ?? []).map { $0.lowercased() })
+        return groups.contains { own.contains($0.lowercased()) }
+    }
+
     /// Whether a proof of that kind may be one of this policy's. `nil`: no AUTH payload came, so that EAP is asked for. RFC 7296 sections 2.15 and 2.16.
     func takes(_ proof: Authentication.Method?) -> Bool {
         switch method {

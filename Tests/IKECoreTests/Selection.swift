@@ -52,6 +52,33 @@ import Testing
         #expect(chosen(Self.claim(wanted: "west.example", method: .null)) == nil)
     }
 
+    /// Of connections that are alike the user's groups choose; who is in none that is taken comes in nowhere.
+    @Test func groupsChooseAmongConnectionsThatAreAlike() {
+        func eap(_ name: String, groups: [String] = [], user: IdentityPattern? = .any, own: String = "west.example", method: String = "eap-gtc") -> Connection {
+            var connection = Self.connection(name, own: own, method: method)
+            connection.remote.groups = groups
+            connection.remote.eapIdentity = user
+            return connection
+        }
+        let everybody = eap("everybody"), staff = eap("staff", groups: ["Staff", "cn=x,dc=example"]), admins = eap("admins", groups: ["admins"])
+        let carol = eap("carol", user: Self.name("carol")), others = [eap("north", groups: ["boss"], own: "north.example"), eap("hashed", groups: ["boss"], method: "eap-mschapv2")]
+        func chosen(_ all: [Connection], _ groups: [String]?, user: String = "dave", like current: Connection) -> String? {
+            ConnectionSelection.choose(all + others, Self.claim(method: nil), user: Fixtures.identity(user), in: groups, like: current)?.name
+        }
+        #expect(chosen([everybody, staff, admins], ["staff"], like: everybody) == "staff")
+        #expect(chosen([everybody, staff, admins], ["CN=X,dc=example", "admins"], like: admins) == "staff")
+        #expect(chosen([everybody, staff, admins], ["boss"], like: staff) == "everybody")
+        #expect(chosen([everybody, staff], nil, like: staff) == "everybody")
+        // Another server's groups, or another method's, let nobody in here.
+        #expect(chosen([staff, admins], ["boss"], like: staff) == nil)
+        #expect(chosen([staff, admins], [], like: staff) == nil && chosen([staff, admins], nil, like: admins) == nil)
+        // A connection that names the user comes first, whatever the groups.
+        #expect(chosen([staff, carol], ["staff"], user: "carol", like: staff) == "carol")
+        #expect(chosen([staff, carol], ["staff"], like: staff) == "staff")
+        // Where nobody speaks of groups nothing changes.
+        #expect(ConnectionSelection.choose([everybody, carol], Self.claim(method: nil), user: Fixtures.identity("dave"), in: nil, like: everybody)?.name == "everybody")
+    }
+
     /// A connection with other algorithms is never switched to, however well it fits otherwise.
     @Test func nothingWeakens() {
         let all = [Self.connection("named", peer: Self.name("east.example"), from: Self.here, suite: [.ecp256]), Self.connection("anybody")]

@@ -104,6 +104,7 @@ package enum ConfigurationLoader {
             configuration.origins[name] = section.position
             for child in section.section("children")?.sections ?? [] { configuration.origins[name + ".children." + child.name] = child.position }
             CrossChecks.checkPools(of: connection, section, configuration.pools + (running?.pools ?? []), &diagnostics)
+            CrossChecks.checkGroups(of: connection, section, capabilities.directory, &diagnostics)
             CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }

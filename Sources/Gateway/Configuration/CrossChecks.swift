@@ -22,6 +22,16 @@ enum CrossChecks {
             at: section.position, "the connection \(quoted(section.name)) has no password: add a section eap-\(section.name) with \(SettingText.setting("id", own.text)) and the secret to `secrets`")
     }
 
+    /// Groups are those of users of a directory, who come by EAP.
+    static func checkGroups(of connection: Connection, _ section: ConfigurationSection, _ directory: UserDirectory?, _ diagnostics: inout Diagnostics) {
+        guard let round = section.sections.first(where: { $0.name.hasPrefix("remote") }), let value = round.value("groups"), !value.elements.isEmpty else { return }
+        if !connection.remote.isEAP {
+            diagnostics.error(at: value.position, "'groups' is refused: so far groups are known of users who prove themselves by EAP, and \(connection.remote.method) is another way")
+        } else if directory == nil {
+            diagnostics.error(at: value.position, "'groups' are those of users of a directory, and none is loaded: write plugins { ldap { ... } }")
+        }
+    }
+
     /// A connection that authenticates with a preshared key needs one: without, it would fail at every attempt.
     static func checkSecret(
         of connection: Connection, _ section: ConfigurationSection, _ secrets: SecretIndex, _ severity: ConfigurationError.Severity, _ diagnostics: inout Diagnostics

@@ -22,6 +22,8 @@ package struct GatewaySettings: Hashable, Sendable {
     package var leases: String? = "/var/lib/martlet/leases.db"
     /// Who is told of name servers that gateways name to this host.
     package var resolver = ResolverChoice.auto
+    /// How often a directory is asked of a user who is connected; zero for never.
+    package var directoryCheck = Duration.seconds(60)
     /// Event loops; 0 for one a core.
     package var shards = 0
     /// Crypto providers by preference; empty for the plugins' own priorities.

@@ -73,7 +73,7 @@ enum SchemaTable {
         SchemaKey("auth", .text), SchemaKey("id", .text),
         SchemaKey("round", .integer(0...255)),
         SchemaKey("eap_id", .text),
-        SchemaKey("groups", .list, .restricts("group membership is not checked yet")),
+        SchemaKey("groups", .list),
         SchemaKey("cert_policy", .list),
         SchemaKey("certs", .credentials), SchemaKey("cacerts", .credentials), SchemaKey("pubkeys", .credentials),
         SchemaKey("ca_id", .text),
@@ -173,6 +173,7 @@ enum SchemaTable {
             SchemaKey("retransmit_initial", .text), SchemaKey("retransmit_growth", .text), SchemaKey("retransmit_tries", .integer(1...100)),
             SchemaKey("fragment_size", .integer(256...9000)),
             SchemaKey("keepalive", .time), SchemaKey("return_routability", .choice(["before", "after", "no"])),
+            SchemaKey("directory_check", .time),
             SchemaKey("debug_export_keys", .text),
         ],
         sections: [

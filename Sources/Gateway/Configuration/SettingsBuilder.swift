@@ -34,6 +34,7 @@ struct SettingsBuilder {
             settings.leases = leases.text.isEmpty || booleanValue(leases.text) == false ? nil : booleanValue(leases.text) == true ? settings.leases : path("leases", section)
         }
         settings.resolver = reader.text("resolver").flatMap { ResolverChoice(rawValue: $0.lowercased()) } ?? settings.resolver
+        settings.directoryCheck = reader.time("directory_check") ?? settings.directoryCheck
         settings.shards = reader.integer("shards").map { Int(clamping: $0) } ?? settings.shards
         for element in section.value("crypto")?.elements ?? [] {
             if let capabilities, !capabilities.providers.contains(element.text) {

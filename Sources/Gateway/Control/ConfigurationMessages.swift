@@ -71,7 +71,7 @@ enum ConfigurationMessages {
                 var section = ViciMessage()
                 if !round.id.isEmpty { section.add("id", round.id) }
                 section.add("class", round.method)
-                section.add("groups", list: [])
+                section.add("groups", list: round.groups)
                 section.add("cert_policy", list: [])
                 section.add("certs", list: [])
                 section.add("cacerts", list: [])

@@ -54,6 +54,7 @@ package struct AuthenticationSnapshot: Sendable, Hashable {
     /// `pre-shared key`, `public key`, `EAP` or `any`, the words that vici clients know.
     package var method: String
     package var id: String
+    package var groups: [String] = []
     package init(method: String, id: String) {
         self.method = method
         self.id = id

@@ -219,6 +219,7 @@ extension AuthenticationSnapshot {
             case .suffix(let kind, let bytes): "*" + Identification(kind: kind, data: bytes).description
             }
         self.init(method: method, id: id)
+        groups = policy.groups
     }
 }
 

@@ -44,6 +44,8 @@ package final class RunningGateway: @unchecked Sendable {
     var traps = TrapPolicies()
     private var addressWatch: AddressWatch?
     /// Why a peer that no connection is configured for was last refused.
+    var liveCheck = LiveCheck(interval: .seconds(60))
+    var isLiveCheckArmed = false
     private(set) var lastRefusal: (failure: Failure, at: Instant)?
     /// Look-ups that failed in a row, by connection.
     private var failedLookUps: [String: Int] = [:]
@@ -248,6 +250,7 @@ package final class RunningGateway: @unchecked Sendable {
         case .ikeSAEstablished(let sa):
             failures[sa.connection] = nil
             unanswered[sa.connection] = nil
+            watchAccount(of: sa, shard: shard)
             let before = identities.shards(ofConnection: sa.connection)
             let verdicts = identities.established(sa, shard: shard)
             tellShards(of: sa.connection, before: before)
@@ -268,10 +271,12 @@ package final class RunningGateway: @unchecked Sendable {
         case .ikeSARekeyed(let previous, let current):
             failures[current.connection] = nil
             identities.rekeyed(previous.id, current, shard: shard)
+            liveCheck.rekeyed(previous.id, LiveCheck.Member(sa: current.id, shard: shard, connection: current.connection))
             publish(.ikeSARekeyed(old: snapshot(previous), new: snapshot(current)))
         case .ikeSAClosed(let sa, _):
             let before = identities.shards(ofConnection: sa.connection)
             identities.closed(sa.id)
+            liveCheck.closed(sa.id)
             tellShards(of: sa.connection, before: before)
             // What another one has replaced is not down: its subscribers were told of the rekey.
             guard sa.state != .rekeyed else { break }

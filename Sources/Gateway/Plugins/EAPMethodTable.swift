@@ -58,6 +58,7 @@ package struct EAPMethodTable: @unchecked Sendable {
 private final class EAPHandle: EAPConversation {
     let conversation: PluginConversation
     init(_ conversation: PluginConversation) { self.conversation = conversation }
+    var groups: [String]? { conversation.groups }
     deinit { conversation.cancel() }
 }
 
@@ -121,6 +122,7 @@ private final class PluginConversation: @unchecked Sendable {
         parameters.deallocate()
     }
 
+    var groups: [String]? { users.groups }
     func isBusy(_ value: Bool) { busy.withLock { $0 = value } }
     func cancel() { if busy.withLock({ $0 }) { table.pointee.cancel?(context) } }
 

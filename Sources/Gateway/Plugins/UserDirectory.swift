@@ -21,6 +21,8 @@ package struct DirectoryAnswer: Hashable, Sendable {
     package var user = ""
     package var groups: [Group] = []
     package init(_ outcome: martlet_directory_outcome) { self.outcome = outcome.rawValue }
+    /// Nobody can be asked.
+    static var unavailable: DirectoryAnswer { DirectoryAnswer(MARTLET_DIRECTORY_DOWN) }
 
     package var isGood: Bool { outcome == MARTLET_DIRECTORY_OK.rawValue }
     /// Whether it says something of the directory rather than of the user.

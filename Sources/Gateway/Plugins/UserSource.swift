@@ -4,6 +4,7 @@ import IKECore
 import IKECrypto
 import IKEWire
 import PluginABI
+import Synchronization
 
 package enum UserSecretKind: Sendable { case password, ntHash }
 
@@ -33,9 +34,15 @@ package enum UserRefusal: Sendable {
 }
 
 package protocol UserSource: Sendable {
+    /// The groups of the user who was last found, or whose password was last right; nil where nobody knows of any.
+    var groups: [String]? { get }
     /// `then` is called once, before this returns or later.
     func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
     func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
+}
+
+extension UserSource {
+    package var groups: [String]? { nil }
 }
 
 /// The secrets `eap-*`, `xauth-*` and `ntlm-*` of a configuration by user.
@@ -80,6 +87,16 @@ package struct UserSecrets: Sendable, UserSource {
 package struct GatewayUsers: UserSource {
     let secrets: UserSecrets
     let directory: UserDirectory?
+    /// One conversation's.
+    private let found = Found()
+    private final class Found: Sendable {
+        let groups = Mutex<[String]?>(nil)
+        func note(_ answer: DirectoryAnswer) {
+            let names = answer.groups.flatMap { [$0.name, $0.distinguishedName] }.filter { !$0.isEmpty }
+            groups.withLock { $0 = answer.isGood ? names : nil }
+        }
+    }
+    package var groups: [String]? { found.groups.withLock { $0 } }
 
     package init(secrets: UserSecrets, directory: UserDirectory?) {
         self.secrets = secrets
@@ -94,7 +111,8 @@ package struct GatewayUsers: UserSource {
                     .noSuchSecret,
                     "is a user of the directory \(directory.name), which hands out no \(kind == .ntHash ? "NT hash" : "password")\(directory.advice.isEmpty ? "" : ": " + directory.advice)"))
         }
-        let isAsked = directory.ask(.ntHash, user: user, deadline: deadline) { answer, hash in
+        let isAsked = directory.ask(.ntHash, user: user, deadline: deadline) { [found] answer, hash in
+            found.note(answer)
             guard answer.isGood, hash.count == 16 else { return then(Self.refusal(answer)) }
             var secret = SecretBytes(count: 16)
             var span = secret.mutableSpan
@@ -116,7 +134,10 @@ package struct GatewayUsers: UserSource {
                 return span.indices.map { span[$0] }
             } ?? []
         defer { wipe(&octets) }
-        let isAsked = directory.ask(.password, user: user, password: octets, deadline: deadline) { answer, _ in then(answer.isGood ? .right : Self.refusal(answer)) }
+        let isAsked = directory.ask(.password, user: user, password: octets, deadline: deadline) { [found] answer, _ in
+            found.note(answer)
+            then(answer.isGood ? .right : Self.refusal(answer))
+        }
         if isAsked == nil { then(.no(.unavailable, "cannot be asked of the directory \(directory.name)")) }
     }
 

@@ -32,6 +32,9 @@ package final class JobRunner: Sendable {
         users.withLock { $0 = UserSecrets(new) }
     }
 
+    /// Whether a user is one of `secrets`, whom no directory is asked about.
+    package func knows(_ user: [UInt8]) -> Bool { users.withLock { $0.knows(user, isServer: true) } }
+
     /// A step of EAP ends when its plugin says so: `completion` is called once, before this returns or later, on any thread.
     func begin(_ step: EAPStep, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
         guard let method = eapMethods(step.method.name) else { return completion(.failed(.noMethod(step.method.name))) }

@@ -28,7 +28,14 @@ package struct EAPMethod: Hashable, Sendable {
 }
 
 /// A conversation of a method, under way in a plugin. Whoever holds it last ends it.
-package protocol EAPConversation: AnyObject, Sendable {}
+package protocol EAPConversation: AnyObject, Sendable {
+    /// The groups that the user of a conversation that has succeeded is in, by name and by distinguished name; nil where nobody knows of any.
+    var groups: [String]? { get }
+}
+
+extension EAPConversation {
+    package var groups: [String]? { nil }
+}
 
 /// One message for a method, or the beginning of a conversation.
 package struct EAPStep: Sendable {
@@ -75,6 +82,8 @@ package struct EAPRefusal: Error, Hashable, Sendable {
         case unavailable
         /// Too many wrong tries: this one was not looked at.
         case tooMany
+        /// The proof is right, and no connection takes the user's groups.
+        case notInGroup
         /// The two ends have no method in common.
         case noMethod
         /// The other end has said no.

@@ -28,6 +28,8 @@ extension Failure {
         case .tooMany: (code, advice) = (.limit, ["Nothing need be done: the wait ends by itself, and the user gets in from elsewhere."])
         case .noMethod:
             (code, advice) = (.authenticationFailed, ["Set the peer to one of the methods that \(connection.setting("remote.auth")) allows, or allow its own there: eap-dynamic takes what both have."])
+        case .notInGroup:
+            (code, advice) = (.authenticationFailed, ["If the user is welcome, add one of the groups to \(connection.setting("remote.groups")), or the user to a group in the directory."])
         case .byPeer: (code, advice) = (.peerRefused, ["The peer's log says why."])
         }
         return Failure(code, "\(Wording.user(sa)) at \(sa.remote.address) \(refusal.reason)", evidence: evidence, advice: advice)
@@ -47,7 +49,7 @@ extension Failure {
         case .unknownUser: (code, advice) = (.noSecret, ["Add a section eap-NAME with \(SettingText.setting("id", who)) and the secret to `secrets`."])
         case .misbehaved: (code, advice) = (.peerMisbehaved, ["This is a fault of the peer's software, or an attack."])
         case .noMethod: (code, advice) = (.authenticationFailed, ["Set \(connection.setting("local.auth")) to a method that the gateway asks for."])
-        case .unavailable, .tooMany: (code, advice) = (.internalError, ["The lines before this one say more."])
+        case .unavailable, .tooMany, .notInGroup: (code, advice) = (.internalError, ["The lines before this one say more."])
         }
         return Failure(code, "\(sa.remote.address) \(refusal.reason)", evidence: evidence, advice: advice)
     }

@@ -135,6 +135,7 @@ struct AuthenticatingPeer {
             guard case .eap(let conversation, let outcome) = result else {
                 return next.end(sa, next.layer.fail(EAPRefusal(.unavailable, "could not be asked by EAP: \(Failure.job(result, "authenticating by EAP", sa).summary)")))
             }
+            if case .succeeded = outcome, let refusal = Self.admit(conversation.groups, claim, sa) { return next.end(sa, next.layer.fail(refusal)) }
             return next.end(sa, next.layer.finished(conversation, outcome, isFirst: isFirst))
         case .signing, .method, .asked, .succeeded: return .authenticatingPeer(self)
         }
@@ -185,6 +186,17 @@ struct AuthenticatingPeer {
         }
         sa.connection = connection
         return beginMethod(sa)
+    }
+
+    /// The user's groups choose among connections that are alike; a refusal where they are in none that takes them.
+    private static func admit(_ groups: [String]?, _ claim: ConnectionSelection.Claim, _ sa: IKESA) -> EAPRefusal? {
+        if let connection = ConnectionSelection.choose(sa.context.connections, claim, user: sa.eapUser, in: groups, like: sa.connection) {
+            sa.connection = connection
+            return nil
+        }
+        let wanted = sa.connection.remote.groups.joined(separator: ", ")
+        guard let groups else { return EAPRefusal(.notInGroup, "is no user of a directory, and only groups of one are taken: \(wanted)") }
+        return EAPRefusal(.notInGroup, "is in none of the groups that are taken (\(wanted)), but in " + (groups.isEmpty ? "none at all" : groups.prefix(8).joined(separator: "; ")))
     }
 
     /// Does what the layer wants, and ends this event.
