@@ -102,13 +102,13 @@ package enum ConnectionSelection {
         let alike = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method }
         guard alike.contains(where: { !$0.remote.groups.isEmpty }) else { return current }
         func rank(_ connection: Connection) -> Int {
-            let isOfUser: Int? =
+            let byUser =
                 switch connection.remote.eapIdentity {
-                case .exactly?: 0
-                case .suffix?: 2
-                case .any?, nil: 4
+                case .exactly: 0
+                case .suffix, .name: 2
+                case .any, nil: 4
                 }
-            return (isOfUser ?? 4) + (connection.remote.groups.isEmpty ? 1 : 0)
+            return byUser + (connection.remote.groups.isEmpty ? 1 : 0)
         }
         let open = alike.filter { ($0.remote.eapIdentity?.matches(eap: identity) ?? true) && $0.remote.admits(groups) }
         return open.enumerated().min { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }?.element
