@@ -11,6 +11,8 @@ enum Proof {
     private static let x509: UInt8 = 4, hashAndURL: UInt8 = 12, hashAndURLOfBundle: UInt8 = 13
     /// Keys that a peer's signature is tried with.
     private static let tries = 8
+    /// Configured keys that it is tried with.
+    private static let keyTries = 64
 
     // MARK: The peer's
 
@@ -39,8 +41,12 @@ enum Proof {
             if let objection = constraints.objection(key.type, scheme) { throw Refusal(objection) }
         }
 
-        for key in side.publicKeyList.prefix(tries).compactMap(PublicKey.init(der:)) {
+        // What a path has to be like, a bare key has no way to show.
+        let asksForPath = side.authority_count > 0 || side.policy_count > 0 || side.authority_identity.type != 0
+        for key in side.publicKeyList.prefix(keyTries).compactMap(PublicKey.init(der:)) {
             guard let scheme = signature.scheme(of: key, over: parts) else { continue }
+            if asksForPath { throw Refusal("`pubkeys` takes no certificate, and the connection asks for an authority or a policy (`cacerts`, `ca_id`, `cert_policy`)") }
+            if let weakness = key.type.weakness(leastRSA: Settings.current.leastRSA) { throw Refusal("its public key is too weak: \(weakness)") }
             return try judge(key, scheme)
         }
         let known = Known.of(table.credentials), identity = IKEIdentity(type: table.remote.type, data: table.remote.data.array)
@@ -74,14 +80,18 @@ enum Proof {
         }
         let rules = rules(request, side, known)
         // What the administrator trusts as it is needs no path, only to be valid.
-        if side.authority_count == 0, (pinned + known.pinned).contains(where: { $0.der == leaf.der }) { return try known.anchors.checkPinned(leaf, rules) }
-        do throws(Refusal) { _ = try known.anchors.validate(leaf, sent: sent, rules) } catch {
+        if !asksForPath, pinned.contains(where: { $0.der == leaf.der }) { return try known.anchors.checkPinned(leaf, sent: sent, rules) }
+        do throws(Refusal) {
+            let path = try known.anchors.validate(leaf, sent: sent, rules)
+            if let objection = constraints.objection(path) { throw Refusal(objection) }
+        } catch {
             throw Refusal(error.reason, error.evidence + remarks)
         }
     }
 
     private static func signer(_ candidates: [X509Certificate], _ signature: ReceivedSignature, _ parts: [UnsafeRawBufferPointer]) -> (X509Certificate, PublicKey, SignatureScheme)? {
-        for certificate in candidates.prefix(tries) {
+        var seen: Set<[UInt8]> = []
+        for certificate in candidates where seen.insert(certificate.der).inserted && (seen.count - 1) * signature.schemes.count < tries {
             // A key of an absurd size is not even tried.
             guard let key = certificate.key, key.type.weakness(leastRSA: 512) == nil, let scheme = signature.scheme(of: key, over: parts) else { continue }
             return (certificate, key, scheme)

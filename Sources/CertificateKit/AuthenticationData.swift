@@ -131,6 +131,24 @@ package struct SchemeConstraints: Hashable, Sendable {
 
     func takes(_ hash: Hash) -> Bool { hashes.isEmpty || hashes.contains(hash.rawValue) }
 
+    /// Why some certificate of a path is not what was asked for; the same of every key and signature in it but the trusted one's own signature.
+    package func objection(_ path: [X509Certificate]) -> String? {
+        for (depth, member) in path.enumerated() {
+            guard let key = member.key else { continue }
+            let who = depth == 0 ? "its certificate" : "the certificate of the authority \"\(member.subjectText)\""
+            if !keys.isEmpty {
+                guard let least = keys[key.type.name.lowercased()] else {
+                    return "\(who) has a key of the kind \(key.type.name), and the connection asks for \(keys.keys.sorted().joined(separator: " or "))"
+                }
+                if key.type.bits < least { return "\(who) has a key with \(key.type.bits) bits, and the connection asks for \(least)" }
+            }
+            if !hashes.isEmpty, depth < path.count - 1, let hash = member.signature.flatMap({ Hash(number: $0.hash) }), !takes(hash) {
+                return "\(who) is signed with \(hash.name), which the connection does not take"
+            }
+        }
+        return nil
+    }
+
     /// Why a proof is not what was asked for; nil where it is.
     package func objection(_ key: KeyType, _ scheme: SignatureScheme) -> String? {
         let word = key.name.lowercased()

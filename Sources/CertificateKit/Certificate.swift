@@ -198,5 +198,12 @@ func dateText(_ seconds: Int64) -> String {
 
 extension X509Certificate {
     /// Whether the names, key identifiers and key usages say so. The signature is not checked.
+    /// Whether the key of `issuer` made its signature.
+    package func isSigned(by issuer: X509Certificate) -> Bool {
+        defer { forgetErrors() }
+        guard let key = issuer.key else { return false }
+        return X509_verify(pointer, key.pointer) == 1
+    }
+
     package func isIssued(by issuer: X509Certificate) -> Bool { X509_check_issued(issuer.pointer, pointer) == X509_V_OK }
 }

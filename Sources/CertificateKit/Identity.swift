@@ -33,7 +33,7 @@ extension X509Certificate {
         case IKEIdentity.ipv4, IKEIdentity.ipv6: return alternativeNames.contains { if case .address(let address) = $0 { address == identity.data } else { false } }
         case IKEIdentity.keyID:
             // A name for the key: it is bound to whoever has that key.
-            return !identity.data.isEmpty && (subjectKeyIdentifier == identity.data || keyIDs.key == identity.data || keyIDs.info == identity.data)
+            return !identity.data.isEmpty && (keyIDs.key == identity.data || keyIDs.info == identity.data)
         default: return false
         }
     }

@@ -59,14 +59,17 @@ extension Anchors {
     }
 
     /// One that is trusted as it is: it has to be valid and strong enough, and not revoked by the list of an authority that is known.
-    package func checkPinned(_ leaf: X509Certificate, _ rules: PathRules) throws(Refusal) {
+    package func checkPinned(_ leaf: X509Certificate, sent: [X509Certificate] = [], _ rules: PathRules) throws(Refusal) {
+        guard !leaf.isMalformed else { throw Refusal("its certificate has extensions that are malformed") }
+        try checkUse(of: leaf, rules)
         try checkKey(of: leaf, rules, "its certificate")
         if leaf.notAfter < rules.time { throw Refusal("its certificate has expired: it was valid until \(dateText(leaf.notAfter))", evidence([leaf])) }
         if leaf.notBefore > rules.time { throw Refusal("its certificate is not yet valid: it will be from \(dateText(leaf.notBefore)) on", evidence([leaf])) }
-        for issuer in trusted where leaf.isIssued(by: issuer) && issuer.der != leaf.der { try checkRevocation([leaf, issuer], rules) }
+        let issuers = (trusted + intermediates + sent).filter { $0.der != leaf.der && leaf.isIssued(by: $0) && leaf.isSigned(by: $0) }
+        for issuer in issuers { try checkRevocation([leaf, issuer], rules) }
         // Without its authority nobody can say that it is good.
-        if rules.revocation == .strict, !trusted.contains(where: { leaf.isIssued(by: $0) && $0.der != leaf.der }) {
-            throw Refusal("whether its certificate is revoked is not known: its authority is not known here, and `revocation = strict`", evidence([leaf]))
+        if issuers.isEmpty, rules.revocation == .strict || rules.revocation == .ifURI && leaf.namesRevocationSource {
+            throw Refusal("whether its certificate is revoked is not known: its authority is not known here, and `revocation = \(rules.revocation == .strict ? "strict" : "ifuri")`", evidence([leaf]))
         }
     }
 
@@ -117,7 +120,10 @@ extension Anchors {
     private func buildPath(_ leaf: X509Certificate, sent: [X509Certificate], _ rules: PathRules) throws(Refusal) -> [X509Certificate] {
         defer { forgetErrors() }
         let extra = rules.authorities.filter { authority in !trusted.contains { $0.der == authority.der } }
-        let ends = CertificateStack(anchors + extra), others = CertificateStack(sent + intermediates)
+        // One whose issuer is trusted is no end of a path: the issuer may have revoked it.
+        let ending = extra.filter { authority in !(trusted + extra).contains { $0.der != authority.der && authority.isIssued(by: $0) && authority.isSigned(by: $0) } }
+        let leading = extra.filter { authority in !ending.contains { $0.der == authority.der } }
+        let ends = CertificateStack(anchors + ending), others = CertificateStack(sent + intermediates + leading)
         guard let store = X509_STORE_new() else { throw Refusal("memory ran out") }
         defer { X509_STORE_free(store) }
         guard let context = X509_STORE_CTX_new() else { throw Refusal("memory ran out") }

@@ -51,6 +51,7 @@ package enum KeyType: Hashable, Sendable, CustomStringConvertible {
 /// Nil for kinds that are not of use: DSA, DH, curves other than NIST's three, curves that are spelt out instead of named.
 func keyType(_ key: OpaquePointer) -> KeyType? {
     let bits = Int(EVP_PKEY_get_bits(key))
+    if martlet_rsa_exponent_bits(key) > 64 { return nil }
     switch EVP_PKEY_get_base_id(key) {
     case EVP_PKEY_RSA: return .rsa(bits: bits)
     case EVP_PKEY_RSA_PSS: return .rsaPSS(bits: bits)

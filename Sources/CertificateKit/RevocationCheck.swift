@@ -80,7 +80,7 @@ extension RevocationList {
         var entry: OpaquePointer?
         let found = X509_CRL_get0_by_serial(pointer, &entry, X509_get_serialNumber(certificate.pointer))
         // 2: removeFromCRL.
-        guard found == 1, let entry else { return .good }
+        guard found == 1, let entry else { return scope == 3 ? .notCovered : .good }
         let reason = martlet_crl_reason(entry)
         let word = reason.map { ": " + String(cString: $0) } ?? ""
         return .revoked(seconds(X509_REVOKED_get0_revocationDate(entry)) ?? 0, word)

@@ -162,8 +162,9 @@ extension DistinguishedName.Attribute {
     /// As UTF-8; nil where the value is no text.
     var text: [UInt8]? {
         switch tag {
-        case 0x0c, 0x12, 0x13, 0x16, 0x1a: return value
-        case 0x14:
+        case 0x0c: return value
+        // Bytes above ASCII are Latin-1 to those who read them at all.
+        case 0x12, 0x13, 0x14, 0x16, 0x1a:
             var text = ""
             for byte in value { text.unicodeScalars.append(Unicode.Scalar(byte)) }
             return Array(text.utf8)

@@ -138,13 +138,14 @@ static inline int martlet_ecdsa_from_der(const uint8_t *der, long size, uint8_t 
 }
 static inline int martlet_policy_count(const STACK_OF(X509_POLICY_NODE) *nodes) { return sk_X509_POLICY_NODE_num(nodes); }
 static inline const X509_POLICY_NODE *martlet_policy_at(const STACK_OF(X509_POLICY_NODE) *nodes, int index) { return sk_X509_POLICY_NODE_value(nodes, index); }
-// What a CRL is about: 0 everything, 1 users alone, 2 authorities alone, -1 something that is not understood here (indirect, some reasons alone,
-// attribute certificates, an extension that cannot be read).
+// What a CRL is about: 0 everything, 1 users alone, 2 authorities alone, 3 some certificates or reasons alone, -1 something that is not understood here (indirect, attribute
+// certificates, an extension that cannot be read).
 static inline int martlet_crl_scope(const X509_CRL *crl) {
     int critical, scope = 0;
     ISSUING_DIST_POINT *point = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &critical, NULL);
     if (!point) return critical == -1 ? 0 : -1;
-    if (point->indirectCRL > 0 || point->onlyattr > 0 || point->onlysomereasons) scope = -1;
+    if (point->indirectCRL > 0 || point->onlyattr > 0) scope = -1;
+    else if (point->distpoint || point->onlysomereasons) scope = 3;
     else if (point->onlyuser > 0) scope = point->onlyCA > 0 ? -1 : 1;
     else if (point->onlyCA > 0) scope = 2;
     ISSUING_DIST_POINT_free(point);
@@ -159,4 +160,13 @@ static inline const char *martlet_crl_reason(const X509_REVOKED *entry) {
     long number = ASN1_ENUMERATED_get(reason);
     ASN1_ENUMERATED_free(reason);
     return number >= 0 && number < (long)(sizeof names / sizeof *names) ? names[number] : NULL;
+}
+// Of an RSA key: what it costs to check its signatures. 0 for others.
+static inline int martlet_rsa_exponent_bits(const EVP_PKEY *key) {
+    BIGNUM *exponent = NULL;
+    int bits = 0;
+    if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1) bits = BN_num_bits(exponent);
+    BN_free(exponent);
+    ERR_clear_error();
+    return bits;
 }

@@ -12,12 +12,10 @@ package struct LoadedCredentials: Sendable {
     var all: [Credential] { items + ofConnections.values.joined() + authorities.flatMap { ofAuthorities[$0.name] ?? [] } }
     package var keys: [Credential] { items.filter { $0.kind == .privateKey } }
 
-    /// A CRL takes the place of an older one of its issuer.
+    /// A CRL joins those of its issuer: it may be about other certificates.
     mutating func add(_ new: [Credential]) {
         for item in new {
-            if item.kind == .crl, let place = items.firstIndex(where: { $0.kind == .crl && $0.facts.issuer == item.facts.issuer && $0.facts.notBefore <= item.facts.notBefore }) {
-                items[place] = item
-            } else if let place = items.firstIndex(where: { $0.isSame(as: item) }) {
+            if let place = items.firstIndex(where: { $0.isSame(as: item) }) {
                 if item.isTrusted { items[place] = item }
             } else {
                 items.append(item)
