@@ -197,7 +197,6 @@ func dateText(_ seconds: Int64) -> String {
 }
 
 extension X509Certificate {
-    /// Whether the names, key identifiers and key usages say so. The signature is not checked.
     /// Whether the key of `issuer` made its signature.
     package func isSigned(by issuer: X509Certificate) -> Bool {
         defer { forgetErrors() }
@@ -205,5 +204,6 @@ extension X509Certificate {
         return X509_verify(pointer, key.pointer) == 1
     }
 
+    /// Whether the names, key identifiers and key usages say so. The signature is not checked.
     package func isIssued(by issuer: X509Certificate) -> Bool { X509_check_issued(issuer.pointer, pointer) == X509_V_OK }
 }
