@@ -40,7 +40,7 @@ final class Slapd: Sendable {
         let server = Process()
         server.executableURL = URL(fileURLWithPath: "/bin/sh")
         server.currentDirectoryURL = folder
-        server.arguments = ["-c", "/usr/sbin/slapd -f slapd.conf -h '\(uri) \(secureURI)' -d 0 >slapd.log 2>&1 & read line; kill $!; wait; rm -rf '\(folder.path)'"]
+        server.arguments = ["-c", "/usr/sbin/slapd -f slapd.conf -h '\(uri) \(secureURI)' -d 0 >slapd.log 2>&1 & read line; kill -9 $!; wait; rm -rf '\(folder.path)'"]
         server.standardInput = standardInput
         try server.run()
         try waitUntilItListens()
