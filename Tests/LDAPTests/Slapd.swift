@@ -40,8 +40,11 @@ final class Slapd: Sendable {
         let server = Process()
         server.executableURL = URL(fileURLWithPath: "/bin/sh")
         server.currentDirectoryURL = folder
-        server.arguments = ["-c", "/usr/sbin/slapd -f slapd.conf -h '\(uri) \(secureURI)' -d 0 >slapd.log 2>&1 & read line; kill -9 $!; wait; rm -rf '\(folder.path)'"]
+        server.arguments = ["-c", "/usr/sbin/slapd -f slapd.conf -h '\(uri) \(secureURI)' -d 0 >slapd.log 2>&1 & read line; kill -9 $!; rm -rf '\(folder.path)'"]
         server.standardInput = standardInput
+        // Whoever reads what the tests say must not wait for the server's end. Its signals are those that a test's thread blocks, so that only SIGKILL ends it.
+        server.standardOutput = FileHandle.nullDevice
+        server.standardError = FileHandle.nullDevice
         try server.run()
         try waitUntilItListens()
     }
@@ -157,7 +160,7 @@ final class Slapd: Sendable {
         for unit in ["people", "elsewhere"] {
             add(
                 "uid=dup,ou=\(unit),\(base)",
-                [("objectClass", "inetOrgPerson"), ("objectClass", "sambaSamAccount"), ("sambaSID", "S-1-\(unit)"), ("uid", "dup"), ("cn", "dup"), ("sn", "dup"), ("userPassword", "secret-dup")])
+                [("objectClass", "inetOrgPerson"), ("objectClass", "sambaSamAccount"), ("sambaSID", "S-1-\(unit)"), ("sambaAcctFlags", "[U          ]"), ("uid", "dup"), ("cn", "dup"), ("sn", "dup"), ("userPassword", "secret-dup")])
         }
         func group(_ name: String, _ members: [String]) {
             add("cn=\(name),ou=groups,\(base)", [("objectClass", "groupOfNames"), ("cn", name.replacing("\\", with: ""))] + members.map { ("member", $0) })
