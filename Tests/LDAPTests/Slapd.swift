@@ -160,7 +160,10 @@ final class Slapd: Sendable {
         for unit in ["people", "elsewhere"] {
             add(
                 "uid=dup,ou=\(unit),\(base)",
-                [("objectClass", "inetOrgPerson"), ("objectClass", "sambaSamAccount"), ("sambaSID", "S-1-\(unit)"), ("sambaAcctFlags", "[U          ]"), ("uid", "dup"), ("cn", "dup"), ("sn", "dup"), ("userPassword", "secret-dup")])
+                [
+                    ("objectClass", "inetOrgPerson"), ("objectClass", "sambaSamAccount"), ("sambaSID", "S-1-\(unit)"), ("sambaAcctFlags", "[U          ]"), ("uid", "dup"), ("cn", "dup"),
+                    ("sn", "dup"), ("userPassword", "secret-dup"),
+                ])
         }
         func group(_ name: String, _ members: [String]) {
             add("cn=\(name),ou=groups,\(base)", [("objectClass", "groupOfNames"), ("cn", name.replacing("\\", with: ""))] + members.map { ("member", $0) })
