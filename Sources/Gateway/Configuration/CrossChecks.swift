@@ -5,7 +5,7 @@ import IKEWire
 
 enum CrossChecks {
     /// A connection whose peers, or which itself, authenticates with a password needs to know one.
-    static func checkUsers(of connection: Connection, _ section: ConfigurationSection, _ users: UserSecrets, _ directory: UserDirectory?, _ diagnostics: inout Diagnostics) {
+    static func checkUsers(of connection: Connection, _ section: ConfigurationSection, _ users: UserSecrets, _ directory: DirectoryAbilities?, _ diagnostics: inout Diagnostics) {
         guard connection.isNegotiated else { return }
         if let directory, users.isEmpty, !connection.remote.canBeServed(by: directory), let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) {
             diagnostics.error(
@@ -23,7 +23,7 @@ enum CrossChecks {
     }
 
     /// Groups are those of users of a directory, who come by EAP.
-    static func checkGroups(of connection: Connection, _ section: ConfigurationSection, _ directory: UserDirectory?, _ diagnostics: inout Diagnostics) {
+    static func checkGroups(of connection: Connection, _ section: ConfigurationSection, _ directory: DirectoryAbilities?, _ diagnostics: inout Diagnostics) {
         guard let round = section.sections.first(where: { $0.name.hasPrefix("remote") }), let value = round.value("groups"), !value.elements.isEmpty else { return }
         if !connection.remote.isEAP {
             diagnostics.error(at: value.position, "'groups' is refused: so far groups are known of users who prove themselves by EAP, and \(connection.remote.method) is another way")

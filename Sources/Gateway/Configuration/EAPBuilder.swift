@@ -64,7 +64,7 @@ extension AuthenticationPolicy {
     var asksForPasswords: Bool { ["eap-md5", "eap-gtc", "eap-mschapv2"].contains(method) }
 
     /// Whether a directory can say what the method needs of a user. MSCHAPv2 needs the NT hash, MD5 the password itself, which no directory hands out.
-    func canBeServed(by directory: UserDirectory) -> Bool {
+    func canBeServed(by directory: DirectoryAbilities) -> Bool {
         switch method {
         case "eap-md5": false
         case "eap-gtc": directory.verifiesPasswords

@@ -21,7 +21,7 @@ package struct Capabilities {
     /// The methods of EAP.
     package var eapMethods: [EAPMethod] = []
     /// Knows the users that `secrets` does not.
-    package var directory: UserDirectory?
+    package var directory: DirectoryAbilities?
     /// Whether the data plane carries transport mode, and its name: nil where none is loaded.
     package var carriesTransport = false
     package var planeName: String?

@@ -258,7 +258,7 @@ extension Capabilities {
         carriesAlone = planes.carriesAlone
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
         eapMethods = plugins.eapMethods
-        directory = plugins.directory(named: nil)
+        directory = plugins.directory(named: nil)?.abilities
         planeName = planes.name
         carriesTransport = planes.carriesTransport
         features = planes.features

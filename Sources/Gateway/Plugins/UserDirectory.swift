@@ -37,12 +37,11 @@ package struct DirectoryAnswer: Hashable, Sendable {
 package enum DirectoryQuestion: Sendable { case account, password, ntHash }
 
 package struct UserDirectory: @unchecked Sendable {
-    package let name: String
-    /// Whether it can say that a password is right.
-    package let verifiesPasswords: Bool
-    package let hasNTHashes: Bool
-    /// Why it cannot do what it cannot, and what to do instead.
-    package let advice: String
+    package let abilities: DirectoryAbilities
+    package var name: String { abilities.name }
+    package var verifiesPasswords: Bool { abilities.verifiesPasswords }
+    package var hasNTHashes: Bool { abilities.hasNTHashes }
+    package var advice: String { abilities.advice }
     /// Immortal and constant.
     private let table: UnsafePointer<martlet_directory>
 
@@ -54,10 +53,10 @@ package struct UserDirectory: @unchecked Sendable {
         table = raw.assumingMemoryBound(to: martlet_directory.self)
         try requireFunctions(
             table, (\.name, "name"), (\.advice, "advice"), (\.look_up, "look_up"), (\.verify_password, "verify_password"), (\.nt_hash, "nt_hash"), (\.cancel, "cancel"))
-        name = String(cString: table.pointee.name)
-        advice = String(cString: table.pointee.advice)
-        verifiesPasswords = table.pointee.abilities & MARTLET_DIRECTORY_VERIFIES_PASSWORDS.rawValue != 0
-        hasNTHashes = table.pointee.abilities & MARTLET_DIRECTORY_HAS_NT_HASHES.rawValue != 0
+        let bits = table.pointee.abilities
+        abilities = DirectoryAbilities(
+            name: String(cString: table.pointee.name), verifiesPasswords: bits & MARTLET_DIRECTORY_VERIFIES_PASSWORDS.rawValue != 0,
+            hasNTHashes: bits & MARTLET_DIRECTORY_HAS_NT_HASHES.rawValue != 0, advice: String(cString: table.pointee.advice))
     }
 
     /// Asks; `then` is called once, from any thread, perhaps before this returns. The NT hash is lent to it and is empty where there is

@@ -45,26 +45,7 @@ extension UserSource {
     package var groups: [String]? { nil }
 }
 
-/// The secrets `eap-*`, `xauth-*` and `ntlm-*` of a configuration by user.
-package struct UserSecrets: Sendable, UserSource {
-    private var named: [[UInt8]: [IKESecret]] = [:]
-    /// Without identities: our own as a client, never a user's as the server.
-    private var nameless: [IKESecret] = []
-
-    package init(_ secrets: SharedSecrets = SharedSecrets()) {
-        for secret in secrets.all where secret.kind != .ike {
-            if secret.identities.isEmpty { nameless.append(secret) }
-            for case .exactly(let identity) in secret.identities { named[Self.key(identity.eapIdentity), default: []].append(secret) }
-        }
-    }
-
-    package var isEmpty: Bool { named.isEmpty && nameless.isEmpty }
-    package func knows(_ user: [UInt8], isServer: Bool) -> Bool { !secrets(of: user, isServer: isServer).isEmpty }
-
-    private static func key(_ user: [UInt8]) -> [UInt8] { user.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 } }
-
-    private func secrets(of user: [UInt8], isServer: Bool) -> [IKESecret] { named[Self.key(user)] ?? (isServer ? [] : nameless) }
-
+extension UserSecrets: UserSource {
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
         let known = secrets(of: user, isServer: isServer)
         guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
