@@ -162,7 +162,6 @@ struct ConnectionBuilder {
         policy.method = CertificateBuilder.isPublicKey(auth) ? "pubkey" : auth
         if policy.isEAP {
             EAPBuilder(methods: capabilities.eapMethods).build(&policy, isLocal: side == "local", round, &diagnostics)
-            certificates.build(&policy, round, isLocal: side == "local", &diagnostics)
             return policy
         }
         if !Self.methods.contains(policy.method) {

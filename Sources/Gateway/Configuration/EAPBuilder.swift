@@ -20,6 +20,13 @@ struct EAPBuilder {
         } else if policy.takesAnyEAP, methods.isEmpty {
             diagnostics.error(at: reader.position("auth"), "no loaded plugin provides a method of EAP")
         }
+        // No method that is there looks at certificates: what restricts them would restrict nobody.
+        for key in CertificateBuilder.keys {
+            guard let value = round.value(key), key != "revocation" || value.text.lowercased() != "relaxed" else { continue }
+            let text = "\(quoted(key)) is about certificates, and \(quoted(policy.method)) takes none: take it out"
+            if isLocal { diagnostics.warning(at: value.position, text) } else { diagnostics.error(at: value.position, text) }
+        }
+        for section in round.sections { diagnostics.error(at: section.position, "\(quoted(section.name)) is about certificates, and \(quoted(policy.method)) takes none: take it out") }
         if let value = round.value("eap_id") {
             if let pattern = identity(value, &diagnostics) { policy.eapIdentity = pattern }
             if isLocal, case .exactly? = policy.eapIdentity {
