@@ -99,6 +99,8 @@ class Lab:
             self.ip(host, "link", "set", "lo", "up")
             for setting in ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter"):
                 self.inside(host, "sh", "-c", f"echo 0 > /proc/sys/net/{setting}")
+            # An address of a link that is found to be nobody else's a second later is a change of addresses to whoever speaks MOBIKE, in the middle of a test.
+            self.inside(host, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
         if self.nat:
             self._link("east", "nat")
             self._link("nat", "west")
