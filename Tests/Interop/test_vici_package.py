@@ -98,7 +98,7 @@ def test_a_program_runs_a_tunnel():
         control.clear_creds()
         expect(control.get_conns()["conns"] == [] and control.get_shared()["keys"] == [] and list(control.list_conns()) == [], "something is left")
         # Failures are exceptions that say why.
-        expect("private keys" in refused(vici, control.load_key, {"type": "RSA", "data": "x"}), "load-key")
+        expect("neither PEM nor DER" in refused(vici, control.load_key, {"type": "RSA", "data": "x"}), "load-key")
         wrong = connection("east")
         wrong["peer"]["rekey_time"] = "soon"
         expect("peer.rekey_time" in refused(vici, control.load_conn, wrong), "load-conn")
