@@ -36,7 +36,7 @@ demo: ## Two gateways, one tunnel, real traffic; leaves nothing behind
 	@packaging/deps.sh build demo
 	@CONFIG=$(CONFIG) Tests/Demo/demo.sh
 
-check: ## Run every test; at most 20 minutes on two cores
+check: ## Run every test; at most 30 minutes on two cores
 	@packaging/deps.sh build demo test
 	@packaging/python-deps.sh
 	@Tests/check.sh

@@ -54,7 +54,7 @@ fi
 
 echo "== gateways in network namespaces"
 status=0
-timeout --kill-after=10 "${MARTLET_INTEROP_SECONDS:-1500}" python3 Tests/Interop/run.py 2>&1 | tee "$work/interop" || status=$?
+timeout --kill-after=10 "${MARTLET_INTEROP_SECONDS:-2400}" python3 Tests/Interop/run.py 2>&1 | tee "$work/interop" || status=$?
 line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$work/interop" | tail -n 1 || true)
 if [ -z "$line" ]; then
     echo "FAIL the tests in namespaces ended early, with status $status"
