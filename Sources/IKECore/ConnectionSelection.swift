@@ -98,9 +98,9 @@ package enum ConnectionSelection {
     /// The connection for a user who is in `groups`, who has proven to be `identity` as `current` asks: of those that name the user alike, one that names a group
     /// of the user's comes before one that takes everybody.
     static func choose(_ connections: [Connection], _ claim: Claim, user identity: Identification, in groups: [String]?, like current: Connection) -> Connection? {
-        // Where nobody speaks of groups the choice was made.
+        // Where nobody speaks of groups the choice was made. A reload may have taken away the connection that did when the peer began.
         let alike = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method }
-        guard alike.contains(where: { !$0.remote.groups.isEmpty }) else { return current }
+        guard !current.remote.groups.isEmpty || alike.contains(where: { !$0.remote.groups.isEmpty }) else { return current }
         func rank(_ connection: Connection) -> Int {
             let byUser =
                 switch connection.remote.eapIdentity {

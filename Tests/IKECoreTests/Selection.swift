@@ -72,6 +72,8 @@ import Testing
         // Another server's groups, or another method's, let nobody in here.
         #expect(chosen([staff, admins], ["boss"], like: staff) == nil)
         #expect(chosen([staff, admins], [], like: staff) == nil && chosen([staff, admins], nil, like: admins) == nil)
+        // The connection that asked for groups is no more what is configured when the peer has proven who it is: it is not believed without them.
+        #expect(chosen([], ["boss"], like: staff) == nil && chosen([], nil, like: staff) == nil)
         // A connection that names the user comes first, whatever the groups.
         #expect(chosen([staff, carol], ["staff"], user: "carol", like: staff) == "carol")
         #expect(chosen([staff, carol], ["staff"], like: staff) == "staff")
