@@ -24,6 +24,7 @@ let package = Package(
     name: "martlet-fuzz",
     targets: [
         .target(name: "CSecret"),
+        .target(name: "FuzzCounters"),
         .target(name: "IKEWire", swiftSettings: common),
         .target(name: "IKECrypto", dependencies: ["IKEWire", "CSecret"], swiftSettings: common),
         .target(name: "IKECore", dependencies: ["IKEWire", "IKECrypto"], swiftSettings: common),

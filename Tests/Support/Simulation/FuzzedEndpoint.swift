@@ -5,6 +5,7 @@
 import IKECore
 import IKECrypto
 import IKEWire
+import Synchronization
 
 package final class FuzzedEndpoint {
     /// Where the endpoint is when the fuzzer begins.
@@ -19,7 +20,6 @@ package final class FuzzedEndpoint {
     }
 
     private let target: Node
-    private let peer: Node
     private var now = Instant(nanoseconds: 1_000_000_000)
     private var jobs: [(JobID, Job)] = []
     private var children: [ChildSAID] = []
@@ -32,68 +32,113 @@ package final class FuzzedEndpoint {
     /// Jobs and the data plane answer at once, or when the fuzzer says so.
     package var worksAtOnce = true
     private let isInitiator: Bool
+    private static let aead = NullCrypto.registry(seed: 3).aead(.aesGCM16(256))
+    private static let connections = [true: connection(east: true), false: connection(east: false)]
+    private static let addresses = (target: Fixtures.eastAddress, peer: Fixtures.westAddress)
+
+    /// What the peer sends until a place is reached: the same every time, because both ends are functions of their seeds. So the peer is asked once, and
+    /// an input costs the handshake of one end.
+    private static let recordings = Mutex<[Place: [[UInt8]]]>([:])
 
     package init?(_ place: Place) {
         isInitiator = place.isInitiator
-        var limits = Limits()
-        limits.exportKeys = true
-        limits.retransmitTries = 2
-        func node(_ east: Bool, _ seed: UInt64) -> Node {
-            var connection = Fixtures.connection(east: east)
-            connection.children = [
-                Fixtures.child(local: east ? 1 : 2, remote: east ? 2 : 1, pfs: [.curve25519, .keyExchangeNone]), Fixtures.child("second", local: east ? 3 : 4, remote: east ? 4 : 3),
-            ]
-            return Node(east ? "east" : "west", address: east ? Fixtures.eastAddress : Fixtures.westAddress, connections: [connection], limits: limits, seed: seed)
-        }
-        target = node(place.isInitiator, 1)
-        peer = node(!place.isInitiator, 2)
-        guard let aead = NullCrypto.registry(seed: 3).aead(.aesGCM16(256)) else { return nil }
+        target = Self.node(isTarget: true, isInitiator: place.isInitiator)
+        guard let aead = Self.aead else { return nil }
         self.aead = aead
-        let first = isInitiator ? target : peer, second = isInitiator ? peer : target
-        give(first, .initiate(connection: "site", child: "net", packet: nil, local: first.local, remote: second.local, request: nil))
-        // IKE_SA_INIT and its answer; then IKE_AUTH and its answer.
-        deliver(from: first, to: second)
-        deliver(from: second, to: first)
-        guard sealing != nil else { return nil }
-        if place == .awaitingAuth || place == .authSent {
-            fromPeer = []
-            return
+        if let recording = Self.recordings.withLock({ $0[place] }) {
+            if isInitiator { give(.initiate(connection: "site", child: "net", packet: nil, local: target.local, remote: remote, request: nil)) }
+            for bytes in recording { receive(bytes) }
+        } else {
+            let recording = shakeHands(with: Self.node(isTarget: false, isInitiator: !place.isInitiator), isOnlyInit: place == .awaitingAuth || place == .authSent)
+            Self.recordings.withLock { $0[place] = recording }
         }
-        deliver(from: first, to: second)
-        deliver(from: second, to: first)
+        guard sealing != nil else { return nil }
+        if place == .awaitingAuth || place == .authSent { return }
         guard target.endpoint.status().first?.state == .established else { return nil }
-        fromPeer = []
         fromTarget = []
         switch place {
-        case .rekeyingChild: give(target, .rekey(.child("net", connection: "site"), request: nil))
-        case .rekeyingIKE: give(target, .rekey(.connection("site"), request: nil))
-        case .creatingChild: give(target, .initiate(connection: "site", child: "second", packet: nil, local: target.local, remote: peer.local, request: nil))
-        case .deletingChild: give(target, .terminate(.child("net", connection: "site"), request: nil))
+        case .rekeyingChild: give(.rekey(.child("net", connection: "site"), request: nil))
+        case .rekeyingIKE: give(.rekey(.connection("site"), request: nil))
+        case .creatingChild: give(.initiate(connection: "site", child: "second", packet: nil, local: target.local, remote: remote, request: nil))
+        case .deletingChild: give(.terminate(.child("net", connection: "site"), request: nil))
         case .awaitingAuth, .authSent, .responder, .initiator: break
         }
     }
 
-    private var fromPeer: [Datagram] = []
+    private var remote: SocketAddress { SocketAddress(address: Self.addresses.peer, port: 500) }
 
-    private func deliver(from: Node, to: Node) {
-        let datagrams = from === target ? fromTarget : fromPeer
-        if from === target { fromTarget = [] } else { fromPeer = [] }
-        for datagram in datagrams { give(to, .datagramReceived(Datagram(local: to.local, remote: from.local, marked: false, bytes: datagram.bytes))) }
+    private static func node(isTarget: Bool, isInitiator east: Bool) -> Node {
+        var limits = Limits()
+        limits.exportKeys = true
+        limits.retransmitTries = 2
+        let address = isTarget ? addresses.target : addresses.peer
+        return Node(east ? "east" : "west", address: address, connections: connections[east].map { [$0] } ?? [], limits: limits, seed: isTarget ? 1 : 2)
     }
 
-    private func give(_ node: Node, _ event: Event) {
-        var actions = node.endpoint.handle(event, now: now)[...]
+    private static func connection(east: Bool) -> Connection {
+        var connection = Fixtures.connection(east: east)
+        connection.children = [
+            Fixtures.child(local: east ? 1 : 2, remote: east ? 2 : 1, pfs: [.curve25519, .keyExchangeNone]), Fixtures.child("second", local: east ? 3 : 4, remote: east ? 4 : 3),
+        ]
+        return connection
+    }
+
+    /// IKE_SA_INIT and its answer, then IKE_AUTH and its answer, unless only the first is wanted. What the peer sent.
+    private func shakeHands(with peer: Node, isOnlyInit: Bool) -> [[UInt8]] {
+        var sent: [[UInt8]] = []
+        var fromPeer: [Datagram] = []
+        func tell(_ event: Event) {
+            var actions = peer.endpoint.handle(event, now: now)[...]
+            while let action = actions.popFirst() {
+                switch action {
+                case .transmit(let datagram): fromPeer.append(datagram)
+                case .run(let id, let job): actions += peer.endpoint.handle(.jobFinished(id, peer.run(job)), now: now)
+                case .installChildSA(let parameters): actions += peer.endpoint.handle(.childSAInstalled(parameters.id, failure: nil), now: now)
+                default: break
+                }
+            }
+        }
+        func deliverToPeer() {
+            let datagrams = fromTarget
+            fromTarget = []
+            for datagram in datagrams { tell(.datagramReceived(Datagram(local: peer.local, remote: target.local, marked: false, bytes: datagram.bytes))) }
+        }
+        func deliverToTarget() {
+            let datagrams = fromPeer
+            fromPeer = []
+            sent += datagrams.map(\.bytes)
+            for datagram in datagrams { receive(datagram.bytes) }
+        }
+        let initiate = Event.initiate(
+            connection: "site", child: "net", packet: nil, local: isInitiator ? target.local : peer.local, remote: isInitiator ? peer.local : target.local, request: nil)
+        if isInitiator { give(initiate) } else { tell(initiate) }
+        for _ in 0..<(isOnlyInit ? 1 : 2) {
+            if isInitiator {
+                deliverToPeer()
+                deliverToTarget()
+            } else {
+                deliverToTarget()
+                deliverToPeer()
+            }
+        }
+        // An IKE SA and its state hold each other until it ends.
+        for sa in peer.endpoint.status() { tell(.forget(sa.id)) }
+        return sent
+    }
+
+    private func give(_ event: Event) {
+        var actions = target.endpoint.handle(event, now: now)[...]
         while let action = actions.popFirst() {
             switch action {
-            case .transmit(let datagram): if node === target { fromTarget.append(datagram) } else { fromPeer.append(datagram) }
+            case .transmit(let datagram): fromTarget.append(datagram)
             case .run(let id, let job):
-                if worksAtOnce || node === peer { actions += node.endpoint.handle(.jobFinished(id, node.run(job)), now: now) } else { jobs.append((id, job)) }
+                if worksAtOnce { actions += target.endpoint.handle(.jobFinished(id, target.run(job)), now: now) } else { jobs.append((id, job)) }
             case .installChildSA(let parameters):
-                if node === target, children.count < 64 { children.append(parameters.id) }
-                if worksAtOnce || node === peer { actions += node.endpoint.handle(.childSAInstalled(parameters.id, failure: nil), now: now) }
+                if children.count < 64 { children.append(parameters.id) }
+                if worksAtOnce { actions += target.endpoint.handle(.childSAInstalled(parameters.id, failure: nil), now: now) }
             case .exportKeys(.ike(let initiator, let responder, _, _, let ei, let er, _, _)):
                 // The first SA's: what a rekey makes is out of the fuzzer's hands.
-                guard node === target, sealing == nil else { continue }
+                guard sealing == nil else { continue }
                 spis = (initiator, responder)
                 let key = (isInitiator ? er : ei).withSecret { $0.array } ?? []
                 salt = Array(key.suffix(aead.saltLength))
@@ -105,7 +150,7 @@ package final class FuzzedEndpoint {
 
     // MARK: What the fuzzer does
 
-    package func receive(_ bytes: [UInt8]) { give(target, .datagramReceived(Datagram(local: target.local, remote: peer.local, marked: false, bytes: bytes))) }
+    package func receive(_ bytes: [UInt8]) { give(.datagramReceived(Datagram(local: target.local, remote: remote, marked: false, bytes: bytes))) }
 
     /// A message of the peer's with `chain` inside, whatever that is; or one fragment of it.
     package func receive(exchange: UInt8, id: UInt32, response: Bool, first: UInt8, chain: ArraySlice<UInt8>, padLength: UInt8 = 0, fragment: (number: UInt16, total: UInt16)? = nil) {
@@ -136,7 +181,7 @@ package final class FuzzedEndpoint {
         var steps = 0
         while let next = target.endpoint.nextDeadline, next <= end, steps < 2000 {
             now = max(now, next)
-            give(target, .deadlineReached)
+            give(.deadlineReached)
             steps += 1
         }
         precondition(steps < 2000, "its deadlines do not end")
@@ -146,20 +191,20 @@ package final class FuzzedEndpoint {
     package func finishJob(failing: Bool) {
         guard !jobs.isEmpty else { return }
         let (id, job) = jobs.removeFirst()
-        give(target, .jobFinished(id, failing ? .failed(.crypto(.failed)) : target.run(job)))
+        give(.jobFinished(id, failing ? .failed(.crypto(.failed)) : target.run(job)))
     }
 
-    package func answerPlane(failing: Bool) { for id in children { give(target, .childSAInstalled(id, failure: failing ? "no" : nil)) } }
+    package func answerPlane(failing: Bool) { for id in children { give(.childSAInstalled(id, failure: failing ? "no" : nil)) } }
     package func operate(_ what: UInt8) {
         switch what % 8 {
-        case 0: give(target, .rekey(.child("net", connection: "site"), request: RequestID(rawValue: 9)))
-        case 1: give(target, .rekey(.connection("site"), request: RequestID(rawValue: 9)))
-        case 2: give(target, .initiate(connection: "site", child: "second", packet: nil, local: target.local, remote: peer.local, request: RequestID(rawValue: 9)))
-        case 3: give(target, .terminate(.child("net", connection: "site"), request: RequestID(rawValue: 9)))
-        case 4: give(target, .terminate(.connection("site"), request: RequestID(rawValue: 9)))
-        case 5: for id in children { give(target, .childSAExpired(id, hard: what > 127)) }
-        case 6: for id in children { give(target, .peerMoved(id, remote: SocketAddress(address: Fixtures.natAddress, port: UInt16(what)))) }
-        default: for id in children { give(target, .useReported(id, lastInbound: now)) }
+        case 0: give(.rekey(.child("net", connection: "site"), request: RequestID(rawValue: 9)))
+        case 1: give(.rekey(.connection("site"), request: RequestID(rawValue: 9)))
+        case 2: give(.initiate(connection: "site", child: "second", packet: nil, local: target.local, remote: remote, request: RequestID(rawValue: 9)))
+        case 3: give(.terminate(.child("net", connection: "site"), request: RequestID(rawValue: 9)))
+        case 4: give(.terminate(.connection("site"), request: RequestID(rawValue: 9)))
+        case 5: for id in children { give(.childSAExpired(id, hard: what > 127)) }
+        case 6: for id in children { give(.peerMoved(id, remote: SocketAddress(address: Fixtures.natAddress, port: UInt16(what)))) }
+        default: for id in children { give(.useReported(id, lastInbound: now)) }
         }
     }
 
@@ -168,13 +213,11 @@ package final class FuzzedEndpoint {
         worksAtOnce = true
         while !jobs.isEmpty { finishJob(failing: false) }
         answerPlane(failing: false)
-        for sa in target.endpoint.status() { give(target, .forget(sa.id)) }
+        for sa in target.endpoint.status() { give(.forget(sa.id)) }
         pass(.seconds(120))
-        for sa in target.endpoint.status() { give(target, .forget(sa.id)) }
+        for sa in target.endpoint.status() { give(.forget(sa.id)) }
         pass(.seconds(120))
         precondition(target.endpoint.ikeSACount == 0, "\(target.endpoint.status().map(\.state)) are left")
         precondition(target.endpoint.halfOpenCount == 0)
-        // An IKE SA and its state hold each other until it ends.
-        for sa in peer.endpoint.status() { give(peer, .forget(sa.id)) }
     }
 }

@@ -3,10 +3,13 @@
 import IKEWire
 
 package enum FuzzedInputs {
+    /// Called when what is the same for every input is over. Set once, before the first one.
+    package nonisolated(unsafe) static var isSetUp: () -> Void = {}
+
     /// Place, exchange, flags, first payload, then a chain of payloads as it is inside the Encrypted payload.
     package static func decrypted(_ bytes: [UInt8]) {
         guard bytes.count >= 4 else { return }
-        guard let endpoint = FuzzedEndpoint(place(bytes[0])) else { fatalError("the endpoint was not set up") }
+        let endpoint = endpoint(bytes[0])
         let response = bytes[2] & 1 != 0
         endpoint.receive(
             exchange: exchange(bytes[1]), id: response ? endpoint.outstanding : nextRequest(bytes[0]), response: response, first: bytes[3], chain: bytes[4...], padLength: bytes[2] & 2 != 0 ? 3 : 0)
@@ -16,7 +19,7 @@ package enum FuzzedInputs {
     /// Place, exchange, flags; then fragments: number, total and length in an octet each, first payload, content.
     package static func fragments(_ bytes: [UInt8]) {
         guard bytes.count >= 3 else { return }
-        guard let endpoint = FuzzedEndpoint(place(bytes[0])) else { fatalError("the endpoint was not set up") }
+        let endpoint = endpoint(bytes[0])
         let response = bytes[2] & 1 != 0
         var rest = bytes[3...]
         var count = 0
@@ -37,7 +40,7 @@ package enum FuzzedInputs {
     /// Place and flags; then events: what, and its argument, with as many octets behind it as it says.
     package static func events(_ bytes: [UInt8]) {
         guard bytes.count >= 2 else { return }
-        guard let endpoint = FuzzedEndpoint(place(bytes[0])) else { fatalError("the endpoint was not set up") }
+        let endpoint = endpoint(bytes[0])
         endpoint.worksAtOnce = bytes[1] & 1 == 0
         var rest = bytes[2...]
         var nextID = nextRequest(bytes[0])
@@ -69,6 +72,12 @@ package enum FuzzedInputs {
             }
         }
         endpoint.end()
+    }
+
+    private static func endpoint(_ byte: UInt8) -> FuzzedEndpoint {
+        guard let endpoint = FuzzedEndpoint(place(byte)) else { fatalError("the endpoint was not set up") }
+        isSetUp()
+        return endpoint
     }
 
     private static func place(_ byte: UInt8) -> FuzzedEndpoint.Place { FuzzedEndpoint.Place.allCases[Int(byte) % FuzzedEndpoint.Place.allCases.count] }
