@@ -29,17 +29,14 @@ final class ChildSA {
     var removeAt: Instant?
     /// Until then an INVALID_SPI of the peer's is not acted on again.
     var doubtedUntil: Instant?
-    /// The exchange in which the peer rekeyed this pair while ours was under way. RFC 7296 section 2.8.1.
     /// As the data plane was told of it.
     let carriage: Carriage
     /// Made by a rekey of the peer's.
     var replacesOther = false
+    /// The exchange in which the peer rekeyed this pair; none any more once ours has won. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
     /// The peer would not rekey this pair with us.
     var rekeyFailed = false
-
-    /// Whether the peer's rekey replaced this pair, so that the peer's Delete is awaited.
-    var isSuperseded = false
 
     struct PeerRekey {
         let lowestNonce: [UInt8]

@@ -21,19 +21,32 @@ package final class IdentityIndex {
         case terminate(Member)
         /// Ends without a word: the peer no longer has it.
         case forget(Member)
-        /// Ends with a Delete, but not at once: its peer is authenticating anew, and moves its children first.
-        case terminateSoon(Member)
+        /// Ends with a Delete, but not at once: its peer is authenticating anew, and moves its children first. Ask `due` when it is time.
+        case terminateSoon(Succession)
+    }
+    /// One SA that another takes the place of, whatever rekeys make of either meanwhile.
+    package struct Succession: Hashable {
+        fileprivate let peer: Peer
+        fileprivate let old: Int
+        fileprivate let new: Int
+        /// The old one as it was.
+        package let member: Member
+        package static func == (a: Self, b: Self) -> Bool { a.old == b.old && a.new == b.new }
+        package func hash(into hasher: inout Hasher) {
+            hasher.combine(old)
+            hasher.combine(new)
+        }
     }
 
     /// Names and mail addresses in lower case: a peer that spells its own anew is the same peer.
-    private struct Key: Hashable {
+    fileprivate struct Key: Hashable {
         let local: Identification
         let remote: Identification
         /// A peer may be here over IPv4 and over IPv6 at once, and say of either that it is the only one.
         let family: IPAddress.Family
     }
     /// One peer's SAs. Held once, however many tables lead to it.
-    private final class Peer {
+    fileprivate final class Peer {
         let key: Key
         var members: [Member] = []
         init(_ key: Key) { self.key = key }
@@ -54,11 +67,13 @@ package final class IdentityIndex {
     }
     /// How an SA came to be, before any rekey: both ends know it.
     private struct Origin {
+        let number: Int
         let spis: [UInt64]
         let isInitiator: Bool
         let at: Instant?
 
-        init(_ status: IKESAStatus) {
+        init(_ status: IKESAStatus, number: Int) {
+            self.number = number
             spis = [status.initiatorSPI.rawValue, status.responderSPI.rawValue]
             isInitiator = status.isInitiator
             at = status.established
@@ -71,6 +86,7 @@ package final class IdentityIndex {
         }
     }
     private var places: [IKESAID: Place] = [:]
+    private var origins = 0
     private var population: [String: [Int: Int]] = [:]
 
     /// The shard of some established SA of a connection.
@@ -87,7 +103,8 @@ package final class IdentityIndex {
         let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
         let peer = peers.insert(Entry(peer: Peer(key))).memberAfterInsert.peer
-        let origin = Origin(status)
+        origins += 1
+        let origin = Origin(status, number: origins)
         // The one that we replace ourselves is told to go when the new one has all that it had.
         let all = peer.members.filter { $0.sa != status.id }, older = all.filter { $0.sa != status.replaces }
         /// A peer that authenticates anew comes from where it is.
@@ -106,8 +123,8 @@ package final class IdentityIndex {
             // What we begin ourselves is no attempt of the peer's to be refused.
             if crossed == nil, status.unique == .keep, status.isInitiator { continue }
             // A peer that authenticates anew comes from where it is, and deletes the old one itself, without losing a packet.
-            if crossed == nil, isReplaced(member) {
-                verdicts.append(.terminateSoon(member))
+            if crossed == nil, isReplaced(member), let old = places[member.sa]?.origin.number {
+                verdicts.append(.terminateSoon(Succession(peer: peer, old: old, new: origin.number, member: member)))
                 continue
             }
             let isKept = crossed.map { !$0.spis.lexicographicallyPrecedes(origin.spis) } ?? (status.unique == .keep)
@@ -118,6 +135,12 @@ package final class IdentityIndex {
         places[status.id] = Place(peer: peer, connection: status.connection, established: status.established, origin: origin, remote: status.remote)
         population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
+    }
+
+    /// The SA that a postponed verdict is still about: none where it has gone, or where the newer one has, so that the old one is all there is.
+    package func due(_ succession: Succession) -> Member? {
+        func member(_ number: Int) -> Member? { succession.peer.members.first { places[$0.sa]?.origin.number == number } }
+        return member(succession.new) == nil ? nil : member(succession.old)
     }
 
     package func rekeyed(_ previous: IKESAID, _ current: IKESAStatus, shard: Int) {

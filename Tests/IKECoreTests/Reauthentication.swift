@@ -264,8 +264,33 @@ import Testing
         // Ours: the old one goes when all is moved.
         for unique in [UniquePolicy.no, .never, .keep, .replace] { #expect(try verdict(unique, replaces: 1) == []) }
         // The peer's, from where it is.
-        #expect(try verdict(.replace) == [.terminateSoon(old)] && verdict(.keep) == [.terminateSoon(old)])
+        for unique in [UniquePolicy.replace, .keep] {
+            guard case .terminateSoon(let succession)? = try verdict(unique).first else { return #expect(Bool(false), "nothing ends soon") }
+            #expect(succession.member == old)
+        }
         // From elsewhere it is another host.
         #expect(try verdict(.replace, remote: elsewhere) == [.terminate(old)] && verdict(.keep, remote: elsewhere) == [.terminate(new)])
+    }
+
+    @Test func anOlderSAEndsSoonOnlyIfTheNewerOneStands() throws {
+        func begin() throws -> (IdentityIndex, IdentityIndex.Succession) {
+            let index = IdentityIndex()
+            _ = index.established(try status(1, .replace), shard: 0)
+            guard case .terminateSoon(let succession)? = index.established(try status(2, .replace), shard: 1).first else { throw HostilePeer.Broken(what: "nothing ends soon") }
+            return (index, succession)
+        }
+        // Both are there, whatever they are called by now.
+        let (index, succession) = try begin()
+        #expect(index.due(succession) == IdentityIndex.Member(sa: IKESAID(rawValue: 1), shard: 0))
+        index.rekeyed(IKESAID(rawValue: 1), try status(3, .replace), shard: 0)
+        index.rekeyed(IKESAID(rawValue: 2), try status(4, .replace), shard: 1)
+        #expect(index.due(succession) == IdentityIndex.Member(sa: IKESAID(rawValue: 3), shard: 0))
+        // The newer one has come to nothing: then the older one is all there is.
+        index.closed(IKESAID(rawValue: 4))
+        #expect(index.due(succession) == nil)
+        // The older one has gone by itself.
+        let (other, second) = try begin()
+        other.closed(IKESAID(rawValue: 1))
+        #expect(other.due(second) == nil)
     }
 }

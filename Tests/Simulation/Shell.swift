@@ -48,7 +48,11 @@ final class Shell {
             for verdict in identities[node.index]?.established(sa, shard: 0) ?? [] {
                 switch verdict {
                 case .terminate(let member): world.schedule(.replaced(member.sa), for: node, after: 0)
-                case .terminateSoon(let member): world.schedule(.terminate(.ikeSA(member.sa), request: nil), for: node, after: 4000)
+                case .terminateSoon(let succession):
+                    let index = identities[node.index]
+                    world.schedule(after: 4000) { [unowned self] in
+                        if let index, index === identities[node.index], let member = index.due(succession) { world.schedule(.terminate(.ikeSA(member.sa), request: nil), for: node, after: 0) }
+                    }
                 case .forget(let member): world.schedule(.forget(member.sa), for: node, after: 0)
                 }
             }

@@ -259,9 +259,11 @@ package final class RunningGateway: @unchecked Sendable {
                 case .terminate(let member):
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) ends: unique = \(sa.unique.rawValue) leaves one for each peer", connection: sa.connection, ikeSA: member.sa.rawValue)
                     event(.replaced(member.sa), to: member.shard)
-                case .terminateSoon(let member):
+                case .terminateSoon(let succession):
                     // It has its own time to delete it, and does so without losing a packet.
-                    loop.arm(after: .seconds(4)) { [unowned self] in event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard) }
+                    loop.arm(after: .seconds(4)) { [unowned self] in
+                        if let member = identities.due(succession) { event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard) }
+                    }
                 case .forget(let member):
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) is dropped: the peer has begun anew", connection: sa.connection, ikeSA: member.sa.rawValue)
                     event(.forget(member.sa), to: member.shard)

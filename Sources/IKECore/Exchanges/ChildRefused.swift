@@ -19,7 +19,6 @@ extension Established {
     /// The peer has replaced `old`. Whoever rekeys deletes; a peer that does not must not make us keep pair after pair.
     func supersede(_ old: ChildSA) {
         old.state = .rekeyed
-        old.isSuperseded = true
         let end = now + context.limits.rekeyedTime
         old.expiresAt = min(old.expiresAt ?? end, end)
     }

@@ -201,6 +201,8 @@ extension Established {
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
             old.state = .rekeyed
+            // What the peer has made of it as well is the peer's to delete.
+            old.peerRekey = nil
             enqueueFirst(.deleteChild(old.id, []))
             answer(creation?.requests ?? [], .success("rekeyed \(child.policy.name): SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex)"))
         } else {

@@ -10,8 +10,8 @@ extension Established {
         guard let child = children.first(where: { $0.id == id }), child.removeAt == nil, child.state != .deleting else { return answer(requests, .success("it is gone already")) }
         if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
         child.state = .deleting
-        // The peer rekeyed it and never deleted it: our packets go through the replacement from now on.
-        if child.isSuperseded, let replacement = children.first(where: { $0.id == child.peerRekey?.replacement && $0.isCurrent }) { context.emit(.activateChildSA(replacement.id)) }
+        // The peer may have rekeyed it and never deleted it.
+        handOver(child)
         //= RFC 7296 §1.4.1: the SPI that we expect in inbound packets.
         send(.deleteChild(id, requests), [.delete(Delete(protocolID: .esp, spis: [child.inboundSPI]))])
     }
@@ -34,6 +34,13 @@ extension Established {
         end(reason)
         // Last, so that who waits for it has read what ended.
         answer(requests, .success("closed"))
+    }
+
+    /// A pair sends no more: our packets go through what the peer's rekey has made of it. Whether there is such a pair.
+    @discardableResult func handOver(_ old: ChildSA) -> Bool {
+        guard let rekey = old.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) else { return false }
+        context.emit(.activateChildSA(replacement.id))
+        return true
     }
 
     /// The outbound SA goes at once, the inbound one when the packets on the way have come.
@@ -62,7 +69,10 @@ extension Established {
     /// The end of a pair that was not rekeyed in time. What should always be up is begun anew.
     private func expire(_ child: ChildSA) {
         //= RFC 7296 §2.8: it sends nothing after its lifetime.
-        if child.isCurrent { context.emit(.removeChildSA(child.id, keepInbound: true)) }
+        if child.isCurrent {
+            context.emit(.removeChildSA(child.id, keepInbound: true))
+            if handOver(child) { return enqueue(.deleteChild(child.id, [])) }
+        }
         guard !child.isCurrent || !child.rekeyFailed else {
             //= RFC 7296 §2.8: what cannot be rekeyed takes its IKE SA with it; all of it may begin anew, and the first child needs no rekey then.
             let reason = "\(child.policy.name) could not be rekeyed in its lifetime"
@@ -160,9 +170,8 @@ extension Established {
 
     /// The peer deletes a child. Returns its policy where that was not expected.
     func peerDeleted(_ child: ChildSA) -> ChildPolicy? {
-        if let rekey = child.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) {
-            // The peer has moved to the pair that replaces this one; so do we. RFC 7296 section 2.8.
-            context.emit(.activateChildSA(replacement.id))
+        // The peer has moved to the pair that replaces this one; so do we. RFC 7296 section 2.8.
+        if handOver(child) {
             retire(child)
             return nil
         }
