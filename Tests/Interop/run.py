@@ -1,7 +1,15 @@
 #!/usr/bin/env python3
-"""Runs the tests of this folder: `run.py [WORD ...]` runs those whose name holds a word. Ends with `N passed, M failed, K skipped`."""
+"""Runs the tests of this folder: `run.py [--jobs N] [WORD ...]` runs those whose name holds a word. Ends with `N passed, M failed, K skipped`.
 
+Most of a test is waiting, so as many run side by side as there are processors, but at most four. One alone (`--jobs 1`) also says after which file of tests the machine had changed.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
 import importlib
+import io
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -43,7 +51,7 @@ def inability():
 
 
 class Machine:
-    """Compares the machine with itself, file of tests by file of tests."""
+    """Compares the machine with itself."""
 
     def __init__(self):
         self.before = machine.snapshot()
@@ -52,16 +60,22 @@ class Machine:
         after = machine.snapshot()
         text = machine.changes(self.before, after)
         self.before = after
-        left = [name for name in os.listdir("/run/netns") if name.startswith(lab.PREFIX)] if os.path.isdir("/run/netns") else []
+        left = [name for name in os.listdir("/run/netns") if name.startswith(f"mt{os.getpid()}x")] if os.path.isdir("/run/netns") else []
         return "\n".join([text] * bool(text) + [f"the namespaces {left} are left"] * bool(left))
 
 
-def main(words):
+def found(words):
+    """The tests by file: (name, module, function's name). A file whose tests take long says so (`LONG = True`) and comes first, so that none runs alone at the end."""
     files = {}
-    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+    for file in Path(__file__).parent.glob("test_*.py"):
         module = importlib.import_module(file.stem)
-        tests = [(f"{file.stem[5:]}.{name[5:]}", function) for name, function in vars(module).items() if name.startswith("test_") and callable(function)]
-        files[file.name] = [(name, function) for name, function in tests if not words or any(word in name for word in words)]
+        tests = [(f"{file.stem[5:]}.{name[5:]}", file.stem, name) for name, function in vars(module).items() if name.startswith("test_") and callable(function)]
+        files[file.name] = [test for test in tests if not words or any(word in test[0] for word in words)]
+    return dict(sorted(files.items(), key=lambda item: (not getattr(sys.modules[item[0][:-3]], "LONG", False), item[0])))
+
+
+def main(jobs, words):
+    files = found(words)
     reason = obstacle()
     if reason:
         print(f"skip all: {reason}")
@@ -73,10 +87,15 @@ def main(words):
         return 1
     own = Machine()
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for file, tests in files.items():
-        for name, function in tests:
-            counts[result(name, function)] += 1
-        changed = own.changed() if tests else ""
+    if jobs == 1:
+        parts = [(file, tests) for file, tests in files.items() if tests]
+    else:
+        parts = [("one of the files", [test for tests in files.values() for test in tests])]
+    for file, tests in parts:
+        for word, line in results(tests, min(jobs, len(tests))):
+            counts[word] += 1
+            print(line, flush=True)
+        changed = own.changed()
         if changed:
             counts["failed"] += 1
             print(f"FAIL {file} has changed the machine, or something else has meanwhile:\n{changed}", flush=True)
@@ -84,21 +103,50 @@ def main(words):
     return 1 if counts["failed"] else 0
 
 
-def result(name, function):
-    """Runs one test, prints what came of it, and returns the word for that."""
-    begun = time.monotonic()
+def results(tests, jobs):
+    """What came of each test, as they end."""
+    if jobs <= 1:
+        yield from (result(*test) for test in tests)
+        return
+    workers = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), named, (multiprocessing.get_context("fork").Value("i", 0),))
     try:
-        function()
-    except lab.Skipped as skip:
-        print(f"skip {name}: {skip}", flush=True)
-        return "skipped"
-    except Exception as error:
-        text = str(error) if isinstance(error, lab.Failed) else traceback.format_exc()
-        print(f"FAIL {name} ({time.monotonic() - begun:.1f} s): {text}", flush=True)
-        return "failed"
-    print(f"ok   {name} ({time.monotonic() - begun:.1f} s)", flush=True)
-    return "passed"
+        running = {workers.submit(result, *test): test[0] for test in tests}
+        for done in concurrent.futures.as_completed(running):
+            if done.exception():
+                yield "failed", f"FAIL {running[done]}: the process that ran it ended: {done.exception()}"
+            else:
+                yield done.result()
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def named(count):
+    """Gives the namespaces of a new worker names of their own, which still begin with the first process's."""
+    with count.get_lock():
+        count.value += 1
+        lab.PREFIX += f"{count.value}y"
+
+
+def result(name, module, function):
+    """Runs one test; returns the word for what came of it, and the text that says it, with what the test printed."""
+    begun = time.monotonic()
+    printed = io.StringIO()
+    word, why = "passed", None
+    with contextlib.redirect_stdout(printed):
+        try:
+            getattr(sys.modules[module], function)()
+        except lab.Skipped as skip:
+            word, why = "skipped", skip
+        except Exception as error:
+            word, why = "failed", error if isinstance(error, lab.Failed) else traceback.format_exc()
+    took = f"{name} ({time.monotonic() - begun:.1f} s)"
+    line = {"passed": f"ok   {took}", "skipped": f"skip {name}: {why}", "failed": f"FAIL {took}: {why}"}[word]
+    return word, printed.getvalue() + line
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=min(4, len(os.sched_getaffinity(0))))
+    parser.add_argument("word", nargs="*")
+    arguments = parser.parse_args()
+    sys.exit(main(max(1, arguments.jobs), arguments.word))

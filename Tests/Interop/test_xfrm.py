@@ -13,6 +13,7 @@ from test_strongswan_rekey import rekeyed
 import test_mobike
 from uml import in_guest
 
+LONG = True
 TUN = dict(gateway="plane = tun")
 # One child for each way to be safe, and for each pair of families that selectors can have.
 ESP = ("aes256gcm16", "aes128gcm16-esn", "chacha20poly1305", "aes256-sha256", "aes128-sha512-esn")
