@@ -291,9 +291,12 @@ package final class Endpoint {
         reply(header, datagram, [.notify(Notify(.invalidMajorVersion))])
     }
 
-    /// An answer to a request for which nothing is kept.
+    /// An unprotected answer to a request for which nothing is kept.
     func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload], isCookie: Bool = false) {
-        let answer = Header(initiatorSPI: header.initiatorSPI, responderSPI: .none, exchangeType: header.exchangeType, flags: .response, messageID: header.messageID)
+        //= RFC 7296 §1.5: a response, with the SPIs, the Message ID and the exchange of the request.
+        let answer = Header(
+            initiatorSPI: header.initiatorSPI, responderSPI: header.responderSPI, exchangeType: header.exchangeType, flags: header.isFromInitiator ? .response : [.response, .initiator],
+            messageID: header.messageID)
         sendUnkept(Message(header: answer, payloads: payloads), to: datagram, isCookie: isCookie)
     }
 

@@ -11,12 +11,8 @@ extension Endpoint {
         guard header.majorVersion == 2, !header.isResponse, header.exchangeType != .ikeSAInit, header.isProtected else { return }
         // With an SPI of none, or of an SA that is there with another, it is no message of an earlier life.
         guard header.initiatorSPI != .none, header.responderSPI != .none, sas[header.initiatorSPI] == nil, sas[header.responderSPI] == nil else { return }
-        //= RFC 7296 §1.5: a response, with the SPIs, the Message ID and the exchange of the request, without protection.
-        let answer = Header(
-            initiatorSPI: header.initiatorSPI, responderSPI: header.responderSPI, exchangeType: header.exchangeType, flags: header.isFromInitiator ? .response : [.response, .initiator],
-            messageID: header.messageID)
         counters.invalidSPISent += 1
-        sendUnkept(Message(header: answer, payloads: [.notify(Notify(.invalidIKESPI))]), to: datagram)
+        reply(header, datagram, [.notify(Notify(.invalidIKESPI))])
     }
 
     /// A request without SPIs and without protection: the peer may have got ESP of ours that it has no SA for. Never answered.

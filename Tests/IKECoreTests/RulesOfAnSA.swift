@@ -147,7 +147,7 @@ import Testing
         }
     }
 
-    /// RFC 7296 section 2.5: with and without an SPI of ours.
+    /// RFC 7296 sections 1.5 and 2.5: with and without an SPI of ours, and the answer has the request's SPIs.
     @Test func aHigherVersionIsRefusedByName() throws {
         let target = Target(), peer = try HostilePeer()
         try peer.connect(target)
@@ -156,7 +156,8 @@ import Testing
             changed[17] = 0x30
             let answer = try #require(target.receive(changed).first)
             #expect(try Message.parse(answer.span).payloads.notifications == [.invalidMajorVersion])
-            #expect(answer[17] == 0x20)
+            #expect(answer[17] == 0x20 && answer[18] == bytes[18] && answer[0..<16] == changed[0..<16])
+            #expect(answer[19] == (bytes[19] ^ 0x28) & 0x28, "a response, from the side that the request is not from")
         }
         #expect(target.endpoint.ikeSACount == 1)
     }
