@@ -49,7 +49,9 @@ import Testing
     }
 
     private func expectRefused(_ target: Target, _ answer: [Payload], _ what: String = "") {
-        #expect(answer.notifications.contains { $0 == .authenticationFailed || $0 == .invalidSyntax }, "\(what): \(answer)")
+        // RFC 7296 section 2.21: EAP's own word for it, or an error; not both.
+        let isFailure = answer.eapMessage.flatMap { EAPPacket($0) }?.code == .failure
+        #expect(isFailure ? answer.notifications == [] : answer.notifications.contains { $0 == .authenticationFailed || $0 == .invalidSyntax }, "\(what): \(answer)")
         #expect(target.endpoint.status().allSatisfy { $0.state != .established }, "\(what)")
         #expect(target.installed.isEmpty)
         #expect(target.remnants == [], "\(what)")

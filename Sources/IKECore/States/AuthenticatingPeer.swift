@@ -101,7 +101,7 @@ struct AuthenticatingPeer {
         case .incomplete: return .authenticatingPeer(self)
         case .malformed:
             next.accept(header, datagram, sa)
-            return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
+            return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed", sa), .notify(Notify(.invalidSyntax)))
         case .payloads(let payloads): opened = payloads
         }
         sa.countReceived(header)
@@ -109,7 +109,8 @@ struct AuthenticatingPeer {
         next.rounds += 1
         next.accept(header, datagram, sa)
         if let type = opened.criticalUnknown {
-            return next.refuse(sa, .badAnswer("its IKE_AUTH request has a critical payload of the unknown type \(type.rawValue)", sa), Notify(.unsupportedCriticalPayload, data: [type.rawValue]))
+            return next.refuse(
+                sa, .badAnswer("its IKE_AUTH request has a critical payload of the unknown type \(type.rawValue)", sa), .notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue])))
         }
         guard next.rounds <= sa.context.limits.eapRounds, next.octets <= sa.context.limits.eapBytes else {
             return next.end(sa, next.layer.fail(EAPRefusal(.misbehaved, "goes on with EAP beyond \(sa.context.limits.eapRounds) messages or \(sa.context.limits.eapBytes) octets")))
@@ -226,7 +227,8 @@ struct AuthenticatingPeer {
             return answer(sa, [.eap(packet.bytes)])
         case .fail(let packet, let refusal):
             if !isReported { countFailure(refusal, sa) }
-            return refuse(sa, isReported ? nil : .eapRefused(refusal, sa), beside: [.eap(packet.bytes)])
+            //= RFC 7296 §2.21: what ends with an EAP Failure has no AUTHENTICATION_FAILED beside it.
+            return refuse(sa, isReported ? nil : .eapRefused(refusal, sa), .eap(packet.bytes))
         }
     }
 
@@ -238,7 +240,7 @@ struct AuthenticatingPeer {
     // MARK: AUTH
 
     private mutating func verify(_ opened: [Payload], _ key: SecretBox?, _ sa: IKESA) -> State {
-        guard let authentication = opened.authentication else { return refuse(sa, .badAnswer("its IKE_AUTH request after EAP has no AUTH payload", sa), Notify(.invalidSyntax)) }
+        guard let authentication = opened.authentication else { return refuse(sa, .badAnswer("its IKE_AUTH request after EAP has no AUTH payload", sa), .notify(Notify(.invalidSyntax))) }
         do throws(CryptoError) {
             let theirs = try sa.authenticationRequest(exchange, channel, method: sa.connection.remote.method, ofInitiator: true)
             //= RFC 7296 §2.16: the AUTH that follows EAP proves that both ends have the same key: without it nobody is in.
@@ -271,8 +273,8 @@ struct AuthenticatingPeer {
         return .authenticatingPeer(self)
     }
 
-    private mutating func refuse(_ sa: IKESA, _ failure: Failure?, _ notify: Notify = Notify(.authenticationFailed), beside payloads: [Payload] = []) -> State {
-        AwaitingAuth.refuse(sa, channel, &window, failure, notify, beside: payloads)
+    private mutating func refuse(_ sa: IKESA, _ failure: Failure?, _ answer: Payload = .notify(Notify(.authenticationFailed))) -> State {
+        AwaitingAuth.refuse(sa, channel, &window, failure, answer: answer)
     }
 }
 

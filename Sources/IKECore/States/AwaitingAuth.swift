@@ -123,10 +123,14 @@ struct AwaitingAuth {
         AwaitingAuth.refuse(sa, channel, &window, failure, notify)
     }
 
+    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure?, _ notify: Notify) -> State {
+        refuse(sa, channel, &window, failure, answer: .notify(notify))
+    }
+
     /// Answers IKE_AUTH with an error alone and keeps nothing but the answer. RFC 7296 section 2.21.2.
-    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure?, _ notify: Notify, beside payloads: [Payload] = []) -> State {
+    static func refuse(_ sa: IKESA, _ channel: SecureChannel, _ window: inout MessageWindow, _ failure: Failure?, answer: Payload) -> State {
         if let failure { sa.context.reportUnproven(sa.connection.name, sa) { failure } }
-        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), payloads + [.notify(notify)]) else { return .dead }
+        guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), [answer]) else { return .dead }
         window.store(response: datagrams)
         sa.transmit(datagrams)
         return Closed.answering(sa, window, channel, proven: false)
