@@ -12,6 +12,8 @@ struct Reassembly {
     private var missing: Int
     private(set) var byteCount = 0
     private var first = PayloadType.none
+    /// A critical payload of an unknown type that stood in clear before a fragment.
+    private(set) var refused: PayloadType?
     /// The datagram of the first fragment: a retransmission of the message is known by it. Section 2.6.1.
     private(set) var firstDatagram: [UInt8] = []
 
@@ -35,7 +37,7 @@ struct Reassembly {
         case tooLarge
     }
 
-    mutating func add(_ chain: [UInt8], first type: PayloadType, _ fragment: MessageOpener.Fragment, datagram: [UInt8], byteLimit: Int) -> Outcome {
+    mutating func add(_ chain: [UInt8], first type: PayloadType, refused: PayloadType? = nil, _ fragment: MessageOpener.Fragment, datagram: [UInt8], byteLimit: Int) -> Outcome {
         //= RFC 7383 §2.6: a smaller total belongs to an earlier attempt of the peer's, and a fragment that is here already adds nothing.
         guard total <= Self.fragmentLimit else { return .tooLarge }
         guard fragment.total == total, pieces[fragment.number - 1] == nil else { return .incomplete }
@@ -43,6 +45,7 @@ struct Reassembly {
         guard byteCount <= byteLimit else { return .tooLarge }
         pieces[fragment.number - 1] = chain
         missing -= 1
+        self.refused = self.refused ?? refused
         if fragment.number == 1 {
             first = type
             firstDatagram = datagram

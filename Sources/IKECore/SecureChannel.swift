@@ -87,8 +87,7 @@ final class SecureChannel {
         }
         guard let fragment = inner.fragment else {
             openedDatagram = bytes
-            if let type = inner.refused { return .payloads([.unknown(type, critical: true, body: [])]) }
-            return parse(first: inner.first, chain)
+            return parse(first: inner.first, chain, refused: inner.refused)
         }
         // A peer that was not told that we take fragments sends none.
         guard fragmentLimit != nil else { return .forged }
@@ -98,14 +97,14 @@ final class SecureChannel {
         var reassembly =
             inPieces[header.isResponse].flatMap { $0.isSuperseded(by: fragment, of: header.messageID, now: now) ? nil : $0 }
             ?? Reassembly(messageID: header.messageID, total: fragment.total, began: now)
-        let outcome = reassembly.add(chain, first: inner.first, fragment, datagram: bytes, byteLimit: reassemblyLimit)
+        let outcome = reassembly.add(chain, first: inner.first, refused: inner.refused, fragment, datagram: bytes, byteLimit: reassemblyLimit)
         if case .incomplete = outcome { inPieces[header.isResponse] = reassembly } else { inPieces[header.isResponse] = nil }
         switch outcome {
         case .incomplete: return .incomplete
         case .complete(let first, let chain):
             openedDatagram = reassembly.firstDatagram
             openedByteCount = reassembly.byteCount
-            return parse(first: first, chain)
+            return parse(first: first, chain, refused: reassembly.refused)
         //= RFC 7383 §5: beyond the limit what was collected goes, and the connection with it.
         case .tooLarge:
             openedDatagram = bytes
@@ -137,7 +136,9 @@ final class SecureChannel {
         countedBytes = held
     }
 
-    private func parse(first: PayloadType, _ chain: [UInt8]) -> Opened {
+    /// `refused`: a critical payload of an unknown type that stood in clear before this.
+    private func parse(first: PayloadType, _ chain: [UInt8], refused: PayloadType?) -> Opened {
+        if let refused { return .payloads([.unknown(refused, critical: true, body: [])]) }
         do throws(WireError) {
             let payloads = try Payload.parseChain(first: first, chain.span)
             // Encrypted inside encrypted has no meaning, and two of what must be one are two readings of one message.

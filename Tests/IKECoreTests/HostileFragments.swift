@@ -34,7 +34,12 @@ import TestSupport
         func stray(_ number: UInt16, _ total: UInt16) -> Draft { changed(three[1]) { $0.fragment = (number, total) } }
         let wrong = changed(honest) { $0.inner?[0].lengthDelta = 1 }
         let critical = changed(honest) { $0.inner?.insert(Raw(200, [1], flags: 0x80), at: 0) }
+        func inClear(_ flags: UInt8, before index: Int) -> [Draft] {
+            three.enumerated().map { $0 == index ? changed($1) { $0.clear = [Raw(200, [1], flags: flags)] } : $1 }
+        }
         return [
+            ("critical and unknown in clear before the first", .critical, inClear(0x80, before: 0)), ("and before the last", .critical, inClear(0x80, before: 2)),
+            ("unknown in clear before the first", taken, inClear(0, before: 0)),
             ("three", taken, three), ("three, the last one first", taken, three.reversed()), ("one of one", taken, pieces(honest, 1)), ("as many as fit", taken, pieces(honest, 30)),
             ("each twice", taken, [three[0], three[0], three[1], three[1], three[2]]),
             ("number 0 among them", taken, between(stray(0, 3))), ("number 0 of 0 among them", taken, between(stray(0, 0))),
