@@ -8,16 +8,27 @@ package struct Lease: Hashable, Sendable {
     package var pool: String
     package var address: IPAddress
     package var identity: Identification
-    /// The peer's outer address when it asked.
-    package var remote: IPAddress
-    /// Tells it from an earlier lease of the same address.
+    package var origin: Origin
+    /// Tells it from another lease of the same address.
     package var number: UInt64
-    package init(pool: String, address: IPAddress, identity: Identification, remote: IPAddress, number: UInt64 = 0) {
+    package init(pool: String, address: IPAddress, identity: Identification, origin: Origin, number: UInt64 = 0) {
         self.number = number
         self.pool = pool
         self.address = address
         self.identity = identity
-        self.remote = remote
+        self.origin = origin
+    }
+
+    /// Through what the peer came.
+    package struct Origin: Hashable, Sendable {
+        package var connection: String
+        /// What we were to it.
+        package var local: Identification?
+        /// Its outer address when it asked.
+        package var remote: IPAddress
+        package init(connection: String, local: Identification?, remote: IPAddress) {
+            (self.connection, self.local, self.remote) = (connection, local, remote)
+        }
     }
 }
 
@@ -29,19 +40,36 @@ package struct LeaseRequest: Sendable {
     package var identity: Identification
     /// The address that it would like; nil for any.
     package var asking: IPAddress?
-    /// The peer's outer address.
-    package var remote: IPAddress
-    /// The peer has begun anew: the address that its older SA still holds becomes this lease's.
-    package var takingOver: Bool
+    package var origin: Lease.Origin
+    package var takingOver: Takeover
     /// What the same IKE SA has been lent already.
     package var beside: [IPAddress]
 
     package init(
-        _ family: IPAddress.Family, from pools: [String], to identity: Identification, remote: IPAddress, asking: IPAddress? = nil, takingOver: Bool = false, beside: [IPAddress] = []
+        _ family: IPAddress.Family, from pools: [String], to identity: Identification, origin: Lease.Origin, asking: IPAddress? = nil, takingOver: Takeover = .nothing, beside: [IPAddress] = []
     ) {
-        (self.family, self.pools, self.asking, self.remote, self.takingOver, self.beside) = (family, pools, asking, remote, takingOver, beside)
+        (self.family, self.pools, self.asking, self.origin, self.takingOver, self.beside) = (family, pools, asking, origin, takingOver, beside)
         // A name in other letters is the same user's.
         self.identity = identity.inLowerCase
+    }
+
+    /// Which older SAs of the peer go because of this one, so that their addresses are its own.
+    package enum Takeover: Hashable, Sendable {
+        case nothing
+        /// Those of the same connection: `unique = replace`.
+        case ofConnection
+        /// Those between the same identities, in the same family of outer addresses: INITIAL_CONTACT.
+        case ofPeer
+    }
+
+    /// Whether the SA that has this lease will go.
+    package func replaces(_ lease: Lease) -> Bool {
+        guard lease.origin.local == origin.local, lease.origin.remote.family == origin.remote.family else { return false }
+        return switch takingOver {
+        case .nothing: false
+        case .ofConnection: lease.origin.connection == origin.connection
+        case .ofPeer: true
+        }
     }
 }
 
@@ -74,7 +102,7 @@ package struct PoolOccupancy: Hashable, Sendable {
 package protocol AddressPools: AnyObject, Sendable {
     /// An address of one of the pools: the one that the peer asks for or the one that it had before, where that is free; nil when none is left.
     func lease(_ request: LeaseRequest) -> Lease?
-    /// Nothing happens where another lease has taken the address over.
+    /// The address stays lent where another lease has it as well.
     func release(_ lease: Lease)
     /// Whether one of the pools has addresses of the family, lent or not.
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool

@@ -64,7 +64,7 @@ private struct Life {
         store = try LeaseStore(path: folder.database, retryAfter: retryAfter, log: log)
         pools.restore(try #require(try store.open()), journal: store)
     }
-    func lease(_ who: String, asking: IPAddress? = nil) -> Lease? { pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: false) }
+    func lease(_ who: String, asking: IPAddress? = nil) -> Lease? { pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: .nothing) }
     func end() {
         store.stop()
         log.flush()
@@ -246,7 +246,7 @@ private struct Life {
         let store = try LeaseStore(path: folder.path + "/a/b/leases.db", log: log)
         let pools = AddressPoolSet([Self.pool])
         pools.restore(try #require(try store.open()), journal: store)
-        for who in ["a", "b"] { #expect(pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: nil, takingOver: false) != nil) }
+        for who in ["a", "b"] { #expect(pools.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: nil, takingOver: .nothing) != nil) }
         store.stop()
         log.flush()
         let lines = folder.log.split(separator: "\n")

@@ -10,9 +10,11 @@ import TestSupport
 extension AddressPoolSet {
     /// From one outer address.
     func lease(
-        _ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: Bool, remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
+        _ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: LeaseRequest.Takeover, connection: String = "rw",
+        remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
     ) -> Lease? {
-        lease(LeaseRequest(family, from: pools, to: identity, remote: remote, asking: asking, takingOver: takingOver, beside: beside))
+        let origin = Lease.Origin(connection: connection, local: nil, remote: remote)
+        return lease(LeaseRequest(family, from: pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: beside))
     }
 }
 
@@ -21,7 +23,7 @@ extension AddressPoolSet {
     private func set(_ first: UInt32, _ last: UInt32) -> AddressPoolSet {
         AddressPoolSet([PoolConfiguration(name: "rw", start: address(first), end: address(last))])
     }
-    private func lease(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil) -> Lease? { set.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: false) }
+    private func lease(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil) -> Lease? { set.lease(.v4, from: ["rw"], to: Fixtures.identity(who), asking: asking, takingOver: .nothing) }
 
     @Test func everyoneGetsAnotherAndTheSameAgain() throws {
         let pool = set(1, 3)
@@ -88,7 +90,7 @@ extension AddressPoolSet {
                 // Each from elsewhere: who asks from the same place for what it has is the same client.
                 let wish = random.next() % 3 == 0 ? address(UInt32(random.next() % 12)) : nil, remote = IPAddress(family: .v6, value: UInt128(random.next()))
                 if random.next() % 2 == 0,
-                    let lease = pool.lease(.v4, from: ["rw"], to: Fixtures.identity("user\(random.next() % 12)"), asking: wish, takingOver: false, remote: remote)
+                    let lease = pool.lease(.v4, from: ["rw"], to: Fixtures.identity("user\(random.next() % 12)"), asking: wish, takingOver: .nothing, remote: remote)
                 {
                     #expect(!held.contains { $0.address == lease.address }, "seed \(seed)")
                     #expect(lease.address.value >= address(1).value && lease.address.value <= address(8).value, "seed \(seed)")
@@ -105,10 +107,10 @@ extension AddressPoolSet {
     @Test func hugePoolsCostNothing() throws {
         let set = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: 1), end: IPAddress(family: .v6, value: .max))])
         #expect(set.snapshots(withLeases: false).first?.size == .max)
-        #expect(set.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false)?.address.value == 1)
-        #expect(set.lease(.v4, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false) == nil)
+        #expect(set.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: .nothing)?.address.value == 1)
+        #expect(set.lease(.v4, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: .nothing) == nil)
         let last = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: .max - 1), end: IPAddress(family: .v6, value: .max))])
-        for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: false) }
+        for _ in 0..<4 { _ = last.lease(.v6, from: ["six"], to: Fixtures.identity("alice"), asking: nil, takingOver: .nothing) }
     }
 
     /// A pool under another name, and one that overlaps: an address is lent once.
@@ -116,7 +118,7 @@ extension AddressPoolSet {
         let set = set(1, 2)
         let anna = try #require(lease(set, "anna"))
         set.configure([PoolConfiguration(name: "users", start: address(1), end: address(3)), PoolConfiguration(name: "others", start: address(2), end: address(4))])
-        func from(_ pool: String, _ who: String) -> Lease? { set.lease(.v4, from: [pool], to: Fixtures.identity(who), asking: address(1), takingOver: false) }
+        func from(_ pool: String, _ who: String) -> Lease? { set.lease(.v4, from: [pool], to: Fixtures.identity(who), asking: address(1), takingOver: .nothing) }
         let boris = try #require(from("users", "boris")), carl = try #require(from("others", "carl")), dora = try #require(from("others", "dora"))
         #expect(Set([anna, boris, carl, dora].map(\.address)).count == 4)
         #expect(from("users", "emil") == nil)
@@ -137,7 +139,7 @@ extension AddressPoolSet {
         let set = set(1, 1)
         let old = try #require(lease(set, "anna"))
         #expect(lease(set, "anna") == nil && lease(set, "boris") == nil)
-        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true))
+        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer))
         #expect(new.address == old.address)
         set.release(old)
         #expect(lease(set, "boris") == nil && set.snapshots(withLeases: false).first?.online == 1)
@@ -149,7 +151,7 @@ extension AddressPoolSet {
         let set = set(1, 8)
         let leases = try (0..<8).map { try #require(lease(set, "user\($0)")) }
         set.configure([PoolConfiguration(name: "users", start: address(1), end: address(8))])
-        func from(_ who: String) -> Lease? { set.lease(.v4, from: ["users"], to: Fixtures.identity(who), asking: nil, takingOver: false) }
+        func from(_ who: String) -> Lease? { set.lease(.v4, from: ["users"], to: Fixtures.identity(who), asking: nil, takingOver: .nothing) }
         #expect(from("new") == nil)
         for lease in leases { set.release(lease) }
         #expect(Set((0..<8).compactMap { from("new\($0)")?.address }).count == 8)
@@ -170,7 +172,7 @@ extension AddressPoolSet {
         AddressPoolSet([PoolConfiguration(name: "one", start: address(1), end: address(2)), PoolConfiguration(name: "two", start: address(101), end: address(102))])
     }
     private func from(_ set: AddressPoolSet, _ who: String, asking: IPAddress? = nil, beside: [IPAddress] = []) -> Lease? {
-        set.lease(.v4, from: ["one", "two"], to: Fixtures.identity(who), asking: asking, takingOver: false, beside: beside)
+        set.lease(.v4, from: ["one", "two"], to: Fixtures.identity(who), asking: asking, takingOver: .nothing, beside: beside)
     }
 
     @Test func theSecondPoolIsForWhatTheFirstCannotHold() throws {
@@ -197,8 +199,8 @@ extension AddressPoolSet {
         let set = AddressPoolSet([
             PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: 1), end: IPAddress(family: .v6, value: 9)), PoolConfiguration(name: "rw", start: address(1), end: address(9)),
         ])
-        let four = set.lease(.v4, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: false)
-        let six = set.lease(.v6, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: false)
+        let four = set.lease(.v4, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: .nothing)
+        let six = set.lease(.v6, from: ["six", "rw"], to: Fixtures.identity("a"), asking: nil, takingOver: .nothing)
         #expect(four?.pool == "rw" && six?.pool == "six" && six?.address.value == 1)
     }
 
@@ -207,7 +209,7 @@ extension AddressPoolSet {
         let base: UInt128 = 0xfd03 << 112
         let set = AddressPoolSet([PoolConfiguration(name: "six", start: IPAddress(family: .v6, value: base + 1), end: IPAddress(family: .v6, value: base + 0xffff))])
         func lease(_ wish: UInt128) -> UInt128? {
-            set.lease(.v6, from: ["six"], to: Fixtures.identity("a"), asking: IPAddress(family: .v6, value: wish), takingOver: false)?.address.value
+            set.lease(.v6, from: ["six"], to: Fixtures.identity("a"), asking: IPAddress(family: .v6, value: wish), takingOver: .nothing)?.address.value
         }
         #expect(lease(0x1234) == base + 0x1234)
         // More bits than the pool has: any.
@@ -220,15 +222,43 @@ extension AddressPoolSet {
     @Test func whoAuthenticatesAgainKeepsTheAddress() throws {
         let set = set(1, 5)
         let here = IPAddress(v4: 0xc000_0201), there = IPAddress(v4: 0xc000_0202)
-        let old = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: false, remote: here))
-        let other = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: false, remote: there))
+        let old = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .nothing, remote: here))
+        let other = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: there))
         #expect(other.address == address(2))
-        #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("boris"), asking: old.address, takingOver: false, remote: here)?.address == address(3))
-        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: false, remote: here))
+        #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("boris"), asking: old.address, takingOver: .nothing, remote: here)?.address == address(3))
+        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: here))
         #expect(new.address == old.address)
         // What the old SA gives back then is not free.
         set.release(old)
         #expect(lease(set, "carl")?.address == address(4))
+    }
+
+    /// The new SA comes to nothing and the old one stays: the address is still its own.
+    @Test func whatComesToNothingTakesNoAddressWithIt() throws {
+        let set = set(1, 1)
+        let old = try #require(lease(set, "anna"))
+        let new = try #require(lease(set, "anna", asking: old.address))
+        #expect(new.address == old.address)
+        set.release(new)
+        #expect(lease(set, "boris") == nil && set.snapshots(withLeases: false).first?.online == 1)
+        set.release(old)
+        set.release(old)
+        #expect(lease(set, "boris")?.address == old.address)
+    }
+
+    /// INITIAL_CONTACT ends the peer's SAs of one family of addresses, and `unique` those of one connection. What stays keeps its address.
+    @Test func whatStaysKeepsItsAddress() throws {
+        let set = set(1, 9)
+        let here = IPAddress(v4: 0xc000_0201), six = IPAddress(family: .v6, value: 0x2001_0db8 << 96 | 1)
+        func next(_ takingOver: LeaseRequest.Takeover, _ connection: String = "rw", from remote: IPAddress) -> IPAddress? {
+            set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: takingOver, connection: connection, remote: remote)?.address
+        }
+        #expect(next(.nothing, from: six) == address(1))
+        #expect(next(.ofPeer, from: here) == address(2))
+        #expect(next(.ofConnection, "other", from: here) == address(3))
+        #expect(next(.ofConnection, "other", from: here) == address(3))
+        #expect(next(.ofPeer, "third", from: here) == address(2))
+        #expect(next(.ofPeer, "third", from: six) == address(1))
     }
 
     @Test func aUserHasAllHisAddressesAgain() throws {
@@ -250,8 +280,8 @@ extension AddressPoolSet {
     @Test func twoWishesOfOneSA() throws {
         let set = set(1, 9)
         let old = try #require(lease(set, "anna"))
-        let one = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true))
-        let two = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: true, beside: [one.address]))
+        let one = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer))
+        let two = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer, beside: [one.address]))
         #expect(one.address == old.address && two.address != one.address)
     }
 

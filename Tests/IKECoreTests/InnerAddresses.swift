@@ -25,12 +25,12 @@ final class CountingPools: AddressPools {
 
     func lease(_ request: LeaseRequest) -> Lease? {
         guard request.family == .v4 else { return nil }
-        takeovers.withLock { $0.append(request.takingOver) }
+        takeovers.withLock { $0.append(request.takingOver != .nothing) }
         asked.withLock { $0.append(request.asking) }
         return state.withLock { state in
             for number in 0..<count {
                 let address = IPAddress(v4: 0x0a09_0001 + number)
-                if state.lent.insert(address).inserted { return Lease(pool: request.pools[0], address: address, identity: request.identity, remote: request.remote) }
+                if state.lent.insert(address).inserted { return Lease(pool: request.pools[0], address: address, identity: request.identity, origin: request.origin) }
             }
             return nil
         }

@@ -7,8 +7,9 @@ import Synchronization
 package final class AddressPoolSet: AddressPools {
     fileprivate struct State {
         var pools: [String: AddressPool] = [:]
-        /// Every address that is lent: pools may overlap, and one of a name that was lent from may be gone, or another.
-        var lent: [IPAddress: Lease] = [:]
+        /// Every address that is lent: pools may overlap, and one of a name that was lent from may be gone, or another. More than one lease has an
+        /// address while a peer is in the middle of replacing an SA by another; the latest is the last. It is free when the last of them is.
+        var lent: [IPAddress: [Lease]] = [:]
         var last: UInt64 = 0
         /// What is remembered of pools that nobody has configured now, the longest gone first.
         var dormant: [String: [LeaseRecord]] = [:]
@@ -84,7 +85,9 @@ package final class AddressPoolSet: AddressPools {
 
     package func release(_ lease: Lease) {
         state.withLock { state in
-            guard state.lent[lease.address] == lease else { return }
+            guard let index = state.lent[lease.address]?.firstIndex(of: lease) else { return }
+            state.lent[lease.address]?.remove(at: index)
+            guard state.lent[lease.address]?.isEmpty == true else { return }
             state.lent[lease.address] = nil
             state.last += 1
             let record = LeaseRecord(pool: lease.pool, address: lease.address, identity: lease.identity, isOnline: false, number: state.last)
@@ -115,7 +118,7 @@ package final class AddressPoolSet: AddressPools {
                 let configuration = pool.configuration
                 let lent = pool.online.count
                 // Counted only where they matter: every shard waits meanwhile.
-                let others = UInt64(lent) >= configuration.size ? 0 : state.lent.values.count { $0.pool != name && configuration.contains($0.address) }
+                let others = UInt64(lent) >= configuration.size ? 0 : state.lent.count { address, leases in leases.last?.pool != name && configuration.contains(address) }
                 return PoolOccupancy(
                     name: name, first: configuration.start, last: configuration.end, size: configuration.size, lent: lent, lentByOthers: others, holders: pool.firstHolders(3))
             }
@@ -161,8 +164,10 @@ extension AddressPoolSet.State {
         var first: (String, IPAddress)?
         for name in names {
             for address in pools[name]?.current(of: request.identity) ?? [] where !request.beside.contains(address) {
-                if address == request.asking, request.takingOver || lent[address]?.remote == request.remote { return (name, address) }
-                if request.takingOver, first == nil { first = (name, address) }
+                guard let lease = lent[address]?.last else { continue }
+                let goes = request.replaces(lease)
+                if address == request.asking, goes || lease.origin.remote == request.origin.remote { return (name, address) }
+                if goes, first == nil { first = (name, address) }
             }
         }
         return first
@@ -170,8 +175,8 @@ extension AddressPoolSet.State {
 
     fileprivate mutating func lend(_ address: IPAddress, from pool: String, _ request: LeaseRequest) -> Lease {
         last += 1
-        let lease = Lease(pool: pool, address: address, identity: request.identity, remote: request.remote, number: last)
-        lent[address] = lease
+        let lease = Lease(pool: pool, address: address, identity: request.identity, origin: request.origin, number: last)
+        lent[address, default: []].append(lease)
         // The next life is to know of it whether or not it comes back in this one.
         let record = LeaseRecord(pool: pool, address: address, identity: request.identity, isOnline: true, number: last)
         journal?.note(LeaseKey(record), record.isRemembered ? record : nil)

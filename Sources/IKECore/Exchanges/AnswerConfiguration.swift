@@ -16,10 +16,10 @@ enum ConfigurationLimits {
 }
 
 extension Established {
-    /// For the answer to IKE_AUTH: as at any time, and a peer that has to have an address must ask for it.
-    func answerFirstConfiguration(_ payloads: [Payload]) throws(ChildRefusal) -> [Payload] {
+    /// Beside a new child: as at any time, and a peer that has to have an address must have one, or ask for it.
+    func answerConfigurationOfChild(_ payloads: [Payload]) throws(ChildRefusal) -> [Payload] {
         //= RFC 7296 §2.19: where an address is needed and none was asked for.
-        if !sa.connection.pools.isEmpty, payloads.requested.allSatisfy({ $0.addressFamily == nil }) { throw ChildRefusal(Notify(.failedCPRequired), .addressNotAskedFor(sa)) }
+        if !sa.connection.pools.isEmpty, sa.leases.isEmpty, payloads.requested.allSatisfy({ $0.addressFamily == nil }) { throw ChildRefusal(Notify(.failedCPRequired), .addressNotAskedFor(sa)) }
         return try answerConfiguration(payloads)
     }
 
@@ -95,10 +95,11 @@ extension Established {
     }
 
     private func lend(_ family: IPAddress.Family, asking: IPAddress?, to identity: Identification) -> IPAddress? {
-        // As the older SA will go: with `unique = never` it stays, and so does its address.
-        let returns = sa.connection.unique == .replace || (sa.initialContact && sa.connection.unique != .never)
-        let request = LeaseRequest(
-            family, from: sa.connection.pools, to: identity, remote: sa.remote.address, asking: asking, takingOver: returns, beside: sa.leases.map(\.address))
+        // From an older SA that will go, and from no other: `IdentityIndex` judges by the same. With `unique = never` it stays, and so does its address.
+        let takingOver: LeaseRequest.Takeover =
+            if sa.initialContact, sa.connection.unique != .never { .ofPeer } else if sa.connection.unique == .replace { .ofConnection } else { .nothing }
+        let origin = Lease.Origin(connection: sa.connection.name, local: sa.localIdentity, remote: sa.remote.address)
+        let request = LeaseRequest(family, from: sa.connection.pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: sa.leases.map(\.address))
         guard let lease = context.pools.lease(request) else { return nil }
         sa.leases.append(lease)
         context.note(.info, "\(identity) is lent \(lease.address) of the pool \(lease.pool)", sa)

@@ -48,7 +48,7 @@ extension Established {
         }
         guard children.count < (old == nil ? context.limits.childSAs : 2 * context.limits.childSAs) else { return refuse(.noAdditionalSAs) }
         do throws(ChildRefusal) {
-            let configuration = try answerConfiguration(payloads)
+            let configuration = try old == nil ? answerConfigurationOfChild(payloads) : answerConfiguration(payloads)
             let (offer, agreement) = try negotiate(payloads, association.proposals, replacing: old, withoutKeyExchange: false)
             if case .preparing(_, .createChild(let creation)) = outgoing, creation.replacing != nil, creation.replacing == old?.id {
                 // Ours was not sent yet: the peer's does for both.
@@ -110,7 +110,7 @@ extension Established {
         for case .securityAssociation(let association) in payloads { proposals = association.proposals }
         var head = head
         do throws(ChildRefusal) {
-            head += try answerFirstConfiguration(payloads)
+            head += try answerConfigurationOfChild(payloads)
             //= RFC 6023 §3: a request without a child is answered without one.
             guard payloads.contains(where: { $0.type == .securityAssociation }) else {
                 respond(.ikeAuth, sa.authMessageID, head)

@@ -22,11 +22,11 @@ package final class SimulatedPools: AddressPools {
         return tables.withLock { tables in
             func make(_ address: IPAddress) -> Lease {
                 tables.numbers += 1
-                let lease = Lease(pool: request.pools[0], address: address, identity: request.identity, remote: request.remote, number: tables.numbers)
+                let lease = Lease(pool: request.pools[0], address: address, identity: request.identity, origin: request.origin, number: tables.numbers)
                 tables.leases[address] = lease
                 return lease
             }
-            if request.takingOver, let held = tables.leases.values.first(where: { $0.identity == request.identity }) { return make(held.address) }
+            if let held = tables.leases.values.first(where: { $0.identity == request.identity && request.replaces($0) }) { return make(held.address) }
             for number in 0..<count where tables.leases[IPAddress(v4: 0x0a09_0001 + number)] == nil { return make(IPAddress(v4: 0x0a09_0001 + number)) }
             return nil
         }
