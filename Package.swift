@@ -81,6 +81,9 @@ let package = Package(
         // X.509 on OpenSSL, for plugins that prove identities by it.
         .systemLibrary(name: "COpenSSLX509", path: "Sources/CertificateKit/COpenSSLX509", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CertificateKit", dependencies: ["COpenSSLX509"], exclude: ["COpenSSLX509"], swiftSettings: common),
+        // Asking authorities who is revoked: libcurl is loaded when it is first needed, so nothing links it.
+        .systemLibrary(name: "CCURL", path: "Sources/RevocationKit/CCURL", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .target(name: "RevocationKit", dependencies: ["CertificateKit", "CCURL"], exclude: ["CCURL"], swiftSettings: common),
         .target(name: "PlaneKit", dependencies: ["PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"], swiftSettings: common),
 
         // What the client shows, as functions of what the control socket says.
@@ -119,7 +122,7 @@ let package = Package(
             name: "EAPPlugin", dependencies: ["PluginKit", "EAPMethods"], path: "Plugins/EAP",
             exclude: ["README.md", "CTLS", "Methods"], swiftSettings: common, linkerSettings: pluginLinker()),
         .target(
-            name: "X509Plugin", dependencies: ["PluginKit", "CertificateKit"], path: "Plugins/X509",
+            name: "X509Plugin", dependencies: ["PluginKit", "CertificateKit", "RevocationKit"], path: "Plugins/X509",
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
         .target(
             name: "TUNPlugin", dependencies: ["PluginKit", "PluginCrypto", "PlaneKit", "ESPCore", "CLinux"], path: "Plugins/TUN",
@@ -151,6 +154,7 @@ let package = Package(
         .testTarget(name: "IKECryptoTests", dependencies: ["IKECrypto", "TestSupport"], swiftSettings: common),
         .testTarget(name: "IKECoreTests", dependencies: ["IKECore", "TestSupport"], swiftSettings: common),
         .testTarget(name: "CertificateKitTests", dependencies: ["CertificateKit"], swiftSettings: common),
+        .testTarget(name: "RevocationKitTests", dependencies: ["RevocationKit", "CertificateKit", "COpenSSLX509"], swiftSettings: common),
         .testTarget(name: "ESPCoreTests", dependencies: ["ESPCore", "IKECrypto", "IKEWire", "COpenSSL"], swiftSettings: common),
         .testTarget(name: "IPsecConfTests", dependencies: ["IPsecConf", "Gateway", "IKEWire", "IKECore", "IKECrypto"], swiftSettings: common),
         .testTarget(name: "ViciWireTests", dependencies: ["ViciWire"], swiftSettings: common),

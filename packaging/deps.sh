@@ -6,7 +6,7 @@ set -euo pipefail
 packages=()
 for group in "$@"; do
     case $group in
-    build) packages+=(libssl-dev libgcrypt20-dev libmnl-dev libldap-dev libsqlite3-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
+    build) packages+=(libssl-dev libgcrypt20-dev libmnl-dev libldap-dev libcurl4-openssl-dev libsqlite3-dev pkg-config gcc libc6-dev libstdc++-12-dev git ca-certificates) ;;
     demo) packages+=(iproute2 iputils-ping tcpdump python3) ;;
     test)
         packages+=(iproute2 iputils-ping iperf3 iptables tcpdump python3 python3-venv nftables tshark procps util-linux)

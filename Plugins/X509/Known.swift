@@ -13,6 +13,16 @@ final class Known: Sendable {
     let pinned: [X509Certificate]
     /// By their SubjectPublicKeyInfo.
     let keys: [[UInt8]: SigningKey]
+    /// Where the configuration says that an authority tells who is revoked.
+    let places: [Places]
+
+    struct Places: Sendable {
+        var subject: [UInt8]
+        /// SubjectPublicKeyInfo.
+        var key: [UInt8]?
+        var crlURIs: [String]
+        var ocspURIs: [String]
+    }
 
     private init(_ snapshot: martlet_credentials) {
         var trusted: [X509Certificate] = [], others: [X509Certificate] = [], pinned: [X509Certificate] = [], lists: [RevocationList] = []
@@ -36,6 +46,15 @@ final class Known: Sendable {
         }
         anchors = Anchors(trusted: trusted, others: others, lists: lists)
         (self.certificates, self.pinned, self.keys) = (certificates, pinned, keys)
+        places = (0..<snapshot.authority_count).compactMap { index in
+            guard let section = snapshot.authorities?[index], let certificate = X509Certificate(der: section.certificate.array) else { return nil }
+            func texts(_ texts: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int) -> [String] {
+                (0..<count).compactMap { texts?[$0].map { String(cString: $0) } }.compactMap(RevocationURI.checked)
+            }
+            let places = Places(
+                subject: certificate.subject, key: certificate.key?.der, crlURIs: texts(section.crl_uris, section.crl_uri_count), ocspURIs: texts(section.ocsp_uris, section.ocsp_uri_count))
+            return places.crlURIs.isEmpty && places.ocspURIs.isEmpty ? nil : places
+        }
     }
 
     /// The last two: requests that began before a change go on with what they began with.

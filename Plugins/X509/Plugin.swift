@@ -16,6 +16,7 @@ private nonisolated(unsafe) let descriptor = Descriptor.make(
         }
         Plugin.remember(host)
         guard Settings.read(host) else { return MARTLET_E_INVALID }
+        Revocation.start(Settings.current)
         let status = host.provide(.credentials("x509"), reader)
         return status == MARTLET_OK ? host.provide(.auth("pubkey"), method) : status
     })

@@ -5,6 +5,7 @@ import CertificateKit
 import Glibc
 import PluginABI
 import PluginKit
+import RevocationKit
 
 enum Proof {
     /// IANA "IKEv2 Certificate Encodings": X.509 Certificate - Signature; hash and URL of one, and of a bundle.
@@ -18,16 +19,37 @@ enum Proof {
 
     static func verify(_ request: AuthRequest) -> martlet_status {
         do throws(Refusal) {
-            try check(request)
-            return MARTLET_OK
+            guard let (questions, rules) = try check(request) else { return MARTLET_OK }
+            // The path holds, and the peer has its key: now, and not before, somebody may be asked for it.
+            guard let service = Revocation.service, questions.contains(where: \.asksSomebody) else {
+                for question in questions {
+                    if let refusal = question.question.unknown(rules.revocation, isNamed: question.asksSomebody) { throw refusal }
+                }
+                return MARTLET_OK
+            }
+            // A moment is left for what comes of it.
+            let deadline = request.table.pointee.deadline_ns.subtractingReportingOverflow(Self.margin)
+            nonisolated(unsafe) let request = request
+            service.ask(
+                Inquiry(questions, rules, deadline: deadline.overflow ? 0 : deadline.partialValue) { refusal in
+                    if let refusal { explain(refusal, request) }
+                    request.table.pointee.complete(request.table.pointee.token, refusal == nil ? MARTLET_OK : MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0))
+                })
+            return MARTLET_PENDING
         } catch {
-            request.explain(error.reason)
-            for line in error.evidence { request.explain(line) }
+            explain(error, request)
             return MARTLET_E_REJECTED
         }
     }
+    private static let margin: UInt64 = 2_000_000_000
 
-    private static func check(_ request: AuthRequest) throws(Refusal) {
+    private static func explain(_ refusal: Refusal, _ request: AuthRequest) {
+        request.explain(refusal.reason)
+        for line in refusal.evidence { request.explain(line) }
+    }
+
+    /// What is left to ask of a peer that has proven itself; nil where nothing is. Throws where it has not.
+    private static func check(_ request: AuthRequest) throws(Refusal) -> (questions: [SourcedQuestion], rules: PathRules)? {
         let table = request.table.pointee, side = table.remote_side.pointee
         guard let constraints = SchemeConstraints(String(cString: side.auth)) else { throw Refusal("the connection's `auth = \(String(cString: side.auth))` is not understood") }
         let signature: ReceivedSignature
@@ -47,7 +69,8 @@ enum Proof {
             guard let scheme = signature.scheme(of: key, over: parts) else { continue }
             if asksForPath { throw Refusal("`pubkeys` takes no certificate, and the connection asks for an authority or a policy (`cacerts`, `ca_id`, `cert_policy`)") }
             if let weakness = key.type.weakness(leastRSA: Settings.current.leastRSA) { throw Refusal("its public key is too weak: \(weakness)") }
-            return try judge(key, scheme)
+            try judge(key, scheme)
+            return nil
         }
         let known = Known.of(table.credentials), identity = IKEIdentity(type: table.remote.type, data: table.remote.data.array)
         let pinned = side.certificateList.compactMap(known.certificate)
@@ -80,10 +103,11 @@ enum Proof {
         }
         let rules = rules(request, side, known)
         // What the administrator trusts as it is needs no path, only to be valid.
-        if !asksForPath, pinned.contains(where: { $0.der == leaf.der }) { return try known.anchors.checkPinned(leaf, sent: sent, rules) }
+        if !asksForPath, pinned.contains(where: { $0.der == leaf.der }) { return (try known.anchors.pinnedQuestions(leaf, sent: sent, rules).map(known.sourced), rules) }
         do throws(Refusal) {
-            let path = try known.anchors.validate(leaf, sent: sent, rules)
+            let path = try known.anchors.path(of: leaf, sent: sent, rules)
             if let objection = constraints.objection(path) { throw Refusal(objection) }
+            return (try known.anchors.questions(path, rules).map(known.sourced), rules)
         } catch {
             throw Refusal(error.reason, error.evidence + remarks)
         }

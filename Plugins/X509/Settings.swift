@@ -11,6 +11,12 @@ struct Settings: Sendable {
     var gatewayPurposes = PathRules.gatewayPurposes
     var clientPurposes = PathRules.clientPurposes
 
+    /// Whether authorities are asked who is revoked, how long for, how long a place that failed is left alone (both in seconds), and where CRLs are kept.
+    var fetches = true
+    var fetchTimeout = 5
+    var fetchRest: Int64 = 30
+    var cache: String?
+
     private static let state = Mutex(Settings())
     static var current: Settings { state.withLock { $0 } }
 
@@ -24,6 +30,22 @@ struct Settings: Sendable {
             }
             settings.leastRSA = bits
         }
+        if let text = host.setting("fetch") {
+            guard let word = ["yes": true, "true": true, "on": true, "1": true, "no": false, "false": false, "off": false, "0": false][text.lowercased()] else {
+                host.log(.error, "fetch is yes or no, not \(text)")
+                return false
+            }
+            settings.fetches = word
+        }
+        for (key, range, place) in [("fetch_timeout", 1...15, \Settings.fetchTimeout), ("fetch_retry", 1...3600, \Settings.rest)] {
+            guard let text = host.setting(key) else { continue }
+            guard let seconds = Int(text.hasSuffix("s") ? String(text.dropLast()) : text), range.contains(seconds) else {
+                host.log(.error, "\(key) is a number of seconds from \(range.lowerBound) to \(range.upperBound), not \(text)")
+                return false
+            }
+            settings[keyPath: place] = seconds
+        }
+        settings.cache = host.setting("cache") ?? host.setting("state").map { $0 + "/crls" }
         do throws(Wrong) {
             if let text = host.setting("gateway_eku") { settings.gatewayPurposes = try purposes(text) }
             if let text = host.setting("client_eku") { settings.clientPurposes = try purposes(text) }
@@ -34,6 +56,11 @@ struct Settings: Sendable {
         let final = settings
         state.withLock { $0 = final }
         return true
+    }
+
+    private var rest: Int {
+        get { Int(clamping: fetchRest) }
+        set { fetchRest = Int64(newValue) }
     }
 
     private struct Wrong: Error { let word: String }

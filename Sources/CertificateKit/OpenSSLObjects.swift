@@ -76,3 +76,9 @@ package func sha1(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
 
 /// Before anything else here. The library must not be torn down by exit(3) while other threads still use it.
 package func prepareOpenSSL() -> Bool { OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_ATEXIT), nil) == 1 }
+
+package func sha256(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: 32)
+    _ = EVP_Digest(bytes, bytes.count, &digest, nil, EVP_sha256(), nil)
+    return digest
+}

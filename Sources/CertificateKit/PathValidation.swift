@@ -36,8 +36,15 @@ package struct PathRules: Sendable {
 package enum RevocationRule: UInt8, Sendable { case relaxed = 0, ifURI, strict }
 
 extension Anchors {
-    /// The path from `leaf` to an authority, both included; throws the reason where there is none that holds.
+    /// The path from `leaf` to an authority, both included; throws the reason where there is none that holds, or the CRLs at hand are not enough.
     package func validate(_ leaf: X509Certificate, sent: [X509Certificate], _ rules: PathRules) throws(Refusal) -> [X509Certificate] {
+        let path = try self.path(of: leaf, sent: sent, rules)
+        try checkRevocation(path, rules)
+        return path
+    }
+
+    /// The same without a word about revocation: `questions` has that.
+    package func path(of leaf: X509Certificate, sent: [X509Certificate], _ rules: PathRules) throws(Refusal) -> [X509Certificate] {
         try checkKey(of: leaf, rules, "its certificate")
         guard !leaf.isMalformed else { throw Refusal("its certificate has extensions that are malformed") }
         let path = try buildPath(leaf, sent: sent, rules)
@@ -60,17 +67,27 @@ extension Anchors {
 
     /// One that is trusted as it is: it has to be valid and strong enough, and not revoked by the list of an authority that is known.
     package func checkPinned(_ leaf: X509Certificate, sent: [X509Certificate] = [], _ rules: PathRules) throws(Refusal) {
+        for question in try pinnedQuestions(leaf, sent: sent, rules) {
+            if let refusal = question.unknown(rules.revocation) { throw refusal }
+        }
+    }
+
+    /// The same, with what the CRLs at hand leave open.
+    package func pinnedQuestions(_ leaf: X509Certificate, sent: [X509Certificate] = [], _ rules: PathRules) throws(Refusal) -> [RevocationQuestion] {
         guard !leaf.isMalformed else { throw Refusal("its certificate has extensions that are malformed") }
         try checkUse(of: leaf, rules)
         try checkKey(of: leaf, rules, "its certificate")
         if leaf.notAfter < rules.time { throw Refusal("its certificate has expired: it was valid until \(dateText(leaf.notAfter))", evidence([leaf])) }
         if leaf.notBefore > rules.time { throw Refusal("its certificate is not yet valid: it will be from \(dateText(leaf.notBefore)) on", evidence([leaf])) }
         let issuers = (trusted + intermediates + sent).filter { $0.der != leaf.der && leaf.isIssued(by: $0) && leaf.isSigned(by: $0) }
-        for issuer in issuers { try checkRevocation([leaf, issuer], rules) }
         // Without its authority nobody can say that it is good.
         if issuers.isEmpty, rules.revocation == .strict || rules.revocation == .ifURI && leaf.namesRevocationSource {
             throw Refusal("whether its certificate is revoked is not known: its authority is not known here, and `revocation = \(rules.revocation == .strict ? "strict" : "ifuri")`", evidence([leaf]))
         }
+        var questions: [RevocationQuestion] = [], keys: Set<[UInt8]> = []
+        // Certificates of one authority are one authority.
+        for issuer in issuers where keys.insert(issuer.key?.der ?? []).inserted { questions += try self.questions([leaf, issuer], rules) }
+        return questions
     }
 
     private func evidence(_ path: [X509Certificate]) -> [String] {
@@ -86,7 +103,7 @@ extension Anchors {
 
     private func checkSignature(of certificate: X509Certificate, _ who: String) throws(Refusal) {
         guard let signature = certificate.signature else { throw Refusal("\(who) is signed in a way that is not known here") }
-        if [NID_md2, NID_md4, NID_md5, NID_sha1, NID_md5_sha1, NID_ripemd160].contains(signature.hash) {
+        if isBroken(hash: signature.hash) {
             throw Refusal("\(who) is signed with a hash that is broken (\(OBJ_nid2sn(signature.hash).map { String(cString: $0) } ?? "?")): it could be a forgery")
         }
     }
@@ -152,7 +169,6 @@ extension Anchors {
             path.append(member)
         }
         if !rules.policies.isEmpty { try checkPolicies(context, rules, path) }
-        try checkRevocation(path, rules)
         return path
     }
 

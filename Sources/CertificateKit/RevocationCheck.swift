@@ -1,70 +1,132 @@
-// Whether an authority has revoked a certificate of a path, by the CRLs at hand.
+// Whether an authority has revoked a certificate of a path: what the CRLs at hand say, and what is left to ask.
 // RFC 5280 section 6.3.
 
 import COpenSSLX509
 
+/// A certificate of a path of which nobody has said yet that it is good.
+package struct RevocationQuestion: Sendable {
+    package let certificate: X509Certificate
+    package let issuer: X509Certificate
+    /// A CRL at hand says that it is good: enough where a responder does not answer.
+    package let isGood: Bool
+    /// Why what is at hand does not settle it.
+    fileprivate let reason: String
+
+    fileprivate var who: String { certificate.isAuthority ? "the certificate of the authority \"\(certificate.subjectText)\"" : "its certificate" }
+
+    /// The refusal of one that is revoked, as `source` says.
+    package func revoked(_ date: Int64, _ reason: String, by source: String) -> Refusal {
+        Refusal("\(who) was revoked on \(dateText(date))\(reason), as \(source) says", ["serial \(hexadecimal(certificate.serial.prefix(20)))"])
+    }
+
+    /// The refusal where nobody says that it is good; nil where the rule lets it pass. `asked`: what came of asking.
+    package func unknown(_ rule: RevocationRule, asked: [String] = [], isNamed: Bool = false) -> Refusal? {
+        guard !isGood else { return nil }
+        switch rule {
+        case .relaxed: return nil
+        case .ifURI: guard isNamed || certificate.namesRevocationSource else { return nil }
+        case .strict: break
+        }
+        return Refusal(
+            "whether \(who) is revoked is not known: \(asked.first ?? reason), and `revocation = \(rule == .strict ? "strict" : "ifuri")`",
+            asked.isEmpty ? [] : Array(asked.dropFirst()) + [reason])
+    }
+}
+
 extension Anchors {
     /// Every certificate of the path but the trusted one.
     func checkRevocation(_ path: [X509Certificate], _ rules: PathRules) throws(Refusal) {
-        for (certificate, issuer) in zip(path, path.dropFirst()) { try checkRevocation(of: certificate, by: issuer, rules) }
+        for question in try questions(path, rules) {
+            if let refusal = question.unknown(rules.revocation) { throw refusal }
+        }
     }
 
-    private func checkRevocation(of certificate: X509Certificate, by issuer: X509Certificate, _ rules: PathRules) throws(Refusal) {
-        let who = certificate.isAuthority ? "the certificate of the authority \"\(certificate.subjectText)\"" : "its certificate"
+    /// What the CRLs at hand leave open of a path; throws where they say that a certificate is revoked.
+    package func questions(_ path: [X509Certificate], _ rules: PathRules) throws(Refusal) -> [RevocationQuestion] {
+        var questions: [RevocationQuestion] = []
+        for (certificate, issuer) in zip(path, path.dropFirst()) { questions.append(try question(certificate, issuer, rules)) }
+        return questions
+    }
+
+    private func question(_ certificate: X509Certificate, _ issuer: X509Certificate, _ rules: PathRules) throws(Refusal) -> RevocationQuestion {
         var stale: RevocationList?, isGood = false
         for list in lists where list.isOf(issuer) {
-            //= RFC 5280 §6.3.3 (f), (g): signed by the issuer, whose key may sign CRLs.
-            guard list.isSigned(by: issuer), !list.hasUnknownCriticalExtension else { continue }
-            switch list.verdict(on: certificate) {
+            switch list.judge(certificate, issuedBy: issuer, time: rules.time) {
             case .revoked(let date, let reason):
-                // A CRL that is out of date still says what was revoked.
-                throw Refusal("\(who) was revoked on \(dateText(date))\(reason), as the CRL of \"\(list.issuerText)\" says", ["serial \(hexadecimal(certificate.serial.prefix(20)))"])
-            case .good: if list.isFresh(at: rules.time) { isGood = true } else { stale = list }
-            case .notCovered: continue
+                throw RevocationQuestion(certificate: certificate, issuer: issuer, isGood: false, reason: "").revoked(date, reason, by: "the CRL of \"\(list.issuerText)\"")
+            case .good: isGood = true
+            case .stale: stale = list
+            case .silent: continue
             }
         }
-        guard !isGood else { return }
-        switch rules.revocation {
-        case .relaxed: return
-        case .ifURI: guard certificate.namesRevocationSource else { return }
-        case .strict: break
-        }
-        if let stale {
-            let until = stale.nextUpdate.map { "is out of date since \(dateText($0))" } ?? "does not say until when it counts"
-            throw Refusal("whether \(who) is revoked is not known: the CRL of \"\(stale.issuerText)\" \(until), and `revocation = \(rules.revocation == .strict ? "strict" : "ifuri")`")
-        }
-        throw Refusal("whether \(who) is revoked is not known: there is no CRL of \"\(issuer.subjectText)\", and `revocation = \(rules.revocation == .strict ? "strict" : "ifuri")`")
+        var reason = "there is no CRL of \"\(issuer.subjectText)\""
+        if let stale { reason = "the CRL of \"\(stale.issuerText)\" \(stale.age)" }
+        return RevocationQuestion(certificate: certificate, issuer: issuer, isGood: isGood, reason: reason)
     }
 }
 
 extension X509Certificate {
-    /// It has a CRL distribution point or names an OCSP responder.
-    var namesRevocationSource: Bool { X509_get_ext_by_NID(pointer, NID_crl_distribution_points, -1) >= 0 || X509_get_ext_by_NID(pointer, NID_info_access, -1) >= 0 }
     /// RFC 5280 section 4.2.1.3.
     var maySignLists: Bool { X509_get_extension_flags(pointer) & UInt32(EXFLAG_KUSAGE) == 0 || X509_get_key_usage(pointer) & UInt32(KU_CRL_SIGN) != 0 }
 }
 
 extension RevocationList {
+    package enum Judgement: Hashable, Sendable {
+        case good
+        /// It says "good", and is out of date.
+        case stale
+        /// Seconds of 1970; the reason with a colon before it, or nothing.
+        case revoked(Int64, String)
+        /// It is not the issuer's, or about other certificates.
+        case silent
+    }
+
+    /// What it says of a certificate. A list that is out of date still says what was revoked.
+    package func judge(_ certificate: X509Certificate, issuedBy issuer: X509Certificate, time: Int64) -> Judgement {
+        //= RFC 5280 §6.3.3 (f), (g): signed by the issuer, whose key may sign CRLs.
+        guard isOf(issuer), isSigned(by: issuer), !hasUnknownCriticalExtension else { return .silent }
+        switch verdict(on: certificate) {
+        case .revoked(let date, let reason): return .revoked(date, reason)
+        // One with a broken hash could be a forgery.
+        case .good: return hasBrokenHash ? .silent : isFresh(at: time) ? .good : .stale
+        case .notCovered: return .silent
+        }
+    }
+
     enum Verdict {
         case good
-        /// Seconds of 1970; the reason with a space before it, or nothing.
         case revoked(Int64, String)
         /// It is about other certificates: of users alone, of authorities alone.
         case notCovered
     }
 
-    func isOf(_ issuer: X509Certificate) -> Bool { X509_NAME_cmp(X509_CRL_get_issuer(pointer), X509_get_subject_name(issuer.pointer)) == 0 }
+    package func isOf(_ issuer: X509Certificate) -> Bool { X509_NAME_cmp(X509_CRL_get_issuer(pointer), X509_get_subject_name(issuer.pointer)) == 0 }
 
-    func isSigned(by issuer: X509Certificate) -> Bool {
-        defer { forgetErrors() }
+    /// Checked once for each key: a long list takes its time.
+    package func isSigned(by issuer: X509Certificate) -> Bool {
         guard issuer.maySignLists, let key = issuer.key else { return false }
-        return X509_CRL_verify(pointer, key.pointer) == 1
+        if let known = signers.withLock({ $0[key.der] }) { return known }
+        defer { forgetErrors() }
+        let isSigned = X509_CRL_verify(pointer, key.pointer) == 1
+        signers.withLock { signers in
+            if signers.count >= Self.signerLimit { signers = [:] }
+            signers[key.der] = isSigned
+        }
+        return isSigned
     }
 
-    func isFresh(at time: Int64) -> Bool { thisUpdate <= time + 300 && (nextUpdate.map { time <= $0 } ?? false) }
+    package func isFresh(at time: Int64) -> Bool { thisUpdate <= time + 300 && (nextUpdate.map { time <= $0 } ?? false) }
+
+    /// Why it is not fresh.
+    package var age: String { nextUpdate.map { "is out of date since \(dateText($0))" } ?? "does not say until when it counts" }
+
+    var hasBrokenHash: Bool {
+        var hash: Int32 = 0
+        return OBJ_find_sigid_algs(X509_CRL_get_signature_nid(pointer), &hash, nil) == 1 && isBroken(hash: hash)
+    }
 
     /// RFC 5280 section 5.2: one that is not understood makes the list useless. Delta CRLs are among them: they say nothing alone.
-    var hasUnknownCriticalExtension: Bool {
+    package var hasUnknownCriticalExtension: Bool {
         for index in 0..<max(0, X509_CRL_get_ext_count(pointer)) {
             guard let found = X509_CRL_get_ext(pointer, index), X509_EXTENSION_get_critical(found) == 1 else { continue }
             if ![NID_authority_key_identifier, NID_crl_number, NID_issuing_distribution_point].contains(OBJ_obj2nid(X509_EXTENSION_get_object(found))) { return true }
@@ -80,7 +142,10 @@ extension RevocationList {
         var entry: OpaquePointer?
         let found = X509_CRL_get0_by_serial(pointer, &entry, X509_get_serialNumber(certificate.pointer))
         // 2: removeFromCRL.
-        guard found == 1, let entry else { return scope == 3 ? .notCovered : .good }
+        guard found == 1, let entry else {
+            // One about a part of the certificates: is this of that part?
+            return scope == 3 && martlet_crl_is_of_point(pointer, certificate.pointer, certificate.isAuthority ? 1 : 0) == 0 ? .notCovered : .good
+        }
         let reason = martlet_crl_reason(entry)
         let word = reason.map { ": " + String(cString: $0) } ?? ""
         return .revoked(seconds(X509_REVOKED_get0_revocationDate(entry)) ?? 0, word)

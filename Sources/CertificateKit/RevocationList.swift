@@ -2,11 +2,15 @@
 // RFC 5280 section 5.
 
 import COpenSSLX509
+import Synchronization
 
 package final class RevocationList: @unchecked Sendable {
     /// An X509_CRL.
     let pointer: OpaquePointer
     package let der: [UInt8]
+    /// By their SubjectPublicKeyInfo: whether the key has signed it.
+    let signers = Mutex<[[UInt8]: Bool]>([:])
+    static let signerLimit = 8
 
     /// The longest that is taken.
     package static let limit = 16 << 20

@@ -20,6 +20,7 @@ ALLOWED = {
     "Sources/PluginKit": {"PluginABI", "CSwiftVersion", "CSecret"} | SYSTEM,
     "Sources/PluginCrypto": {"PluginABI", "IKECrypto", "IKEWire"} | SYSTEM,
     "Sources/CertificateKit": {"COpenSSLX509"} | SYSTEM,
+    "Sources/RevocationKit": {"CertificateKit", "CCURL"} | SYSTEM,
     # What data planes share: the contract's values as Swift's, routes and rules.
     "Sources/PlaneKit": {"PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"} | SYSTEM,
     "Sources/Gateway": {
@@ -30,7 +31,7 @@ ALLOWED = {
     # A plugin sees the contract and its own library: never the core, the gateway or another plugin.
     "Plugins/OpenSSL": {"PluginKit", "PluginABI", "COpenSSL"} | SYSTEM,
     "Plugins/Gcrypt": {"PluginKit", "PluginABI", "CGcrypt"} | SYSTEM,
-    "Plugins/X509": {"PluginKit", "PluginABI", "CertificateKit"} | SYSTEM,
+    "Plugins/X509": {"PluginKit", "PluginABI", "CertificateKit", "RevocationKit"} | SYSTEM,
     "Plugins/PSK": {"PluginKit", "PluginABI"} | SYSTEM,
     # Methods of EAP: digests and TLS by OpenSSL.
     "Plugins/EAP": {"PluginKit", "PluginABI", "EAPMethods", "CTLS"} | SYSTEM,

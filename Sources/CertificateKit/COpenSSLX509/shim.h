@@ -6,8 +6,10 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -151,15 +153,19 @@ static inline int martlet_crl_scope(const X509_CRL *crl) {
     ISSUING_DIST_POINT_free(point);
     return scope;
 }
-// The reason in OpenSSL's words; NULL where there is none.
+// RFC 5280 section 5.3.1; NULL for a number without a name.
+static inline const char *martlet_reason_name(long number) {
+    static const char *const names[] = {"unspecified", "key compromise", "CA compromise", "affiliation changed", "superseded", "cessation of operation", "certificate hold", NULL, NULL,
+        "privilege withdrawn", "AA compromise"};
+    return number >= 0 && number < (long)(sizeof names / sizeof *names) ? names[number] : NULL;
+}
+// NULL where an entry has no reason.
 static inline const char *martlet_crl_reason(const X509_REVOKED *entry) {
     ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
     if (!reason) return NULL;
-    static const char *const names[] = {"unspecified", "key compromise", "CA compromise", "affiliation changed", "superseded", "cessation of operation", "certificate hold", NULL, NULL,
-        "privilege withdrawn", "AA compromise"};
     long number = ASN1_ENUMERATED_get(reason);
     ASN1_ENUMERATED_free(reason);
-    return number >= 0 && number < (long)(sizeof names / sizeof *names) ? names[number] : NULL;
+    return martlet_reason_name(number);
 }
 // Of an RSA key: what it costs to check its signatures. 0 for others.
 static inline int martlet_rsa_exponent_bits(const EVP_PKEY *key) {
@@ -169,4 +175,135 @@ static inline int martlet_rsa_exponent_bits(const EVP_PKEY *key) {
     BN_free(exponent);
     ERR_clear_error();
     return bits;
+}
+
+static inline int martlet_random(uint8_t *bytes, int size) { return RAND_bytes(bytes, size); }
+
+// Copies octets and returns how many; -2 where they do not fit.
+static inline long martlet_copy(const ASN1_STRING *string, uint8_t *output, long room) {
+    long size = ASN1_STRING_length(string);
+    if (size < 0 || size > room) return -2;
+    memcpy(output, ASN1_STRING_get0_data(string), (size_t)size);
+    return size;
+}
+// The URIs of a certificate, one at a time: its size, -1 behind the last.
+// A point that says which reasons it is about, or whose CRL another authority signs, is left out: what it has is not the whole answer.
+static inline int martlet_point_is_whole(const DIST_POINT *point) { return point->distpoint && point->distpoint->type == 0 && !point->reasons && !point->CRLissuer; }
+static inline long martlet_crl_uri(const X509 *certificate, int wanted, uint8_t *output, long room) {
+    CRL_DIST_POINTS *points = X509_get_ext_d2i(certificate, NID_crl_distribution_points, NULL, NULL);
+    long size = -1;
+    int seen = 0;
+    for (int i = 0; size == -1 && i < sk_DIST_POINT_num(points); i++) {
+        const DIST_POINT *point = sk_DIST_POINT_value(points, i);
+        if (!martlet_point_is_whole(point)) continue;
+        for (int j = 0; size == -1 && j < sk_GENERAL_NAME_num(point->distpoint->name.fullname); j++) {
+            const GENERAL_NAME *name = sk_GENERAL_NAME_value(point->distpoint->name.fullname, j);
+            if (name->type == GEN_URI && seen++ == wanted) size = martlet_copy(name->d.uniformResourceIdentifier, output, room);
+        }
+    }
+    CRL_DIST_POINTS_free(points);
+    return size;
+}
+static inline long martlet_ocsp_uri(const X509 *certificate, int wanted, uint8_t *output, long room) {
+    AUTHORITY_INFO_ACCESS *places = X509_get_ext_d2i(certificate, NID_info_access, NULL, NULL);
+    long size = -1;
+    int seen = 0;
+    for (int i = 0; size == -1 && i < sk_ACCESS_DESCRIPTION_num(places); i++) {
+        const ACCESS_DESCRIPTION *place = sk_ACCESS_DESCRIPTION_value(places, i);
+        if (OBJ_obj2nid(place->method) == NID_ad_OCSP && place->location->type == GEN_URI && seen++ == wanted)
+            size = martlet_copy(place->location->d.uniformResourceIdentifier, output, room);
+    }
+    AUTHORITY_INFO_ACCESS_free(places);
+    return size;
+}
+// 1 where the CRL is about a part of an authority's certificates, and one of the certificate's distribution points names that part. RFC 5280 section 6.3.3 (b) (2) (i).
+static inline int martlet_crl_is_of_point(const X509_CRL *crl, const X509 *certificate, int is_authority) {
+    ISSUING_DIST_POINT *part = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, NULL, NULL);
+    CRL_DIST_POINTS *points = X509_get_ext_d2i(certificate, NID_crl_distribution_points, NULL, NULL);
+    int found = 0;
+    if (part && part->distpoint && part->distpoint->type == 0 && !part->onlysomereasons && !(is_authority ? part->onlyuser > 0 : part->onlyCA > 0))
+        for (int i = 0; i < sk_DIST_POINT_num(points); i++) {
+            const DIST_POINT *point = sk_DIST_POINT_value(points, i);
+            if (!martlet_point_is_whole(point)) continue;
+            for (int j = 0; j < sk_GENERAL_NAME_num(point->distpoint->name.fullname); j++)
+                for (int k = 0; k < sk_GENERAL_NAME_num(part->distpoint->name.fullname); k++)
+                    if (GENERAL_NAME_cmp(sk_GENERAL_NAME_value(point->distpoint->name.fullname, j), sk_GENERAL_NAME_value(part->distpoint->name.fullname, k)) == 0) found = 1;
+        }
+    CRL_DIST_POINTS_free(points);
+    ISSUING_DIST_POINT_free(part);
+    return found;
+}
+
+// OCSP. A request about one certificate, with a nonce (RFC 8954); DER, -1 where it cannot be made.
+static inline int martlet_ocsp_request(const X509 *certificate, const X509 *issuer, uint8_t *nonce, int nonce_size, uint8_t **der) {
+    int size = -1;
+    OCSP_REQUEST *request = OCSP_REQUEST_new();
+    // SHA-1, which every responder knows: it identifies, and protects nothing (RFC 5019 section 2.1.1).
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), certificate, issuer);
+    if (request && id && OCSP_request_add0_id(request, id)) {
+        id = NULL;
+        if (OCSP_request_add1_nonce(request, nonce, nonce_size) == 1) size = i2d_OCSP_REQUEST(request, der);
+    }
+    OCSP_CERTID_free(id);
+    OCSP_REQUEST_free(request);
+    return size;
+}
+// 1: the answer has the request's nonce; 0: another one; -1: none.
+static inline int martlet_ocsp_nonce(const uint8_t *request, long size, OCSP_BASICRESP *answer) {
+    OCSP_REQUEST *asked = d2i_OCSP_REQUEST(NULL, &request, size);
+    int result = asked ? OCSP_check_nonce(asked, answer) : 0;
+    OCSP_REQUEST_free(asked);
+    return result == 1 ? 1 : result == -1 ? -1 : 0;
+}
+static inline int martlet_ocsp_certificate_count(const OCSP_BASICRESP *answer) { return sk_X509_num(OCSP_resp_get0_certs(answer)); }
+static inline X509 *martlet_ocsp_certificate_at(const OCSP_BASICRESP *answer, int index) { return sk_X509_value(OCSP_resp_get0_certs(answer), index); }
+// Whether the key of `signer` made the answer's signature, and the answer names that signer. Nothing is said of who the signer is.
+static inline int martlet_ocsp_is_signed(OCSP_BASICRESP *answer, X509 *signer) {
+    STACK_OF(X509) *signers = sk_X509_new_null();
+    int result = signers && sk_X509_push(signers, signer) > 0 && OCSP_basic_verify(answer, signers, NULL, OCSP_NOINTERN | OCSP_NOVERIFY) == 1;
+    sk_X509_free(signers);
+    ERR_clear_error();
+    return result;
+}
+static inline int martlet_ocsp_signature(const OCSP_BASICRESP *answer) { return OBJ_obj2nid(OCSP_resp_get0_tbs_sigalg(answer)->algorithm); }
+// What the answer says of a certificate: V_OCSP_CERTSTATUS_*, -1 where it is about others. One that says "revoked" comes before all others.
+static inline int martlet_ocsp_status(OCSP_BASICRESP *answer, const X509 *certificate, const X509 *issuer, int *reason, const ASN1_TIME **revoked, const ASN1_TIME **this_update,
+    const ASN1_TIME **next_update) {
+    int found = -1;
+    for (int i = 0; i < OCSP_resp_count(answer); i++) {
+        OCSP_SINGLERESP *single = OCSP_resp_get0(answer, i);
+        const OCSP_CERTID *given = OCSP_SINGLERESP_get0_id(single);
+        ASN1_OBJECT *hash = NULL;
+        if (!OCSP_id_get0_info(NULL, &hash, NULL, NULL, (OCSP_CERTID *)given)) continue;
+        const EVP_MD *digest = EVP_get_digestbyobj(hash);
+        OCSP_CERTID *own = digest ? OCSP_cert_to_id(digest, certificate, issuer) : NULL;
+        int is_same = own && OCSP_id_cmp(own, given) == 0;
+        OCSP_CERTID_free(own);
+        if (!is_same) continue;
+        ASN1_GENERALIZEDTIME *at = NULL, *from = NULL, *until = NULL;
+        int why = -1, status = OCSP_single_get0_status(single, &why, &at, &from, &until);
+        if (status < 0) continue;
+        if (found != -1 && status != V_OCSP_CERTSTATUS_REVOKED) continue;
+        found = status;
+        *reason = why;
+        *revoked = at;
+        *this_update = from;
+        *next_update = until;
+        if (status == V_OCSP_CERTSTATUS_REVOKED) break;
+    }
+    ERR_clear_error();
+    return found;
+}
+// A critical extension in the answer or about the certificate that is not known here.
+static inline int martlet_ocsp_has_unknown_critical(OCSP_BASICRESP *answer) {
+    for (int i = 0; i < OCSP_BASICRESP_get_ext_count(answer); i++) {
+        X509_EXTENSION *extension = OCSP_BASICRESP_get_ext(answer, i);
+        if (X509_EXTENSION_get_critical(extension) && OBJ_obj2nid(X509_EXTENSION_get_object(extension)) != NID_id_pkix_OCSP_Nonce) return 1;
+    }
+    for (int i = 0; i < OCSP_resp_count(answer); i++) {
+        OCSP_SINGLERESP *single = OCSP_resp_get0(answer, i);
+        for (int j = 0; j < OCSP_SINGLERESP_get_ext_count(single); j++)
+            if (X509_EXTENSION_get_critical(OCSP_SINGLERESP_get_ext(single, j))) return 1;
+    }
+    return 0;
 }

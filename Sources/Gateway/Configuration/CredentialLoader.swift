@@ -60,9 +60,22 @@ final class CredentialLoader {
             return diagnostics.error(at: value.position, "\(quoted(certificate.facts.subjectText)) is no certificate of an authority: it has no basic constraints that make it one (CA)")
         }
         var authority = Authority(name: section.name, certificate: certificate.der)
-        authority.crlURIs = section.value("crl_uris")?.elements.map(\.text) ?? []
-        authority.ocspURIs = section.value("ocsp_uris")?.elements.map(\.text) ?? []
+        authority.crlURIs = uris(section, "crl_uris", &diagnostics)
+        authority.ocspURIs = uris(section, "ocsp_uris", &diagnostics)
         authorities.append(authority)
+    }
+
+    /// Where certificates of the authority are asked after: what cannot be asked would be missed when somebody has been revoked.
+    private func uris(_ section: ConfigurationSection, _ key: String, _ diagnostics: inout Diagnostics) -> [String] {
+        (section.value(key)?.elements ?? []).compactMap { element in
+            let lower = element.text.lowercased(), scheme = ["http://", "https://"].first { lower.hasPrefix($0) }
+            let host = element.text.dropFirst(scheme?.utf8.count ?? 0).prefix { !"/?#".contains($0) }
+            guard scheme != nil, !host.isEmpty, !host.contains("@"), element.text.utf8.count <= 1024, element.text.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x22 && $0 != 0x5c }) else {
+                diagnostics.error(at: element.position, "'\(key)': \(quoted(element.text)) cannot be asked: write http://HOST/PATH or https://HOST/PATH")
+                return nil
+            }
+            return element.text
+        }
     }
 
     // MARK: What connections name

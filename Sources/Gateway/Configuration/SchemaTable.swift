@@ -151,9 +151,8 @@ enum SchemaTable {
         keys: [
             SchemaKey("cacert", .credentials), SchemaKey("file", .text),
             SchemaKey("cert_uri_base", .text, .tunesOnly("certificates are sent whole, never as hash and URL")),
-            SchemaKey("crl_uris", .list, .restricts(fetching)), SchemaKey("ocsp_uris", .list, .restricts(fetching)),
+            SchemaKey("crl_uris", .list), SchemaKey("ocsp_uris", .list),
         ] + ["handle", "slot", "module"].map { SchemaKey($0, .text, .restricts(tokens)) })
-    private static let fetching = "CRLs and OCSP answers are not fetched yet: put CRLs into the folder x509crl"
 
     static let logLevels = ["error", "info", "detail", "debug", "trace"]
 

@@ -43,8 +43,10 @@ package enum Daemon {
             opened = log
             defer { log.flush() }
             guard let services = ServiceThread() else { throw SystemError("start the plugins' service thread") }
+            var settings = read.plugins.settings
+            settings.state = read.gateway.state
             let plugins = PluginSet.load(
-                paths: folders(options, read.plugins), settings: read.plugins.settings, services: services,
+                paths: folders(options, read.plugins), settings: settings, services: services,
                 log: { level, message in
                     // A check speaks of what is wrong alone.
                     if !options.isCheck || level <= .warning { log.write(LogLevel(level), "LIB", message) }

@@ -74,6 +74,26 @@ package struct AuthMethod: @unchecked Sendable {
         _ = try run(request, method: method, authData: authentication.data, deadline: deadline, credentials: credentials, secret: secret) { request in table.pointee.verify(request) }
     }
 
+    /// The same for a plugin that may have to ask somebody: no thread waits. `completion` is called once, before this returns or later from any
+    /// thread, with the failure, or nil where the peer has proven itself. Whoever gave up by then ignores it.
+    package func verify(
+        _ request: AuthenticationRequest, _ authentication: Authentication, deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp,
+        _ completion: @escaping @Sendable (JobFailure?) -> Void
+    ) {
+        let method = UInt16(authentication.method.rawValue)
+        guard methods.contains(method) else { return completion(.rejected) }
+        guard let prf = request.prf as? PluginPRF else { return completion(.crypto(.unavailable(request.prf.transform))) }
+        let pending = PendingRequest(
+            request, prf: prf, method: method, authData: authentication.data, deadline: deadline, credentials: credentials, secret: secret, completesLater: true)
+        pending.whenComplete = { status, notes in completion(Self.failure(status, notes)) }
+        let token = PendingRequests.shared.add(pending)
+        pending.setToken(token)
+        let status = withExtendedLifetime(pending) { table.pointee.verify(pending.table) }
+        // One that has completed already, or will.
+        guard status != MARTLET_PENDING, PendingRequests.shared.remove(token) else { return }
+        completion(Self.failure(status, pending.takeNotes()))
+    }
+
     /// Calls the plugin, waits for it, and returns what it completed with, if it did, and what it said beside.
     private func run(
         _ request: AuthenticationRequest, method: UInt16, authData: [UInt8], deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp,
@@ -178,6 +198,8 @@ private final class PendingRequest: @unchecked Sendable {
     /// Nil where the plugin has promised to be done when it returns.
     private let monitor: Monitor?
     private var outcome: (status: martlet_status, data: [UInt8])?
+    /// For whoever does not wait. Set before the plugin is called.
+    var whenComplete: ((martlet_status, AuthNotes) -> Void)?
 
     init(_ request: AuthenticationRequest, prf: PluginPRF, method: UInt16, authData: [UInt8], deadline: UInt64, credentials: CredentialSnapshot, secret: @escaping SecretLookUp, completesLater: Bool) {
         self.credentials = credentials
@@ -261,6 +283,7 @@ private final class PendingRequest: @unchecked Sendable {
     /// The first completion counts.
     func complete(_ status: martlet_status, _ data: [UInt8]) {
         monitor?.change { if outcome == nil { outcome = (status, data) } }
+        whenComplete?(status, takeNotes())
     }
 
     /// Nil where the deadline came first.
@@ -280,7 +303,9 @@ private final class PendingRequests: Sendable {
         }
     }
 
-    func remove(_ token: UInt64) { _ = state.withLock { $0.requests.removeValue(forKey: token) } }
+    /// False where it was complete already.
+    @discardableResult
+    func remove(_ token: UInt64) -> Bool { state.withLock { $0.requests.removeValue(forKey: token) } != nil }
 
     func complete(_ token: UInt64, _ status: martlet_status, _ data: martlet_bytes) {
         guard let request = state.withLock({ $0.requests.removeValue(forKey: token) }) else { return }

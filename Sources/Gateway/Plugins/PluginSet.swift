@@ -18,7 +18,16 @@ package typealias PluginLog = @Sendable (PluginLogLevel, String) -> Void
 /// The `plugins { }` section: for each plugin its keys, nested ones written "a.b".
 package struct PluginSettings: Sendable {
     package var sections: [String: [String: String]]
+    /// The folder of the daemon's own in which a plugin may have one.
+    package var state: String?
     package init(sections: [String: [String: String]] = [:]) { self.sections = sections }
+
+    /// Of one plugin, and where it keeps what outlives the daemon, unless its section says so.
+    func of(_ plugin: String) -> [String: String] {
+        var values = sections[plugin] ?? [:]
+        if let state, values["state"] == nil { values["state"] = "\(state)/\(plugin)" }
+        return values
+    }
 }
 
 /// A plugin that runs.
@@ -220,7 +229,7 @@ private struct Loading {
             }
             guard
                 let (owner, table) = PluginHost.make(
-                    name: candidate.name, version: daemonVersion, directory: directory, services: services, settings: settings.sections[candidate.name] ?? [:], log: log)
+                    name: candidate.name, version: daemonVersion, directory: directory, services: services, settings: settings.of(candidate.name), log: log)
             else { throw refusal(.initFailed(status: MARTLET_E_MEMORY)) }
             let status = candidate.start(table)
             owner.endInitialising()

@@ -74,8 +74,11 @@ final class Driver: @unchecked Sendable {
     private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
         let deadline = Instant.now() + jobTime
         let runner = runner
-        if case .eap(let step) = job { return begin(id, step, shard, deadline, lane: runner.lane(job)) }
+        if case .eap(let step) = job { return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(step, deadline: deadline, $0) } }
         if runner.isQuick(job) { return shard.follow(.jobFinished(id, runner.run(job, deadline: deadline))) }
+        if case .verify(let request, let authentication) = job {
+            return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(request, authentication, deadline: deadline, $0) }
+        }
         jobs.submit(deadline: deadline, lane: runner.lane(job)) {
             runner.run(job, deadline: deadline)
         } _: { [weak shard] (outcome: JobPool.Outcome<JobResult>) in
@@ -86,11 +89,10 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    /// A method of EAP may wait for somebody: no thread does. What comes twice is dropped by the core.
-    private func begin(_ id: JobID, _ step: EAPStep, _ shard: Shard, _ deadline: Instant, lane: JobPool.Lane?) {
-        let runner = runner
+    /// A method of EAP, or whoever checks certificates, may wait for somebody: no thread does. What comes twice is dropped by the core.
+    private func begin(_ id: JobID, _ shard: Shard, _ deadline: Instant, lane: JobPool.Lane?, _ start: @escaping @Sendable (@escaping @Sendable (JobResult) -> Void) -> Void) {
         jobs.submit(deadline: deadline, lane: lane) { [weak shard] in
-            runner.begin(step, deadline: deadline) { [weak shard] result in shard?.post(.jobFinished(id, result)) }
+            start { [weak shard] result in shard?.post(.jobFinished(id, result)) }
         } _: { [weak shard] (outcome: JobPool.Outcome<Void>) in
             switch outcome {
             case .done: break

@@ -41,6 +41,14 @@ package final class JobRunner: Sendable {
         method.run(step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory()), deadline: deadline.nanoseconds, completion)
     }
 
+    /// A peer's proof, for which a plugin may have to ask somebody: `completion` is called once, before this returns or later, on any thread.
+    func begin(_ request: AuthenticationRequest, _ authentication: Authentication, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
+        guard let method = methods(request.method) else { return completion(.failed(.noMethod(request.method))) }
+        method.verify(request, authentication, deadline: deadline.nanoseconds, credentials: credentials.withLock { $0 }, secret: lend) { failure in
+            completion(failure.map { .failed($0) } ?? .verified)
+        }
+    }
+
     /// The certificates and keys from now on; a call under way keeps those that it began with.
     package func replaceCredentials(_ new: CredentialSnapshot) { credentials.withLock { $0 = new } }
 
