@@ -59,6 +59,7 @@ let package = Package(
         .library(name: "martlet-tun", type: .dynamic, targets: ["TUNPlugin"]),
         .library(name: "martlet-xfrm", type: .dynamic, targets: ["XFRMPlugin"]),
         .library(name: "martlet-ldap", type: .dynamic, targets: ["LDAPPlugin"]),
+        .library(name: "martlet-observer", type: .dynamic, targets: ["ObserverPlugin"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
@@ -140,6 +141,12 @@ let package = Package(
             name: "LDAPPlugin", dependencies: ["PluginKit", "LDAPSchema", "CLDAP"], path: "Plugins/LDAP",
             exclude: ["README.md", "CLDAP", "Schema"], swiftSettings: common, linkerSettings: pluginLinker()),
 
+        // Accounting: a record as a line and the file of lines, and the plugin around them.
+        .target(name: "ObserverRecords", path: "Plugins/Observer/Records", swiftSettings: common),
+        .target(
+            name: "ObserverPlugin", dependencies: ["PluginKit", "ObserverRecords"], path: "Plugins/Observer",
+            exclude: ["README.md", "Records"], swiftSettings: common, linkerSettings: pluginLinker()),
+
         // Benchmarks: run by hand or by `make bench`.
         .executableTarget(
             name: "SealBenchmark", dependencies: ["Gateway", "IKECrypto", "IKEWire", "COpenSSL"], path: "Tests/Benchmarks/Seal", swiftSettings: common),
@@ -173,6 +180,7 @@ let package = Package(
         .testTarget(name: "XFRMTests", dependencies: ["XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
         // Loads the plugin as the daemon does, opposite a slapd that it starts.
         .testTarget(name: "LDAPTests", dependencies: ["LDAPSchema", "Gateway", "PluginABI"], swiftSettings: common),
+        .testTarget(name: "ObserverTests", dependencies: ["ObserverRecords", "Gateway", "IKECore", "IKEWire", "PluginABI"], swiftSettings: common),
         .testTarget(name: "PlaneTests", dependencies: ["PlaneHost"], swiftSettings: common),
         .target(
             name: "TestSupport", dependencies: ["IKECore", "IKECrypto", "IKEWire"], path: "Tests/Support", swiftSettings: common),

@@ -9,7 +9,7 @@ scratch=.build/packaging
 export MARTLET_PACKAGING=1
 
 # Product by product: what is for tests alone stays out.
-for product in martletd martlet martlet-openssl martlet-gcrypt martlet-psk martlet-tun martlet-xfrm martlet-ldap; do
+for product in martletd martlet martlet-openssl martlet-gcrypt martlet-psk martlet-x509 martlet-eap martlet-tun martlet-xfrm martlet-ldap martlet-observer; do
     swift build -c release --scratch-path "$scratch" --product "$product"
 done
 bin=$(swift build -c release --scratch-path "$scratch" --show-bin-path)

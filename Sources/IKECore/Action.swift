@@ -82,7 +82,7 @@ package enum Report: Sendable {
     case ikeSARekeyed(previous: IKESAStatus, current: IKESAStatus)
     /// The peer has moved to another address, or we have; the status is the one before.
     case ikeSAMoved(IKESAStatus, local: SocketAddress, remote: SocketAddress)
-    case ikeSAClosed(IKESAStatus, reason: String)
+    case ikeSAClosed(IKESAStatus, reason: ClosingReason)
     case childSAUp(IKESAStatus, ChildSAStatus)
     case childSARekeyed(IKESAStatus, previous: ChildSAStatus, current: ChildSAStatus)
     case childSADown(IKESAStatus, ChildSAStatus)

@@ -172,7 +172,7 @@ package final class Endpoint {
             if let sa = spis[id].flatMap({ sas[$0] }).map(Established.current), let established = sa.established, established.phase == .active {
                 touch(sa) {
                     for policy in established.wantedChildren() { sa.begin(policy.startAction, policy, after: limits.retryDelay) }
-                    established.enqueueFirst(.deleteIKE([], reason: "another IKE SA with the peer takes its place"))
+                    established.enqueueFirst(.deleteIKE([], reason: ClosingReason(.replaced, "another IKE SA with the peer takes its place")))
                     sa.state = established.settled()
                 }
             }

@@ -68,7 +68,7 @@ extension Endpoint {
                 guard established.phase == .active else { continue }
                 begun += 1
                 touch(sa) {
-                    established.enqueueFirst(.deleteIKE(begun == 1 ? requests : [], reason: "closed by the operator"))
+                    established.enqueueFirst(.deleteIKE(begun == 1 ? requests : [], reason: ClosingReason(.operatorRequest, "closed by the operator")))
                     sa.state = established.settled()
                 }
             } else if sa.isConnecting {
@@ -130,7 +130,7 @@ extension Endpoint {
         for sa in inOrder() {
             if let established = sa.established {
                 touch(sa) {
-                    established.enqueueFirst(.deleteIKE([], reason: "the daemon is ending"))
+                    established.enqueueFirst(.deleteIKE([], reason: ClosingReason(.shutDown, "the daemon is ending")))
                     established.hurry()
                     sa.state = established.settled()
                 }

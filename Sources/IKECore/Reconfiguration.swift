@@ -36,7 +36,7 @@ extension Established {
         // Who may come by EAP has changed as well.
         let isUserMeant = sa.remoteEAPIdentity.map { connection.remote.isEAP && connection.remote.eapIdentity?.matches(eap: $0) == true } ?? true
         guard isStillMeant, isUserMeant, connection.ownIdentity(sa.local.address) == sa.localIdentity else {
-            return enqueueFirst(.deleteIKE([], reason: "its identities are not those of the connection as it is configured now"))
+            return enqueueFirst(.deleteIKE([], reason: ClosingReason(.operatorRequest, "its identities are not those of the connection as it is configured now")))
         }
         livenessAt = connection.dpdDelay > .zero ? now + connection.dpdDelay : nil
         for child in children where child.isCurrent { adopt(child) }

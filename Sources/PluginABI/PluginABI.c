@@ -5,3 +5,4 @@
 #include "martlet/plane.h"
 #include "martlet/directory.h"
 #include "martlet/eap.h"
+#include "martlet/observer.h"

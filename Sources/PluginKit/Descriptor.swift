@@ -15,6 +15,7 @@ public struct Provision: Sendable {
     public static func credentials(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_CREDENTIALS.rawValue, name: name) }
     public static func eap(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_EAP.rawValue, name: name) }
     public static func plane(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_PLANE.rawValue, name: name) }
+    public static func observer(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_OBSERVER.rawValue, name: name) }
     public static func directory(_ name: String) -> Provision { Provision(kind: MARTLET_CLASS_DIRECTORY.rawValue, name: name) }
 }
 

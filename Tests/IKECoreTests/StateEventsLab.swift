@@ -336,7 +336,7 @@ final class Lab {
         case .report(.ikeSAEstablished): "report IKE SA established"
         case .report(.ikeSARekeyed): "report IKE SA rekeyed"
         case .report(.ikeSAMoved): "report IKE SA moved"
-        case .report(.ikeSAClosed(_, let reason)): "report IKE SA closed: \(plain(reason))"
+        case .report(.ikeSAClosed(_, let reason)): "report IKE SA closed: \(plain(reason.text))"
         case .report(.childSAUp(_, let child)): "report child \(child.name) up"
         case .report(.childSARekeyed(_, let old, _)): "report child \(old.name) rekeyed"
         case .report(.childSADown(_, let child)): "report child \(child.name) down"

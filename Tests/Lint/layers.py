@@ -39,6 +39,8 @@ ALLOWED = {
     "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
     # Directories: the library, and the plugin's own functions.
     "Plugins/LDAP": {"PluginKit", "PluginABI", "LDAPSchema", "CLDAP"} | SYSTEM,
+    # Accounting.
+    "Plugins/Observer": {"PluginKit", "PluginABI", "ObserverRecords"} | SYSTEM,
     # That of the kernel has the wire's values and ranges as prefixes, no algorithm.
     "Plugins/XFRM": {"PluginKit", "PluginABI", "PlaneKit", "XFRMMessages", "ESPCore", "IKEWire", "CLinux", "CSecret", "CXFRM"} | SYSTEM,
 }

@@ -79,6 +79,7 @@ package enum ConfigurationLoader {
         configuration.gateway = running?.gateway ?? SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
         configuration.plugins = read.plugins
         DirectoryConfiguration.check(read.plugins, &diagnostics)
+        ObserverConfiguration.check(read.plugins, &diagnostics)
 
         let secrets = (read.tree.section("secrets")?.sections ?? []).filter { SecretBuilder.kind($0.name) != nil }
         configuration.secrets = SharedSecrets(secrets.compactMap { SecretBuilder().build($0, &diagnostics) })

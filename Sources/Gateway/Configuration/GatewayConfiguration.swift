@@ -24,6 +24,8 @@ package struct GatewaySettings: Hashable, Sendable {
     package var resolver = ResolverChoice.auto
     /// How often a directory is asked of a user who is connected; zero for never.
     package var directoryCheck = Duration.seconds(60)
+    /// How often observers are told what a session has carried so far; zero for not before its end.
+    package var accountingInterval = Duration.seconds(300)
     /// Event loops; 0 for one a core.
     package var shards = 0
     /// Crypto providers by preference; empty for the plugins' own priorities.

@@ -172,7 +172,7 @@ enum SchemaTable {
             SchemaKey("retransmit_initial", .text), SchemaKey("retransmit_growth", .text), SchemaKey("retransmit_tries", .integer(1...100)),
             SchemaKey("fragment_size", .integer(256...9000)),
             SchemaKey("keepalive", .time), SchemaKey("return_routability", .choice(["before", "after", "no"])),
-            SchemaKey("directory_check", .time),
+            SchemaKey("directory_check", .time), SchemaKey("accounting_interval", .time),
             SchemaKey("debug_export_keys", .text),
         ],
         sections: [
@@ -185,7 +185,7 @@ enum SchemaTable {
         .exactly("plugins"), "'plugins'",
         keys: [SchemaKey("path", .list)],
         sections: [
-            DirectoryConfiguration.section,
+            DirectoryConfiguration.section, ObserverConfiguration.section,
             SchemaSection(.any, "a plugin", keys: [SchemaKey("priority", .integer(0...1_000_000)), SchemaKey("load", .boolean)], takesAnyKey: true),
         ])
 }

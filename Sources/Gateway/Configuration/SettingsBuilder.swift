@@ -35,6 +35,7 @@ struct SettingsBuilder {
         }
         settings.resolver = reader.text("resolver").flatMap { ResolverChoice(rawValue: $0.lowercased()) } ?? settings.resolver
         settings.directoryCheck = reader.time("directory_check") ?? settings.directoryCheck
+        settings.accountingInterval = reader.time("accounting_interval") ?? settings.accountingInterval
         settings.shards = reader.integer("shards").map { Int(clamping: $0) } ?? settings.shards
         for element in section.value("crypto")?.elements ?? [] {
             if let capabilities, !capabilities.providers.contains(element.text) {

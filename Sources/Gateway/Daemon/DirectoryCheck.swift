@@ -44,6 +44,7 @@ extension RunningGateway {
         for ending in endings {
             let sa = ending.member.sa
             log.write(.info, "IKE", "IKE SA #\(sa.rawValue) of \(Identification(eap: user)) ends: \(ending.reason)", connection: ending.member.connection, ikeSA: sa.rawValue)
+            willEnd(sa, .account, ending.reason)
             event(.terminate(.ikeSA(sa), request: nil), to: ending.member.shard)
         }
     }

@@ -42,6 +42,12 @@ extension RunningGateway: ControlBackend {
                     CounterSnapshot(name: "job_late", value: load.late), CounterSnapshot(name: "job_stuck", value: UInt64(load.stuck)),
                     CounterSnapshot(name: "log_lost", value: log.lost),
                 ]
+            if !observers.isEmpty {
+                stats.drops += [
+                    CounterSnapshot(name: "accounting_lost", value: observers.reduce(0) { $0 + $1.counters.lost }),
+                    CounterSnapshot(name: "accounting_refused", value: observers.reduce(0) { $0 + $1.counters.refused }),
+                ]
+            }
             stats.counters = [
                 CounterSnapshot(name: "ike_received", value: transport.received), CounterSnapshot(name: "ike_sent", value: transport.sent),
                 CounterSnapshot(name: "nat_keepalives", value: transport.keepalives), CounterSnapshot(name: "cookies_demanded", value: view.sum(\.cookiesDemanded)),

@@ -14,6 +14,7 @@ extension RunningGateway {
         func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         for name in difference.removedConnections {
             log.write(.info, "CFG", "the connection is gone from the configuration: its SAs end", connection: name)
+            willEnd(connection: name, .configuration, "the connection is gone from the configuration")
             for shard in shards { shard.post(.terminate(.connection(name), request: nil)) }
             failures[name] = nil
         }
@@ -86,6 +87,8 @@ extension RunningGateway {
         let path = sources.files.path
         let plugins = plugins, planes = planes
         log.write(.info, "CFG", "reading \(path) again")
+        // Perhaps because logs were moved away.
+        for observer in observers { observer.reopen() }
         // One at a time: what was read first is applied first.
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
             ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins, planes))

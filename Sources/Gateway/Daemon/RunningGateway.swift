@@ -46,6 +46,9 @@ package final class RunningGateway: @unchecked Sendable {
     /// Why a peer that no connection is configured for was last refused.
     var liveCheck = LiveCheck(interval: .seconds(60))
     var isLiveCheckArmed = false
+    /// Nil without observers.
+    var ledger: AccountingLedger?
+    var observers: [Observer] = []
     private(set) var lastRefusal: (failure: Failure, at: Instant)?
     /// Look-ups that failed in a row, by connection.
     private var failedLookUps: [String: Int] = [:]
@@ -104,6 +107,7 @@ package final class RunningGateway: @unchecked Sendable {
         // Before anybody can be lent an address.
         poolsChanged()
         nameServers.start()
+        try beginAccounting()
         for shard in shards { try shard.start(driver: driver) }
         let shards = shards
         try transport.start(router: router, undelivered: { remote, report in for shard in shards { shard.post(.unreachable(remote: remote, report)) } }) { index, datagrams in
@@ -242,6 +246,7 @@ package final class RunningGateway: @unchecked Sendable {
 
     private func noted(_ report: Report, shard: Int) {
         let now = Instant.now()
+        account(report)
         func snapshot(_ status: IKESAStatus) -> IKESASnapshot { IKESASnapshot(status, now: now, shard: shard) }
         // A snapshot is words: made where somebody listens.
         func publish(_ event: @autoclosure () -> ControlEvent) { if server?.hasListeners == true { server?.publish(event()) } }
@@ -257,14 +262,18 @@ package final class RunningGateway: @unchecked Sendable {
             for verdict in verdicts {
                 switch verdict {
                 case .terminate(let member):
+                    willEnd(member.sa, .replaced, "unique = \(sa.unique.rawValue) leaves one session for each peer")
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) ends: unique = \(sa.unique.rawValue) leaves one for each peer", connection: sa.connection, ikeSA: member.sa.rawValue)
                     event(.replaced(member.sa), to: member.shard)
                 case .terminateSoon(let succession):
                     // It has its own time to delete it, and does so without losing a packet.
                     loop.arm(after: .seconds(4)) { [unowned self] in
-                        if let member = identities.due(succession) { event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard) }
+                        guard let member = identities.due(succession) else { return }
+                        willEnd(member.sa, .replaced, "the peer has authenticated anew")
+                        event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard)
                     }
                 case .forget(let member):
+                    willEnd(member.sa, .replaced, "the peer has begun anew")
                     log.write(.info, "IKE", "IKE SA #\(member.sa.rawValue) is dropped: the peer has begun anew", connection: sa.connection, ikeSA: member.sa.rawValue)
                     event(.forget(member.sa), to: member.shard)
                 }
@@ -330,8 +339,10 @@ package final class RunningGateway: @unchecked Sendable {
             let rest = view.shards.reduce(0) { $0 + $1.ikeSACount }
             if rest == 0 || Instant.now() >= deadline {
                 if rest > 0 { log.write(.info, "IKE", "IKE SAs whose peers have not answered the Delete: \(rest)") }
-                whenEnded?()
-                whenEnded = nil
+                endAccounting { [unowned self] in
+                    whenEnded?()
+                    whenEnded = nil
+                }
             } else {
                 loop.arm(after: .milliseconds(20)) { [unowned self] in waitForPeers(until: deadline) }
             }
@@ -347,7 +358,8 @@ package final class RunningGateway: @unchecked Sendable {
         leases?.stop()
         nameServers.stop()
         plane?.stop()
-        let isQuiet = jobs.stop()
+        let isTold = stopObservers()
+        let isQuiet = jobs.stop() && isTold
         keyExport?.stop()
         server = nil
         return isQuiet

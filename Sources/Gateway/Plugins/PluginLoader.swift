@@ -25,6 +25,7 @@ struct PluginCandidate: @unchecked Sendable {
             case MARTLET_CLASS_DIRECTORY.rawValue: "directory:\(name)"
             case MARTLET_CLASS_CREDENTIALS.rawValue: "credentials:\(name)"
             case MARTLET_CLASS_EAP.rawValue: "eap:\(name)"
+            case MARTLET_CLASS_OBSERVER.rawValue: "observer:\(name)"
             default: "class \(kind):\(name)"
             }
         }

@@ -66,6 +66,8 @@ package final class PluginSet: Sendable {
     private let eapTables: [EAPMethodTable]
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
     private let directories: [UserDirectory]
+    /// Those who are told of sessions.
+    package let observers: [ObserverTable]
 
     /// Loads every `libmartlet-*.so` and `martlet-*.so` in `paths`, in the order of the folders and then of the names, and tests
     /// their algorithms (slow key exchanges before their first use). A plugin that cannot be loaded is one line in the log and one
@@ -88,6 +90,7 @@ package final class PluginSet: Sendable {
         eapTables = loading.eapTables
         planes = loading.planes
         directories = loading.directories
+        observers = loading.observers
     }
 
     /// Every algorithm of every provider, with what is known of it now.
@@ -168,6 +171,7 @@ private struct Loading {
     var eapTables: [EAPMethodTable] = []
     var planes: [String: UnsafePointer<martlet_plane>] = [:]
     var directories: [UserDirectory] = []
+    var observers: [ObserverTable] = []
 
     init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) {
         self.settings = settings
@@ -273,6 +277,8 @@ private struct Loading {
             planes[entry.name] = try PlaneTable.checked(entry.table)
         case MARTLET_CLASS_DIRECTORY.rawValue:
             directories.append(try UserDirectory(entry.table))
+        case MARTLET_CLASS_OBSERVER.rawValue:
+            observers.append(try ObserverTable(entry.table))
         case MARTLET_CLASS_CREDENTIALS.rawValue:
             credentialReaders.append(try CredentialReader(entry.table))
         default:
@@ -286,7 +292,7 @@ private struct Loading {
     }
 
     /// These do nothing without a section of their own, and bring libraries that a gateway without them need not hold.
-    private static let onlyWhenConfigured: Set = ["ldap"]
+    private static let onlyWhenConfigured: Set = ["ldap", "observer"]
 
     private func isLeftOut(_ name: String) -> Bool {
         if Self.onlyWhenConfigured.contains(name), settings.sections[name] == nil { return true }

@@ -25,6 +25,9 @@ package final class PlaneDriver: @unchecked Sendable {
     private let events: UnsafeMutablePointer<martlet_plane_events>
     /// Where events of a child go. Set before the plane starts.
     private var deliver: (@Sendable (_ shard: Int, Event) -> Void)?
+    /// Who is told what an SA of a child had counted when it went, inbound or outbound, and whether nothing is left of the child. On the plane's
+    /// thread; set before the first child.
+    var removed: (@Sendable (ChildSAID, _ inbound: martlet_sa_counters?, _ outbound: martlet_sa_counters?, _ isLast: Bool) -> Void)?
     /// Who is told of packets that met a trap. Set before the plane starts.
     var acquired: (@Sendable (_ policy: UInt64, TriggeringPacket) -> Void)?
 
@@ -153,14 +156,18 @@ package final class PlaneDriver: @unchecked Sendable {
         if child.hasOutbound {
             let traffic = child.traffic
             carriers[traffic] = carriers[traffic].flatMap { $0 > 1 ? $0 - 1 : nil }
-            history.removed(child.tunnel, counters(child.outboundSPI, MARTLET_OUTBOUND, id), isInbound: false)
+            let counted = counters(child.outboundSPI, MARTLET_OUTBOUND, id)
+            history.removed(child.tunnel, counted, isInbound: false)
+            removed?(id, nil, counted, false)
             report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id)
             history.ended(child.tunnel)
         }
         child.hasOutbound = false
         if !keepInbound {
             if child.hasInbound {
-                history.removed(child.tunnel, counters(child.inboundSPI, MARTLET_INBOUND, id), isInbound: true)
+                let counted = counters(child.inboundSPI, MARTLET_INBOUND, id)
+                history.removed(child.tunnel, counted, isInbound: true)
+                removed?(id, counted, nil, true)
                 report(table.pointee.remove_sa(child.inboundSPI, UInt8(MARTLET_INBOUND.rawValue), id.rawValue), "remove", id)
             }
             child.hasInbound = false

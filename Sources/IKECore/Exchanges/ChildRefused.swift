@@ -59,7 +59,7 @@ extension Established {
 
     /// Deletes this IKE SA and begins what it carries anew, where we know how to reach the peer. Whether we do.
     //= RFC 7296 §4: after NO_ADDITIONAL_SAS the old SA is deleted and a new one made.
-    func replaceWhole(_ reason: String) -> Bool {
+    func replaceWhole(_ reason: ClosingReason) -> Bool {
         guard phase == .active, sa.beganAuthentication || sa.connection.hasInitiableAddress else { return false }
         for policy in wantedChildren() { context.emit(.initiateAgain(connection: sa.connection.name, child: policy.name, packet: nil, after: .zero, request: nil)) }
         enqueueFirst(.deleteIKE([], reason: reason))

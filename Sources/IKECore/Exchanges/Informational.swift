@@ -22,7 +22,7 @@ extension Established {
         answer(requests, .success("closed"))
     }
 
-    func startDelete(_ requests: [RequestID], _ reason: String) {
+    func startDelete(_ requests: [RequestID], _ reason: ClosingReason) {
         if phase == .active {
             leaveTraffic()
             phase = .deleting
@@ -30,7 +30,7 @@ extension Established {
         send(.deleteIKE(requests, reason: reason), [.delete(Delete(protocolID: .ike))])
     }
 
-    func ikeDeleted(_ requests: [RequestID], _ reason: String) {
+    func ikeDeleted(_ requests: [RequestID], _ reason: ClosingReason) {
         end(reason)
         // Last, so that who waits for it has read what ended.
         answer(requests, .success("closed"))
@@ -75,7 +75,7 @@ extension Established {
         }
         guard !child.isCurrent || !child.rekeyFailed else {
             //= RFC 7296 §2.8: what cannot be rekeyed takes its IKE SA with it; all of it may begin anew, and the first child needs no rekey then.
-            let reason = "\(child.policy.name) could not be rekeyed in its lifetime"
+            let reason: ClosingReason = "\(child.policy.name) could not be rekeyed in its lifetime"
             return replaceWhole(reason) ? () : enqueueFirst(.deleteIKE([], reason: reason))
         }
         if child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
@@ -98,11 +98,11 @@ extension Established {
     func answerInformational(_ messageID: UInt32, _ payloads: [Payload]) {
         let aboutAddresses = answerAddresses(payloads)
         var answered: [UInt32] = []
-        var closing: String?
+        var closing: ClosingReason?
         var ended: [ChildPolicy] = []
         for payload in payloads {
             switch payload {
-            case .delete(let delete) where delete.protocolID == .ike: closing = closing ?? "the peer closed it"
+            case .delete(let delete) where delete.protocolID == .ike: closing = closing ?? ClosingReason(.peer, "the peer closed it")
             case .delete(let delete) where delete.protocolID == .esp:
                 for spi in delete.spis {
                     guard let child = children.first(where: { $0.outboundSPI == spi && $0.removeAt == nil }) else {

@@ -96,7 +96,7 @@ extension Established {
         standing.reauthAt = nil
         sa.leaving = old
         old.replacement = sa
-        standing.delayed.append((now + Established.reauthGrace, .deleteIKE([], reason: "the peers have authenticated anew")))
+        standing.delayed.append((now + Established.reauthGrace, .deleteIKE([], reason: ClosingReason(.replaced, "the peers have authenticated anew"))))
         context.adopt(old)
         answer(reauthRequests.take(), .success("authenticated anew: IKE SA \(sa.initiatorSPI) and \(sa.responderSPI)"))
     }

@@ -110,13 +110,13 @@ extension Established {
         guard phase == .active else {
             // The peer's rekey has taken over meanwhile.
             self.answer(rekey.requests, .success("the peer rekeyed it at the same time"))
-            successor.established?.enqueue(.deleteIKE([], reason: "the peer's simultaneous rekey takes its place"))
+            successor.established?.enqueue(.deleteIKE([], reason: ClosingReason(.replaced, "the peer's simultaneous rekey takes its place")))
             successor.state = successor.established?.settled() ?? .dead
             return
         }
         if let peer = peerSuccessor, isLower(lowest(rekey.nonce, nonce), than: peer.lowestNonce) {
             //= RFC 7296 §2.8.2: the SA made with the lowest of the four nonces is redundant, and its maker deletes it.
-            successor.established?.enqueue(.deleteIKE([], reason: "the peer's simultaneous rekey takes its place"))
+            successor.established?.enqueue(.deleteIKE([], reason: ClosingReason(.replaced, "the peer's simultaneous rekey takes its place")))
             successor.state = successor.established?.settled() ?? .dead
             return resolve(rekey, lost: peer)
         }
@@ -128,7 +128,7 @@ extension Established {
         peerSuccessor = nil
         self.answer(rekey.requests, .success("rekeyed the IKE SA: SPIs \(successor.initiatorSPI) and \(successor.responderSPI)"))
         succeed(by: successor)
-        enqueue(.deleteIKE([], reason: "it was rekeyed"))
+        enqueue(.deleteIKE([], reason: ClosingReason(.replaced, "it was rekeyed")))
     }
 
     /// Our rekey lost against the peer's, or failed while the peer's went through.

@@ -46,7 +46,7 @@ final class Established {
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
     /// Why this SA ends, once our own rekey of it, which the peer's has overtaken, has keys.
-    var overtaken: String?
+    var overtaken: ClosingReason?
     /// The SA that this one will replace, while a collision of rekeys is not decided.
     weak var predecessor: Established?
     /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
@@ -59,7 +59,7 @@ final class Established {
     var next: State?
 
     /// Why an SA ends that its successor need not end for.
-    static let lifetimeOver = "its lifetime is over and it was not rekeyed"
+    static let lifetimeOver = ClosingReason(.lifetime, "its lifetime is over and it was not rekeyed")
 
     enum Phase: Equatable {
         case active

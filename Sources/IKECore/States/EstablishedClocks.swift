@@ -61,7 +61,7 @@ extension Established {
             if until <= now {
                 phase = .deleting
                 if case .sent(.deleteIKE, _, _) = outgoing { break }
-                enqueueFirst(.deleteIKE([], reason: "the peer did not delete the replaced IKE SA"))
+                enqueueFirst(.deleteIKE([], reason: ClosingReason(.replaced, "the peer did not delete the replaced IKE SA")))
             }
         case .active: activeDeadlines()
         case .deleting: break
@@ -82,7 +82,7 @@ extension Established {
             authEndsAt = nil
             for policy in wantedChildren() { follow(policy.startAction.intersection(.start), policy, after: context.limits.retryDelay) }
             //= RFC 4478 §2: an SA whose identities were not proven anew in time is deleted.
-            enqueue(.deleteIKE([], reason: "its time without a new authentication is over"))
+            enqueue(.deleteIKE([], reason: ClosingReason(.lifetime, "its time without a new authentication is over")))
         }
         if let at = reauthAt, at <= now, sa.beganAuthentication { reauthenticate([]) }
         if let at = rekeyAt, at <= now {
@@ -130,18 +130,18 @@ extension Established {
             return end(reason)
         }
         // Of an SA that was replaced nobody asks any more.
-        if case .updateAddresses = exchange, phase != .active { return end("it was replaced") }
+        if case .updateAddresses = exchange, phase != .active { return end(ClosingReason(.replaced, "it was replaced")) }
         if case .rekeyIKE(let rekey) = exchange, let successor = peerSuccessor {
             // The peer's own rekey went through, and it uses that SA: the children live on there. This one has nobody left to talk to.
             peerSuccessor = nil
             answer(rekey.requests, .success("the peer rekeyed it at the same time"))
             succeed(by: successor.sa)
-            return end("our rekey of it was not answered, and the peer's took its place")
+            return end(ClosingReason(.replaced, "our rekey of it was not answered, and the peer's took its place"))
         }
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         fail(exchange, failure)
         let wanted = wantedChildren(besides: exchange)
-        end("the peer does not answer")
+        end(ClosingReason(.noAnswer, "the peer does not answer"))
         for policy in wanted { follow(policy.dpdAction, policy, after: context.limits.retryDelay) }
     }
 }

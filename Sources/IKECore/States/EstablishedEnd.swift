@@ -17,7 +17,7 @@ extension Established {
     // MARK: Ending
 
     /// Ends the SA: children go, requests are answered, retransmissions of the peer's last request are answered for a while.
-    func end(_ reason: String) {
+    func end(_ reason: ClosingReason) {
         guard next == nil else { return }
         tearDown(Failure(.closed, "The IKE SA with \(sa.remote) was closed: \(reason)"))
         context.emit(.report(.ikeSAClosed(sa.status, reason: reason)))
@@ -27,7 +27,7 @@ extension Established {
     /// For `IKESA.abandon`: as `end`, without an afterlife.
     func dismantle(_ failure: Failure) {
         tearDown(failure)
-        context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+        context.emit(.report(.ikeSAClosed(sa.status, reason: ClosingReason(failure))))
     }
 
     private func tearDown(_ failure: Failure) {

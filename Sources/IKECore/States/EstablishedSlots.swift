@@ -11,7 +11,7 @@ extension Established {
         case rekeyChild(ChildSAID, [RequestID])
         case rekeyIKE([RequestID])
         case deleteChild(ChildSAID, [RequestID])
-        case deleteIKE([RequestID], reason: String)
+        case deleteIKE([RequestID], reason: ClosingReason)
         case liveness
         case updateAddresses(AddressUpdate.Kind)
         /// Seconds until the peer is to prove itself anew. RFC 4478.
@@ -49,7 +49,7 @@ extension Established {
         case createChild(ChildCreation)
         case rekeyIKE(IKERekey)
         case deleteChild(ChildSAID, [RequestID])
-        case deleteIKE([RequestID], reason: String)
+        case deleteIKE([RequestID], reason: ClosingReason)
         /// A liveness check, or a message that needs no more than an answer.
         case informational
         case updateAddresses(AddressUpdate)

@@ -20,7 +20,7 @@ extension Established {
 
     //= RFC 7296 §2.25: minutes of TEMPORARY_FAILURE mean that the two ends are out of step, and the IKE SA is closed.
     func closeOutOfStep() {
-        let reason = "the peer has put everything off for \(context.limits.temporaryFailureTime)"
+        let reason: ClosingReason = "the peer has put everything off for \(context.limits.temporaryFailureTime)"
         if phase == .active, !replaceWhole(reason) { enqueueFirst(.deleteIKE([], reason: reason)) }
     }
 

@@ -62,7 +62,7 @@ struct Initiation {
             }
             standing.sa.state = standing.settled()
             sa.context.adopt(standing.sa)
-            return sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+            return sa.context.emit(.report(.ikeSAClosed(sa.status, reason: ClosingReason(failure))))
         }
         let tries = sa.connection.keyingTries == 0 ? 0 : max(sa.connection.keyingTries, atLeast)
         let attempt = sa.context.countAttempt(sa.connection.name)
@@ -87,6 +87,6 @@ struct Initiation {
             }
         }
         if !again { sa.context.forgetAttempts(sa.connection.name) }
-        sa.context.emit(.report(.ikeSAClosed(sa.status, reason: failure.summary)))
+        sa.context.emit(.report(.ikeSAClosed(sa.status, reason: ClosingReason(failure))))
     }
 }

@@ -40,7 +40,7 @@ MARTLET_HEADER_BEGIN
 
 #define MARTLET_PLUGIN_MAGIC 0x4d52544cu /* "MRTL" */
 #define MARTLET_ABI_MAJOR 0u
-#define MARTLET_ABI_MINOR 6u
+#define MARTLET_ABI_MINOR 7u
 #define MARTLET_PLUGIN_SYMBOL "martlet_plugin_query"
 
 /* What a call came to. Negative values are failures. */
@@ -78,7 +78,8 @@ enum martlet_class {
     MARTLET_CLASS_PLANE = 3,  /* `table` is a struct martlet_plane (plane.h) */
     MARTLET_CLASS_DIRECTORY = 5, /* `table` is a struct martlet_directory (directory.h) */
     MARTLET_CLASS_CREDENTIALS = 6, /* `table` is a struct martlet_credential_reader (credentials.h) */
-    MARTLET_CLASS_EAP = 7 /* `table` is a struct martlet_eap_method (eap.h) */
+    MARTLET_CLASS_EAP = 7, /* `table` is a struct martlet_eap_method (eap.h) */
+    MARTLET_CLASS_OBSERVER = 8 /* `table` is a struct martlet_observer (observer.h) */
 };
 
 /* One thing that a plugin provides or needs. */
