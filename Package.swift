@@ -81,7 +81,7 @@ let package = Package(
         .target(name: "PluginCrypto", dependencies: ["PluginABI", "IKECrypto", "IKEWire"], swiftSettings: common),
         // X.509 on OpenSSL, for plugins that prove identities by it.
         .systemLibrary(name: "COpenSSLX509", path: "Sources/CertificateKit/COpenSSLX509", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CertificateKit", dependencies: ["COpenSSLX509"], exclude: ["COpenSSLX509"], swiftSettings: common),
+        .target(name: "CertificateKit", dependencies: ["COpenSSLX509", "PluginKit", "PluginABI"], exclude: ["COpenSSLX509"], swiftSettings: common),
         // Asking authorities who is revoked: libcurl is loaded when it is first needed, so nothing links it.
         .systemLibrary(name: "CCURL", path: "Sources/RevocationKit/CCURL", providers: [.apt(["libcurl4-openssl-dev"])]),
         .target(name: "RevocationKit", dependencies: ["CertificateKit", "CCURL"], exclude: ["CCURL"], swiftSettings: common),
@@ -118,7 +118,7 @@ let package = Package(
             exclude: ["README.md"], swiftSettings: common, linkerSettings: pluginLinker()),
         // Methods of EAP, as conversations, and the plugin around them.
         .systemLibrary(name: "CTLS", path: "Plugins/EAP/CTLS", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
-        .target(name: "EAPMethods", dependencies: ["PluginKit", "PluginABI", "CTLS"], path: "Plugins/EAP/Methods", swiftSettings: common),
+        .target(name: "EAPMethods", dependencies: ["PluginKit", "PluginABI", "CertificateKit", "CTLS"], path: "Plugins/EAP/Methods", swiftSettings: common),
         .target(
             name: "EAPPlugin", dependencies: ["PluginKit", "EAPMethods"], path: "Plugins/EAP",
             exclude: ["README.md", "CTLS", "Methods"], swiftSettings: common, linkerSettings: pluginLinker()),
@@ -176,7 +176,7 @@ let package = Package(
         .executableTarget(
             name: "PlaneHost", dependencies: ["PluginABI", "COpenSSL"], path: "Tests/PlaneHost",
             linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
-        .testTarget(name: "EAPTests", dependencies: ["EAPMethods", "PluginKit", "PluginABI", "CTLS"], swiftSettings: common),
+        .testTarget(name: "EAPTests", dependencies: ["EAPMethods", "CertificateKit", "PluginKit", "PluginABI", "CTLS"], swiftSettings: common),
         .testTarget(name: "XFRMTests", dependencies: ["XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
         // Loads the plugin as the daemon does, opposite a slapd that it starts.
         .testTarget(name: "LDAPTests", dependencies: ["LDAPSchema", "Gateway", "PluginABI"], swiftSettings: common),

@@ -4,11 +4,15 @@ import EAPMethods
 import PluginABI
 import PluginKit
 
+/// The preferred ones first: `eap-dynamic` offers them in this order.
+private nonisolated(unsafe) let methods = [("mschapv2", MSCHAPv2.method), ("tls", EAPTLS.method), ("gtc", GTC.method), ("md5", MD5Challenge.method)]
+
 private nonisolated(unsafe) let descriptor = Descriptor.make(
-    name: "eap", version: "0.1", provides: [.eap("mschapv2"), .eap("gtc"), .eap("md5")],
+    name: "eap", version: "0.1", provides: methods.map { .eap($0.0) },
     initialize: { table in
         let host = Host(table)
-        for (name, method) in [("mschapv2", MSCHAPv2.method), ("gtc", GTC.method), ("md5", MD5Challenge.method)] {
+        guard Settings.read(host) else { return MARTLET_E_INVALID }
+        for (name, method) in methods {
             let status = host.provide(.eap(name), method)
             guard status == MARTLET_OK else { return status }
         }

@@ -40,7 +40,7 @@ private nonisolated(unsafe) let method = Immortal.table(
             // The size of an AUTH is no secret.
             guard received.size == size, let data = received.data, constantTimeEqual(data, expected, size) else { return MARTLET_E_REJECTED }
             return MARTLET_OK
-        }, cancel: nil, hashes: nil, hash_count: 0, flags: MARTLET_AUTH_QUICK.rawValue, reserved: 0))
+        }, cancel: nil, hashes: nil, hash_count: 0, flags: MARTLET_AUTH_QUICK.rawValue, reserved: 0, check_certificate: nil))
 
 private func compute(_ request: AuthRequest, into output: UnsafeMutablePointer<UInt8>) -> martlet_status {
     let size = request.prfSize

@@ -35,7 +35,8 @@ private nonisolated(unsafe) let method = Immortal.table(
     martlet_auth_method(
         struct_size: UInt32(MemoryLayout<martlet_auth_method>.size), max_concurrency: 0, name: Immortal.string("pubkey"), methods: Immortal.array(AuthenticationMethod.all),
         method_count: AuthenticationMethod.all.count, sign: { table, output, size in Proof.sign(AuthRequest(table), output, size) },
-        verify: { table in Proof.verify(AuthRequest(table)) }, cancel: nil, hashes: Immortal.array(hashes), hash_count: hashes.count, flags: 0, reserved: 0))
+        verify: { table in Proof.verify(AuthRequest(table)) }, cancel: nil, hashes: Immortal.array(hashes), hash_count: hashes.count, flags: 0, reserved: 0,
+        check_certificate: { CertificateCheck.check($0) }))
 
 /// Those that we take in signatures; never SHA-1. RFC 7427 section 4, RFC 8420.
 private let hashes: [UInt16] = [Hash.sha256, .sha384, .sha512, .identity].map(\.rawValue)

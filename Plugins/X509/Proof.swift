@@ -21,27 +21,17 @@ enum Proof {
         do throws(Refusal) {
             guard let (questions, rules) = try check(request) else { return MARTLET_OK }
             // The path holds, and the peer has its key: now, and not before, somebody may be asked for it.
-            guard let service = Revocation.service, questions.contains(where: \.asksSomebody) else {
-                for question in questions {
-                    if let refusal = question.question.unknown(rules.revocation, isNamed: question.asksSomebody) { throw refusal }
-                }
-                return MARTLET_OK
-            }
-            // A moment is left for what comes of it.
-            let deadline = request.table.pointee.deadline_ns.subtractingReportingOverflow(Self.margin)
             nonisolated(unsafe) let request = request
-            service.ask(
-                Inquiry(questions, rules, deadline: deadline.overflow ? 0 : deadline.partialValue) { refusal in
-                    if let refusal { explain(refusal, request) }
-                    request.table.pointee.complete(request.table.pointee.token, refusal == nil ? MARTLET_OK : MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0))
-                })
-            return MARTLET_PENDING
+            let isAsked = try Revocation.settle(questions, rules, deadline: request.table.pointee.deadline_ns) { refusal in
+                if let refusal { explain(refusal, request) }
+                request.table.pointee.complete(request.table.pointee.token, refusal == nil ? MARTLET_OK : MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0))
+            }
+            return isAsked ? MARTLET_PENDING : MARTLET_OK
         } catch {
             explain(error, request)
             return MARTLET_E_REJECTED
         }
     }
-    private static let margin: UInt64 = 2_000_000_000
 
     private static func explain(_ refusal: Refusal, _ request: AuthRequest) {
         request.explain(refusal.reason)
@@ -125,8 +115,14 @@ enum Proof {
 
     private static func rules(_ request: AuthRequest, _ side: martlet_auth_side, _ known: Known) -> PathRules {
         let settings = Settings.current
+        return rules(side, purposes: request.weBegan ? settings.gatewayPurposes : settings.clientPurposes, known)
+    }
+
+    /// What a connection asks of a peer's certificates.
+    static func rules(_ side: martlet_auth_side, purposes: Set<String>, _ known: Known) -> PathRules {
+        let settings = Settings.current
         var rules = PathRules(time: Int64(time(nil)))
-        rules.purposes = request.weBegan ? settings.gatewayPurposes : settings.clientPurposes
+        rules.purposes = purposes
         rules.leastRSA = settings.leastRSA
         rules.authorities = side.authorityList.compactMap(known.certificate)
         if side.authority_identity.type != 0 { rules.authorityIdentity = IKEIdentity(type: side.authority_identity.type, data: side.authority_identity.data.array) }
@@ -210,19 +206,5 @@ enum Proof {
             known.path(of: certificate, withRoot: true).contains { named.contains($0.keyIDs.info) }
         }
         return candidates.filter(isNamed) + candidates.filter { !isNamed($0) }
-    }
-}
-
-extension Known {
-    /// The authorities above a certificate of ours, as far as they are known; without the root, which the peer has to have.
-    func path(of certificate: X509Certificate, withRoot: Bool = false) -> [X509Certificate] {
-        var path: [X509Certificate] = [], last = certificate
-        while path.count < 8, !last.isSelfSigned, let issuer = certificates.values.first(where: { $0.isAuthority && $0.der != last.der && last.isIssued(by: $0) }) {
-            if issuer.isSelfSigned && !withRoot { break }
-            if path.contains(where: { $0.der == issuer.der }) { break }
-            path.append(issuer)
-            last = issuer
-        }
-        return path
     }
 }

@@ -30,6 +30,24 @@ enum Revocation {
     }
 }
 
+extension Revocation {
+    /// What is left to ask of a peer whose path holds and who has its key. True where somebody is asked: then `later` is called, once, from any thread. Throws where
+    /// what is known already is not enough.
+    static func settle(_ questions: [SourcedQuestion], _ rules: PathRules, deadline: UInt64, _ later: @escaping @Sendable (Refusal?) -> Void) throws(Refusal) -> Bool {
+        guard let service, questions.contains(where: \.asksSomebody) else {
+            for question in questions {
+                if let refusal = question.question.unknown(rules.revocation, isNamed: question.asksSomebody) { throw refusal }
+            }
+            return false
+        }
+        // A moment is left for what comes of it.
+        let end = deadline.subtractingReportingOverflow(Self.margin)
+        service.ask(Inquiry(questions, rules, deadline: end.overflow ? 0 : end.partialValue, later))
+        return true
+    }
+    private static let margin: UInt64 = 2_000_000_000
+}
+
 extension Known {
     /// With what the configuration says of the issuer.
     func sourced(_ question: RevocationQuestion) -> SourcedQuestion {

@@ -5,7 +5,7 @@ import COpenSSLX509
 
 package final class X509Certificate: @unchecked Sendable {
     /// An X509; OpenSSL keeps what it finds in it under a lock of its own.
-    let pointer: OpaquePointer
+    package let pointer: OpaquePointer
     package let der: [UInt8]
     /// Nil for a key of a kind that is of no use here.
     package let key: PublicKey?

@@ -68,7 +68,7 @@ func withName<T>(_ der: [UInt8], _ use: (OpaquePointer) -> T) -> T? {
 func sameName(_ a: [UInt8], _ b: [UInt8]) -> Bool { withName(a) { a in withName(b) { X509_NAME_cmp(a, $0) == 0 } ?? false } ?? false }
 
 /// RFC 5280 sections 7.2 and 7.5: letters of ASCII without case.
-private func sameLetters(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+func sameLetters(_ a: [UInt8], _ b: [UInt8]) -> Bool {
     func lower(_ byte: UInt8) -> UInt8 { (0x41...0x5a).contains(byte) ? byte | 0x20 : byte }
     return !a.isEmpty && a.count == b.count && zip(a, b).allSatisfy { lower($0) == lower($1) }
 }

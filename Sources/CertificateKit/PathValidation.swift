@@ -31,6 +31,9 @@ package struct PathRules: Sendable {
     /// Of a gateway that a client connects to, and of whoever connects to a gateway.
     package static let gatewayPurposes: Set<String> = [serverAuth, ipsecIKE, anyPurpose]
     package static let clientPurposes: Set<String> = [clientAuth, serverAuth, ipsecIKE, anyPurpose]
+    /// Of the ends of TLS. RFC 5280 section 4.2.1.12.
+    package static let tlsServerPurposes: Set<String> = [serverAuth, anyPurpose]
+    package static let tlsClientPurposes: Set<String> = [clientAuth, anyPurpose]
 }
 
 package enum RevocationRule: UInt8, Sendable { case relaxed = 0, ifURI, strict }

@@ -5,7 +5,8 @@ import COpenSSLX509
 
 /// Has no description of its own.
 package final class SigningKey: @unchecked Sendable {
-    let pointer: OpaquePointer
+    /// An EVP_PKEY; not changed, so that all threads may use it.
+    package let pointer: OpaquePointer
     package let type: KeyType
     /// SubjectPublicKeyInfo: by it a key finds its certificate.
     package let publicDER: [UInt8]

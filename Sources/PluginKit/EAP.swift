@@ -32,7 +32,11 @@ public final class SecretMemory: @unchecked Sendable {
 
 /// What a conversation is about, lent by the host for as long as it lasts.
 public struct EAPParameters: @unchecked Sendable {
-    public enum Secret: UInt32, Sendable { case password = 1, ntHash = 2 }
+    public enum Secret: UInt32, Sendable {
+        case password = 1, ntHash
+        /// None: whether one who has proven to be the user may log in.
+        case account
+    }
 
     /// What the host knows of a user.
     public struct Answer: Sendable {
@@ -69,6 +73,23 @@ public struct EAPParameters: @unchecked Sendable {
         }
     }
 
+    /// Whether the other end's certificates, DER, its own first, are those of whom it has to be. `then` as above; in `step` alone.
+    public func checkCertificate(_ certificates: [[UInt8]], deadline: UInt64, _ then: @escaping @Sendable (Answer) -> Void) {
+        let waiting = Unmanaged.passRetained(Waiting(then)).toOpaque()
+        let whole = certificates.flatMap { $0 }
+        whole.withUnsafeBufferPointer { bytes in
+            var start = 0
+            let list = certificates.map { certificate in
+                defer { start += certificate.count }
+                return martlet_bytes(data: bytes.baseAddress.map { $0 + start }, size: certificate.count)
+            }
+            list.withUnsafeBufferPointer { list in
+                guard let first = list.baseAddress else { return Waiting.answer(waiting, MARTLET_E_INVALID, martlet_bytes(data: nil, size: 0), nil) }
+                table.pointee.check_certificate(table, first, list.count, deadline, Waiting.answer, waiting)
+            }
+        }
+    }
+
     private final class Waiting: Sendable {
         let then: @Sendable (Answer) -> Void
         init(_ then: @escaping @Sendable (Answer) -> Void) { self.then = then }
@@ -84,15 +105,30 @@ public struct EAPParameters: @unchecked Sendable {
 
 /// Ends one step. Exactly one of its functions is called, once.
 public struct EAPReply: @unchecked Sendable {
-    private let complete: @convention(c) (UInt64, UnsafePointer<martlet_eap_result>) -> Void
-    private let token: UInt64
+    /// What a step came to, for a method that another one carries.
+    public struct Result {
+        public let outcome: martlet_eap_outcome
+        public let message: [UInt8]
+        public let status: martlet_status
+        public let reason: String
+    }
+    private enum Place {
+        case host(@convention(c) (UInt64, UnsafePointer<martlet_eap_result>) -> Void, UInt64)
+        case method((Result) -> Void)
+    }
+    private let place: Place
     /// On the host's clock.
     public let deadline: UInt64
 
     init(_ step: UnsafePointer<martlet_eap_step>) {
-        complete = step.pointee.complete
-        token = step.pointee.token
+        place = .host(step.pointee.complete, step.pointee.token)
         deadline = step.pointee.deadline_ns
+    }
+
+    /// For a method inside another.
+    public init(deadline: UInt64, _ end: @escaping (Result) -> Void) {
+        place = .method(end)
+        self.deadline = deadline
     }
 
     public func send(_ message: [UInt8]) { end(MARTLET_EAP_CONTINUE, message) }
@@ -103,6 +139,11 @@ public struct EAPReply: @unchecked Sendable {
     public func fail(_ status: martlet_status, _ reason: String) { end(MARTLET_EAP_FAILURE, [], status, reason) }
 
     private func end(_ outcome: martlet_eap_outcome, _ message: [UInt8], key: SecretMemory? = nil, _ status: martlet_status = MARTLET_OK, _ reason: String = "") {
+        let complete: @convention(c) (UInt64, UnsafePointer<martlet_eap_result>) -> Void, token: UInt64
+        switch place {
+        case .method(let end): return end(Result(outcome: outcome, message: message, status: status, reason: reason))
+        case .host(let call, let number): (complete, token) = (call, number)
+        }
         message.withUnsafeBufferPointer { message in
             reason.withCString { reason in
                 var result = martlet_eap_result(

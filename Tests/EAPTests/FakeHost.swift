@@ -19,36 +19,74 @@ final class Conversation: @unchecked Sendable {
     let method: UnsafePointer<martlet_eap_method>
     private let parameters = UnsafeMutablePointer<martlet_eap_parameters>.allocate(capacity: 1)
     private var context: UnsafeMutableRawPointer?
+    private let credentials = UnsafeMutablePointer<martlet_credentials>.allocate(capacity: 1)
+    private let sides = UnsafeMutablePointer<martlet_auth_side>.allocate(capacity: 2)
+    private var items: UnsafeMutablePointer<martlet_credential>?
+    private var own: UnsafeMutablePointer<martlet_bytes>?
     private var memory: [UnsafeMutablePointer<UInt8>] = []
     var passwords: [String: [UInt8]] = [:]
     var hashes: [String: [UInt8]] = [:]
     /// Answers of look-ups come when `release` is called.
     var answersLater = false
+    /// Of one who needs no secret.
+    var mayLogIn: martlet_status = MARTLET_OK
     private var waiting: [() -> Void] = []
     private(set) var lookUps = 0
+    /// What the host makes of certificates, given the other end's own: MARTLET_OK, or a refusal.
+    var judge: ([[UInt8]]) -> martlet_status = { _ in MARTLET_OK }
+    /// What was judged.
+    private(set) var shown: [[[UInt8]]] = []
     private var results: [Result] = []
+    private static let generations = Atomic<UInt64>(0)
 
-    init?(_ method: UnsafePointer<martlet_eap_method>, server: Bool, identity: String = "carol") {
+    /// `items`: kind, flags and DER of what the host has of certificates and keys. `certificates`: those that the connection names as ours.
+    init?(
+        _ method: UnsafePointer<martlet_eap_method>, server: Bool, identity: String = "carol", name: String = "host", items: [(UInt16, UInt16, [UInt8])] = [], certificates: [[UInt8]] = []
+    ) {
         self.method = method
-        func lent(_ text: String) -> martlet_bytes {
-            let bytes = Array(text.utf8)
+        func lent(_ text: String) -> martlet_bytes { lent(Array(text.utf8)) }
+        func lent(_ bytes: [UInt8]) -> martlet_bytes {
             let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: bytes.count + 1)
             for (index, byte) in (bytes + [0]).enumerated() { copy[index] = byte }
             memory.append(copy)
             return martlet_bytes(data: UnsafePointer(copy), size: bytes.count)
         }
-        let nobody = martlet_identity(type: 2, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent("host"))
-        let name = lent("test")
+        let nobody = martlet_identity(type: 2, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent(name))
+        let origin = lent("test")
+        let text = UnsafeRawPointer(origin.data!).assumingMemoryBound(to: CChar.self)
+        let all = UnsafeMutablePointer<martlet_credential>.allocate(capacity: items.count + 1)
+        for (index, item) in items.enumerated() {
+            all.advanced(by: index).initialize(
+                to: martlet_credential(struct_size: UInt32(MemoryLayout<martlet_credential>.size), kind: item.0, flags: item.1, der: lent(item.2), origin: text))
+        }
+        let own = UnsafeMutablePointer<martlet_bytes>.allocate(capacity: certificates.count + 1)
+        for (index, certificate) in certificates.enumerated() { own.advanced(by: index).initialize(to: lent(certificate)) }
+        (self.items, self.own) = (all, own)
+        credentials.initialize(
+            to: martlet_credentials(
+                struct_size: UInt32(MemoryLayout<martlet_credentials>.size), reserved: 0, generation: Self.generations.add(1, ordering: .relaxed).newValue, items: all, count: items.count,
+                authorities: nil, authority_count: 0))
+        for index in 0..<2 {
+            sides.advanced(by: index).initialize(
+                to: martlet_auth_side(
+                    struct_size: UInt32(MemoryLayout<martlet_auth_side>.size), revocation: 0, reserved: (0, 0, 0), auth: text, certificates: own,
+                    certificate_count: index == 0 ? certificates.count : 0,
+                    authorities: nil, authority_count: 0, public_keys: nil, public_key_count: 0, policies: nil, policy_count: 0,
+                    authority_identity: martlet_identity(type: 0, reserved: (0, 0, 0, 0, 0, 0, 0), data: martlet_bytes(data: nil, size: 0))))
+        }
         parameters.initialize(
             to: martlet_eap_parameters(
-                struct_size: UInt32(MemoryLayout<martlet_eap_parameters>.size), role: server ? 1 : 2, connection: UnsafeRawPointer(name.data!).assumingMemoryBound(to: CChar.self),
+                struct_size: UInt32(MemoryLayout<martlet_eap_parameters>.size), role: server ? 1 : 2, connection: text,
                 identity: lent(identity), local: nobody, remote: nobody, server: nobody,
                 find_secret: { parameters, kind, user, _, answer, context in
                     Unmanaged<Conversation>.fromOpaque(parameters.pointee.opaque).takeUnretainedValue().find(kind, user, answer, context)
                 },
                 check_password: { parameters, user, password, _, answer, context in
                     Unmanaged<Conversation>.fromOpaque(parameters.pointee.opaque).takeUnretainedValue().check(user, password, answer, context)
-                }, opaque: UnsafeMutableRawPointer(parameters)))
+                }, opaque: UnsafeMutableRawPointer(parameters), credentials: credentials, local_side: sides, remote_side: sides + 1,
+                check_certificate: { parameters, certificates, count, _, answer, context in
+                    Unmanaged<Conversation>.fromOpaque(parameters.pointee.opaque).takeUnretainedValue().check((0..<count).map { EAPParameters.octets(certificates[$0]) }, answer, context)
+                }))
         parameters.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
         guard method.pointee.begin(parameters, &context) == MARTLET_OK else { return nil }
     }
@@ -57,6 +95,10 @@ final class Conversation: @unchecked Sendable {
         if let context { method.pointee.destroy(context) }
         for piece in memory { piece.deallocate() }
         parameters.deallocate()
+        credentials.deallocate()
+        sides.deallocate()
+        items?.deallocate()
+        own?.deallocate()
     }
 
     private func octets(_ bytes: martlet_bytes) -> [UInt8] { EAPParameters.octets(bytes) }
@@ -68,6 +110,7 @@ final class Conversation: @unchecked Sendable {
 
     private func find(_ kind: UInt32, _ user: martlet_bytes, _ answer: @escaping martlet_eap_answer, _ context: UnsafeMutableRawPointer?) {
         let name = String(decoding: octets(user), as: UTF8.self)
+        if kind == MARTLET_EAP_ACCOUNT.rawValue { return answer(context, mayLogIn, martlet_bytes(data: nil, size: 0), "is disabled, as the test wants it") }
         let wanted = kind == MARTLET_EAP_NT_HASH.rawValue ? hashes[name] : passwords[name]
         let status: martlet_status = wanted != nil ? MARTLET_OK : passwords[name] == nil && hashes[name] == nil ? MARTLET_E_NOT_FOUND : MARTLET_E_UNSUPPORTED
         nonisolated(unsafe) let context = context
@@ -80,6 +123,11 @@ final class Conversation: @unchecked Sendable {
             if let known = passwords[name] { known == octets(password) ? MARTLET_OK : MARTLET_E_REJECTED } else { hashes[name] == nil ? MARTLET_E_NOT_FOUND : MARTLET_E_UNSUPPORTED }
         nonisolated(unsafe) let context = context
         later { answer(context, status, martlet_bytes(data: nil, size: 0), "gave what the test calls wrong") }
+    }
+
+    private func check(_ certificates: [[UInt8]], _ answer: @escaping martlet_eap_answer, _ context: UnsafeMutableRawPointer?) {
+        shown.append(certificates)
+        answer(context, judge(certificates), martlet_bytes(data: nil, size: 0), "is not believed: as the test wants it")
     }
 
     func release() {

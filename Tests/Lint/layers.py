@@ -19,7 +19,7 @@ ALLOWED = {
     "Sources/ESPCore": {"IKEWire", "IKECrypto"},
     "Sources/PluginKit": {"PluginABI", "CSwiftVersion", "CSecret"} | SYSTEM,
     "Sources/PluginCrypto": {"PluginABI", "IKECrypto", "IKEWire"} | SYSTEM,
-    "Sources/CertificateKit": {"COpenSSLX509"} | SYSTEM,
+    "Sources/CertificateKit": {"COpenSSLX509", "PluginKit", "PluginABI"} | SYSTEM,
     "Sources/RevocationKit": {"CertificateKit", "CCURL"} | SYSTEM,
     # What data planes share: the contract's values as Swift's, routes and rules.
     "Sources/PlaneKit": {"PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"} | SYSTEM,
@@ -34,7 +34,7 @@ ALLOWED = {
     "Plugins/X509": {"PluginKit", "PluginABI", "CertificateKit", "RevocationKit"} | SYSTEM,
     "Plugins/PSK": {"PluginKit", "PluginABI"} | SYSTEM,
     # Methods of EAP: digests and TLS by OpenSSL.
-    "Plugins/EAP": {"PluginKit", "PluginABI", "EAPMethods", "CTLS"} | SYSTEM,
+    "Plugins/EAP": {"PluginKit", "PluginABI", "CertificateKit", "EAPMethods", "CTLS"} | SYSTEM,
     # The data plane in user space also has the pure ESP code.
     "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
     # Directories: the library, and the plugin's own functions.

@@ -4,7 +4,7 @@ import PluginABI
 import PluginKit
 
 package final class GTC: EAPConversation, @unchecked Sendable {
-    package static nonisolated(unsafe) let method = EAPMethod.table("eap-gtc", type: 6, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT]) { parameters, out in
+    package static nonisolated(unsafe) let method = EAPMethod.table("eap-gtc", type: 6, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT, MARTLET_EAP_PASSWORDS]) { parameters, out in
         EAPMethod.begin(out, GTC(EAPParameters(parameters)))
     }
     private static let longest = 1024

@@ -4,7 +4,7 @@ import PluginABI
 import PluginKit
 
 package final class MD5Challenge: EAPConversation, @unchecked Sendable {
-    package static nonisolated(unsafe) let method = EAPMethod.table("eap-md5", type: 4, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT]) { parameters, out in
+    package static nonisolated(unsafe) let method = EAPMethod.table("eap-md5", type: 4, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT, MARTLET_EAP_PASSWORDS]) { parameters, out in
         EAPMethod.begin(out, MD5Challenge(EAPParameters(parameters)))
     }
     private var challenge: [UInt8] = []

@@ -5,7 +5,8 @@ import PluginABI
 import PluginKit
 
 package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
-    package static nonisolated(unsafe) let method = EAPMethod.table("eap-mschapv2", type: 26, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT, MARTLET_EAP_GIVES_KEY]) { parameters, out in
+    package static nonisolated(unsafe) let method = EAPMethod.table("eap-mschapv2", type: 26, flags: [MARTLET_EAP_AS_SERVER, MARTLET_EAP_AS_CLIENT, MARTLET_EAP_GIVES_KEY, MARTLET_EAP_PASSWORDS]) {
+        parameters, out in
         EAPMethod.begin(out, MSCHAPv2(EAPParameters(parameters)))
     }
 

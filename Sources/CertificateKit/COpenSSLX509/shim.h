@@ -52,6 +52,14 @@ static inline int martlet_general_name_bytes(const GENERAL_NAME *name, int *kind
     return 0;
 }
 
+// The octets of a user principal name, as Microsoft writes it; -1 for another kind of name.
+static inline int martlet_general_name_principal(const GENERAL_NAME *name, const uint8_t **bytes, long *size) {
+    if (name->type != GEN_OTHERNAME || OBJ_obj2nid(name->d.otherName->type_id) != NID_ms_upn || name->d.otherName->value->type != V_ASN1_UTF8STRING) return -1;
+    *bytes = ASN1_STRING_get0_data(name->d.otherName->value->value.utf8string);
+    *size = ASN1_STRING_length(name->d.otherName->value->value.utf8string);
+    return 0;
+}
+
 static inline const X509_NAME *martlet_general_name_directory(const GENERAL_NAME *name) { return name->type == GEN_DIRNAME ? name->d.directoryName : NULL; }
 
 // 1 where the certificate has no such extension or lists one of the identifiers; else 0.

@@ -25,21 +25,14 @@ struct CertificateBuilder {
     func build(_ policy: inout AuthenticationPolicy, _ round: ConfigurationSection, isLocal: Bool, auth: String, _ diagnostics: inout Diagnostics) {
         if auth != "pubkey" {
             policy.certificates.auth = auth
-            let words = (auth.hasPrefix("ike:") ? String(auth.dropFirst(4)) : auth).split(separator: "-")
-            if let wrong = words.first(where: { !Self.words.contains(String($0)) && !($0.allSatisfy(\.isNumber) && $0.count < 6) }) {
-                diagnostics.error(
-                    at: SectionReader(section: round).position("auth"), "'auth' has a word that is not known, \(quoted(String(wrong)))" + suggestion(nearest(to: String(wrong), among: Self.words)))
-            }
+            Self.checkWords(auth.hasPrefix("ike:") ? String(auth.dropFirst(4)) : auth, at: SectionReader(section: round).position("auth"), &diagnostics)
         }
         build(&policy, round, isLocal: isLocal, &diagnostics)
         let certificates = policy.certificates
         if isLocal, certificates.certificates.isEmpty, certificates.publicKeys.isEmpty, round.value("certs") == nil, round.sections.isEmpty {
             // One of those that are there, if it is of our identity.
-            let keys = Set(loader.credentials.filter { $0.kind == .privateKey }.map(\.facts.keyID))
-            let isThere = loader.credentials.contains { item in
-                guard item.kind == .certificate, keys.contains(item.facts.keyID), case .exactly(let identity) = policy.identity else { return false }
-                return item.facts.proves(identity)
-            }
+            var isThere = false
+            if case .exactly(let identity) = policy.identity { isThere = hasCertificate(of: identity) }
             if !isThere { diagnostics.missing(isJoining ? .warning : .error, at: round.position, "\(quoted(round.name)) has no certificate: write certs = FILE") }
         }
         if !isLocal, certificates.certificates.isEmpty, certificates.authorities.isEmpty, certificates.publicKeys.isEmpty, !isJoining, !loader.credentials.contains(where: \.isTrusted) {
@@ -47,17 +40,30 @@ struct CertificateBuilder {
         }
     }
 
+    /// Whether there is a certificate that proves the identity, with its private key.
+    func hasCertificate(of identity: Identification) -> Bool {
+        let keys = Set(loader.credentials.filter { $0.kind == .privateKey }.map(\.facts.keyID)).union(loadedKeys)
+        return loader.credentials.contains { $0.kind == .certificate && keys.contains($0.facts.keyID) && $0.facts.proves(identity) }
+    }
+
+    /// What `auth` asks of keys and signatures.
+    static func checkWords(_ text: String, at position: SourcePosition, _ diagnostics: inout Diagnostics) {
+        guard let wrong = text.split(separator: "-").first(where: { !Self.words.contains(String($0)) && !($0.allSatisfy(\.isNumber) && $0.count < 6) }) else { return }
+        diagnostics.error(at: position, "'auth' has a word that is not known, \(quoted(String(wrong)))" + suggestion(nearest(to: String(wrong), among: Self.words)))
+    }
+
     private static let words = ["pubkey", "rsa", "rsa/pss", "ecdsa", "ed25519", "ed448", "sha256", "sha384", "sha512", "sha2_256", "sha2_384", "sha2_512", "identity"]
 
     /// Also for the side that proves itself in another way: with EAP-TLS, or to a gateway with a certificate.
-    func build(_ policy: inout AuthenticationPolicy, _ round: ConfigurationSection, isLocal: Bool, _ diagnostics: inout Diagnostics) {
+    /// `bindsIdentity`: ours of IKE has to be one that the certificate proves.
+    func build(_ policy: inout AuthenticationPolicy, _ round: ConfigurationSection, isLocal: Bool, bindsIdentity: Bool = true, _ diagnostics: inout Diagnostics) {
         var first: Credential?
         func own(_ items: [Credential]?, at position: SourcePosition) {
             guard let items else { return }
             guard let certificate = items.first(where: { $0.kind == .certificate }) else { return diagnostics.error(at: position, "there is no certificate in it") }
             policy.certificates.certificates.append(certificate.der)
             if first == nil { first = certificate }
-            if isLocal { check(certificate, at: position, &diagnostics) }
+            if isLocal { check(certificate, at: position, isGateway: bindsIdentity, &diagnostics) }
         }
         func authority(_ items: [Credential]?, at position: SourcePosition) {
             for item in items ?? [] where item.kind == .certificate {
@@ -101,7 +107,7 @@ struct CertificateBuilder {
                 }
             } catch { diagnostics.error(at: value.position, error.message) }
         }
-        if isLocal, let first { confirm(&policy, first, round, &diagnostics) }
+        if isLocal, let first, bindsIdentity || policy.identity == .any { confirm(&policy, first, round, &diagnostics) }
     }
 
     private static func isObjectIdentifier(_ text: String) -> Bool {
@@ -110,7 +116,7 @@ struct CertificateBuilder {
     }
 
     /// Our certificate is of use, now and to others.
-    private func check(_ certificate: Credential, at position: SourcePosition, _ diagnostics: inout Diagnostics) {
+    private func check(_ certificate: Credential, at position: SourcePosition, isGateway: Bool, _ diagnostics: inout Diagnostics) {
         let name = quoted(certificate.facts.subjectText)
         let hasKey = loader.credentials.contains { $0.kind == .privateKey && $0.facts.keyID == certificate.facts.keyID } || loadedKeys.contains(certificate.facts.keyID)
         if !hasKey {
@@ -126,7 +132,7 @@ struct CertificateBuilder {
         } else if certificate.facts.notAfter < now + 30 * 86_400 {
             diagnostics.warning(at: position, "our certificate \(name) expires in \((certificate.facts.notAfter - now) / 86_400) days")
         }
-        for remark in certificate.facts.remarks { diagnostics.warning(at: position, "our certificate \(name): \(remark)") }
+        for remark in isGateway ? certificate.facts.remarks : [] { diagnostics.warning(at: position, "our certificate \(name): \(remark)") }
     }
 
     /// Our identity is one that the certificate proves: the subject, where another is configured, or none. As strongSwan does.

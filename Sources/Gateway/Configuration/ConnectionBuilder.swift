@@ -59,7 +59,7 @@ struct ConnectionBuilder {
             connection.local = authentication("local", section, &diagnostics)
             connection.remote = authentication("remote", section, &diagnostics)
         }
-        EAPBuilder(methods: capabilities.eapMethods).check(connection, section, &diagnostics)
+        EAPBuilder(methods: capabilities.eapMethods, certificates: certificates).check(connection, section, &diagnostics)
         switch connection.local.identity {
         case .suffix, .name: diagnostics.error(at: section.section("local")?.position ?? section.position, "our own identity cannot be a pattern: write it out")
         case .any, .exactly: break
@@ -161,7 +161,8 @@ struct ConnectionBuilder {
         let auth = (reader.text("auth") ?? "pubkey").lowercased()
         policy.method = CertificateBuilder.isPublicKey(auth) ? "pubkey" : auth
         if policy.isEAP {
-            EAPBuilder(methods: capabilities.eapMethods).build(&policy, isLocal: side == "local", round, &diagnostics)
+            let isAlone = section.sections.first { $0.name.hasPrefix("local") }?.value("auth")?.text.lowercased().hasPrefix("eap") == true
+            EAPBuilder(methods: capabilities.eapMethods, certificates: certificates).build(&policy, isLocal: side == "local", isAlone: isAlone, round, &diagnostics)
             return policy
         }
         if !Self.methods.contains(policy.method) {

@@ -5,14 +5,22 @@ import IKEWire
 
 struct EAPBuilder {
     let methods: [EAPMethod]
+    let certificates: CertificateBuilder
 
-    /// The round's `auth` begins with `eap`.
-    func build(_ policy: inout AuthenticationPolicy, isLocal: Bool, _ round: ConfigurationSection, _ diagnostics: inout Diagnostics) {
+    /// The round's `auth` begins with `eap`. `isAlone`: so does that of our side, so that the method proves both ends.
+    func build(_ policy: inout AuthenticationPolicy, isLocal: Bool, isAlone: Bool, _ round: ConfigurationSection, _ diagnostics: inout Diagnostics) {
         let reader = SectionReader(section: round)
         // Constraints on certificates, as strongSwan writes them: eap-tls:ecdsa-256.
-        if policy.method.contains(":") {
-            diagnostics.error(at: reader.position("auth"), "constraints on the certificates of EAP are not there yet: write \(quoted(String(policy.method.prefix { $0 != ":" })))")
-        } else if policy.method == "eap-radius" {
+        if let colon = policy.method.firstIndex(of: ":") {
+            let whole = policy.method
+            policy.method = String(whole[..<colon])
+            policy.certificates.auth = whole
+            if isLocal || methods.first(where: { $0.name == policy.method })?.proof.client != true {
+                diagnostics.error(at: reader.position("auth"), "constraints on the certificates of EAP are for peers that show one: write \(quoted(policy.method))")
+            }
+            CertificateBuilder.checkWords(String(whole[whole.index(after: colon)...]), at: reader.position("auth"), &diagnostics)
+        }
+        if policy.method == "eap-radius" {
             diagnostics.error(at: reader.position("auth"), "RADIUS is not there yet: users are in `secrets`")
         } else if !policy.takesAnyEAP, !methods.contains(where: { $0.name == policy.method }) {
             let known = methods.map(\.name) + ["eap", "eap-dynamic"]
@@ -20,13 +28,22 @@ struct EAPBuilder {
         } else if policy.takesAnyEAP, methods.isEmpty {
             diagnostics.error(at: reader.position("auth"), "no loaded plugin provides a method of EAP")
         }
-        // No method that is there looks at certificates: what restricts them would restrict nobody.
-        for key in CertificateBuilder.keys {
-            guard let value = round.value(key), key != "revocation" || value.text.lowercased() != "relaxed" else { continue }
-            let text = "\(quoted(key)) is about certificates, and \(quoted(policy.method)) takes none: take it out"
-            if isLocal { diagnostics.warning(at: value.position, text) } else { diagnostics.error(at: value.position, text) }
+        let fitting = methods.filter { policy.takesAnyEAP || $0.name == policy.method }
+        // Ours may be the server's or the client's; the peer's a client's, or of a server that proves itself by EAP alone.
+        let showsCertificate =
+            isLocal ? fitting.contains { $0.proof.server || $0.proof.client } : !fitting.isEmpty && fitting.allSatisfy { $0.proof.client || isAlone && $0.proof.server }
+        if showsCertificate {
+            certificates.build(&policy, round, isLocal: isLocal, bindsIdentity: false, &diagnostics)
+        } else {
+            // What restricts certificates would restrict nobody who comes without one.
+            let without = policy.takesAnyEAP ? "takes users without one" : "takes none"
+            for key in CertificateBuilder.keys {
+                guard let value = round.value(key), key != "revocation" || value.text.lowercased() != "relaxed" else { continue }
+                let text = "\(quoted(key)) is about certificates, and \(quoted(policy.method)) \(without): take it out"
+                if isLocal { diagnostics.warning(at: value.position, text) } else { diagnostics.error(at: value.position, text) }
+            }
+            for section in round.sections { diagnostics.error(at: section.position, "\(quoted(section.name)) is about certificates, and \(quoted(policy.method)) \(without): take it out") }
         }
-        for section in round.sections { diagnostics.error(at: section.position, "\(quoted(section.name)) is about certificates, and \(quoted(policy.method)) takes none: take it out") }
         if let value = round.value("eap_id") {
             if let pattern = identity(value, &diagnostics) { policy.eapIdentity = pattern }
             if isLocal, case .exactly? = policy.eapIdentity {
@@ -55,6 +72,7 @@ struct EAPBuilder {
                 if let value = round.value(key) { diagnostics.warning(at: value.position, "'\(key)' has no effect without auth = eap-...") }
             }
         }
+        checkServerCertificate(connection, section, &diagnostics)
         guard connection.local.isEAP else { return }
         //= RFC 5998 §4: EAP alone needs a method that proves both ends.
         guard connection.remote.isEAP else { return }
@@ -63,6 +81,19 @@ struct EAPBuilder {
         diagnostics.error(
             at: SectionReader(section: round).position("auth"),
             "EAP on both sides (RFC 5998) needs a method that proves both ends, and \(connection.local.method) is none: write another 'auth' to the gateway's side, psk or pubkey")
+    }
+}
+
+extension EAPBuilder {
+    /// A gateway whose method shows a certificate needs one, also where it proves itself to IKE with a preshared key.
+    private func checkServerCertificate(_ connection: Connection, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) {
+        guard connection.remote.isEAP, !connection.local.isEAP, connection.local.method != "pubkey", connection.local.certificates.certificates.isEmpty,
+            let method = methods.first(where: { $0.name == connection.remote.method }), method.proof.server, case .exactly(let identity) = connection.local.identity,
+            !certificates.hasCertificate(of: identity)
+        else { return }
+        diagnostics.missing(
+            certificates.isJoining ? .warning : .error, at: section.position,
+            "the connection \(quoted(section.name)) has no certificate for \(quoted("\(identity)")), which \(method.name) shows to users: put it into the folder 'x509' and its key into 'private'")
     }
 }
 

@@ -1,5 +1,6 @@
 // Everything that is configured or loaded of certificates and keys, as plugins are handed it (credentials.h). Never changes; a change makes a new one.
 
+import IKECore
 import IKEWire
 import PluginABI
 import Synchronization
@@ -100,5 +101,27 @@ struct Lender {
     mutating func texts(_ texts: [String]) -> UnsafePointer<UnsafePointer<CChar>?>? {
         let pointers: [UnsafePointer<CChar>?] = texts.map { text($0) }
         return array(pointers)
+    }
+}
+
+extension Lender {
+    mutating func identity(_ identification: Identification?) -> martlet_identity {
+        martlet_identity(type: identification?.kind.rawValue ?? 0, reserved: (0, 0, 0, 0, 0, 0, 0), data: bytes(identification?.data ?? []))
+    }
+
+    /// What a connection says of certificates. `method`: the value of `auth`, where it asks for nothing more.
+    mutating func side(_ policy: CertificatePolicy, auth method: String) -> UnsafePointer<martlet_auth_side> {
+        let revocation: martlet_revocation =
+            switch policy.revocation {
+            case .relaxed: MARTLET_REVOCATION_RELAXED
+            case .ifuri: MARTLET_REVOCATION_IFURI
+            case .strict: MARTLET_REVOCATION_STRICT
+            }
+        let certificates = policy.certificates.map { bytes($0) }, authorities = policy.authorities.map { bytes($0) }, keys = policy.publicKeys.map { bytes($0) }
+        return one(
+            martlet_auth_side(
+                struct_size: UInt32(MemoryLayout<martlet_auth_side>.size), revocation: UInt8(revocation.rawValue), reserved: (0, 0, 0), auth: text(policy.auth ?? method),
+                certificates: array(certificates), certificate_count: certificates.count, authorities: array(authorities), authority_count: authorities.count, public_keys: array(keys),
+                public_key_count: keys.count, policies: texts(policy.policies), policy_count: policy.policies.count, authority_identity: identity(policy.authorityIdentity)))
     }
 }

@@ -23,7 +23,7 @@ package struct AuthMethod: @unchecked Sendable {
     /// Whether a call takes microseconds and never waits.
     package let isQuick: Bool
     /// Immortal and constant.
-    private let table: UnsafePointer<martlet_auth_method>
+    let table: UnsafePointer<martlet_auth_method>
 
     init(_ raw: UnsafeRawPointer) throws(TableDefect) {
         let size = raw.load(as: UInt32.self)
@@ -208,24 +208,6 @@ private final class PendingRequest: @unchecked Sendable {
         self.secret = secret
         table = .allocate(capacity: 1)
         var lender = Lender()
-        func identity(_ identification: Identification?) -> martlet_identity {
-            martlet_identity(type: identification?.kind.rawValue ?? 0, reserved: (0, 0, 0, 0, 0, 0, 0), data: lender.bytes(identification?.data ?? []))
-        }
-        func side(_ policy: CertificatePolicy) -> UnsafePointer<martlet_auth_side> {
-            let revocation: martlet_revocation =
-                switch policy.revocation {
-                case .relaxed: MARTLET_REVOCATION_RELAXED
-                case .ifuri: MARTLET_REVOCATION_IFURI
-                case .strict: MARTLET_REVOCATION_STRICT
-                }
-            return lender.one(
-                martlet_auth_side(
-                    struct_size: UInt32(MemoryLayout<martlet_auth_side>.size), revocation: UInt8(revocation.rawValue), reserved: (0, 0, 0), auth: lender.text(policy.auth ?? request.method),
-                    certificates: lender.array(policy.certificates.map { lender.bytes($0) }), certificate_count: policy.certificates.count,
-                    authorities: lender.array(policy.authorities.map { lender.bytes($0) }), authority_count: policy.authorities.count,
-                    public_keys: lender.array(policy.publicKeys.map { lender.bytes($0) }), public_key_count: policy.publicKeys.count, policies: lender.texts(policy.policies),
-                    policy_count: policy.policies.count, authority_identity: identity(policy.authorityIdentity)))
-        }
         func payloads(_ payloads: [(encoding: UInt8, data: [UInt8])]) -> UnsafePointer<martlet_certificate_payload>? {
             lender.array(payloads.map { martlet_certificate_payload(encoding: $0.encoding, reserved: (0, 0, 0, 0, 0, 0, 0), data: lender.bytes($0.data)) })
         }
@@ -237,13 +219,13 @@ private final class PendingRequest: @unchecked Sendable {
             }
         table.initialize(
             to: martlet_auth_request(
-                struct_size: UInt32(MemoryLayout<martlet_auth_request>.size), method: method, reserved: 0, connection: lender.text(request.connection), local: identity(request.local),
-                remote: identity(request.remote), prf: prf.table, message: lender.bytes(request.message), nonce: lender.bytes(request.nonce),
+                struct_size: UInt32(MemoryLayout<martlet_auth_request>.size), method: method, reserved: 0, connection: lender.text(request.connection), local: lender.identity(request.local),
+                remote: lender.identity(request.remote), prf: prf.table, message: lender.bytes(request.message), nonce: lender.bytes(request.nonce),
                 maced_identity: lender.bytes(request.macedIdentity), auth_data: lender.bytes(authData), deadline_ns: deadline,
                 with_secret: { request, use, context in PendingRequest.of(request).withSecret(use, context) }, opaque: UnsafeMutableRawPointer(table),
                 complete: { token, status, data in PendingRequests.shared.complete(token, status, data) }, token: 0, peer_hashes: lender.array(request.peerHashes),
-                peer_hash_count: request.peerHashes.count, credentials: UnsafePointer(credentials.table), local_side: side(request.localCertificates),
-                remote_side: side(request.remoteCertificates), peer_certificates: payloads(request.peerCertificates.map { ($0.encoding, $0.data) }),
+                peer_hash_count: request.peerHashes.count, credentials: UnsafePointer(credentials.table), local_side: lender.side(request.localCertificates, auth: request.method),
+                remote_side: lender.side(request.remoteCertificates, auth: request.method), peer_certificates: payloads(request.peerCertificates.map { ($0.encoding, $0.data) }),
                 peer_certificate_count: request.peerCertificates.count, peer_requests: payloads(request.peerRequests.map { ($0.encoding, $0.authorities) }),
                 peer_request_count: request.peerRequests.count, made: { request, method in PendingRequest.of(request).note { $0.method = method } },
                 add_certificate: { request, encoding, data in

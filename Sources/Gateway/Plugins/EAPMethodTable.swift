@@ -30,14 +30,17 @@ package struct EAPMethodTable: @unchecked Sendable {
             throw TableDefect("the EAP method \(name) has the type \(given.type): its name begins with eap-, and its type is from 4 on")
         }
         method = EAPMethod(
-            name: name, type: given.type, isServer: has(MARTLET_EAP_AS_SERVER), isClient: has(MARTLET_EAP_AS_CLIENT), givesKey: has(MARTLET_EAP_GIVES_KEY), isMutual: has(MARTLET_EAP_MUTUAL))
+            name: name, type: given.type, isServer: has(MARTLET_EAP_AS_SERVER), isClient: has(MARTLET_EAP_AS_CLIENT), givesKey: has(MARTLET_EAP_GIVES_KEY), isMutual: has(MARTLET_EAP_MUTUAL),
+            proof: EAPMethod.Proof(server: has(MARTLET_EAP_SERVER_CERTIFICATE), client: has(MARTLET_EAP_CLIENT_CERTIFICATE), password: has(MARTLET_EAP_PASSWORDS)))
         maximumConcurrency = given.max_concurrency == 0 ? nil : Int(given.max_concurrency)
     }
 
     /// Hands one message to the plugin. `completion` is called once: before this returns, or later from any thread.
-    package func run(_ step: EAPStep, users: any UserSource, deadline: UInt64, _ completion: @escaping @Sendable (JobResult) -> Void) {
+    package func run(
+        _ step: EAPStep, users: any UserSource, credentials: CredentialSnapshot = .empty, judge: AuthMethod? = nil, deadline: UInt64, _ completion: @escaping @Sendable (JobResult) -> Void
+    ) {
         let known = step.conversation as? EAPHandle
-        guard step.conversation == nil || known != nil, let handle = known ?? PluginConversation(table, step, users).map(EAPHandle.init) else {
+        guard step.conversation == nil || known != nil, let handle = known ?? PluginConversation(table, step, users, credentials, judge).map(EAPHandle.init) else {
             return completion(.failed(.crypto(.failed)))
         }
         let pending = PendingStep(handle, isFirst: known == nil, message: step.message ?? [], method: method, completion)
@@ -69,39 +72,43 @@ private final class PluginConversation: @unchecked Sendable {
     private let parameters: UnsafeMutablePointer<martlet_eap_parameters>
     private var memory: [UnsafeMutableRawPointer] = []
     private let users: any UserSource
+    private let credentials: CredentialSnapshot
+    /// Judges certificates, for IKE as for TLS.
+    private let judge: AuthMethod?
+    private let remoteCertificates: CertificatePolicy
+    /// Whom the peer's certificate may name.
+    private let peers: [Identification]
     private let isServer: Bool
     private let connection: String
     private let busy = Mutex(false)
 
-    init?(_ table: UnsafePointer<martlet_eap_method>, _ step: EAPStep, _ users: any UserSource) {
+    init?(_ table: UnsafePointer<martlet_eap_method>, _ step: EAPStep, _ users: any UserSource, _ credentials: CredentialSnapshot, _ judge: AuthMethod?) {
         self.table = table
+        self.credentials = credentials
+        self.judge = judge
+        remoteCertificates = step.remoteCertificates
+        peers = step.isServer ? Self.names(of: step) : [step.serverName ?? step.remote]
         self.users = users
         isServer = step.isServer
         connection = step.connection
         parameters = .allocate(capacity: 1)
-        var kept: [UnsafeMutableRawPointer] = []
-        func lent(_ bytes: [UInt8]) -> martlet_bytes {
-            let copy = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
-            copy.copyMemory(from: bytes, byteCount: bytes.count)
-            kept.append(copy)
-            return martlet_bytes(data: UnsafePointer(copy.assumingMemoryBound(to: UInt8.self)), size: bytes.count)
-        }
-        func identity(_ identification: Identification?) -> martlet_identity {
-            martlet_identity(type: identification?.kind.rawValue ?? 0, reserved: (0, 0, 0, 0, 0, 0, 0), data: lent(identification?.data ?? []))
-        }
-        let name = lent(Array(step.connection.utf8) + [0])
-        let text = UnsafeRawPointer(name.data ?? UnsafePointer(kept[0].assumingMemoryBound(to: UInt8.self))).assumingMemoryBound(to: CChar.self)
+        var lender = Lender()
         parameters.initialize(
             to: martlet_eap_parameters(
-                struct_size: UInt32(MemoryLayout<martlet_eap_parameters>.size), role: step.isServer ? MARTLET_EAP_SERVER.rawValue : MARTLET_EAP_CLIENT.rawValue, connection: text,
-                identity: lent(step.identity), local: identity(step.local), remote: identity(step.remote), server: identity(step.serverName),
+                struct_size: UInt32(MemoryLayout<martlet_eap_parameters>.size), role: step.isServer ? MARTLET_EAP_SERVER.rawValue : MARTLET_EAP_CLIENT.rawValue,
+                connection: lender.text(step.connection),
+                identity: lender.bytes(step.identity), local: lender.identity(step.local), remote: lender.identity(step.remote), server: lender.identity(step.serverName),
                 find_secret: { parameters, kind, user, deadline, answer, context in
                     PluginConversation.of(parameters).find(kind, user, deadline, answer, context)
                 },
                 check_password: { parameters, user, password, deadline, answer, context in
                     PluginConversation.of(parameters).check(user, password, deadline, answer, context)
-                }, opaque: UnsafeMutableRawPointer(parameters)))
-        memory = kept
+                }, opaque: UnsafeMutableRawPointer(parameters), credentials: UnsafePointer(credentials.table),
+                local_side: lender.side(step.localCertificates, auth: step.method.name), remote_side: lender.side(step.remoteCertificates, auth: step.method.name),
+                check_certificate: { parameters, certificates, count, deadline, answer, context in
+                    PluginConversation.of(parameters).checkCertificate(certificates, count, deadline, answer, context)
+                }))
+        memory = lender.memory
         // Any pointer until the plugin gives one.
         context = UnsafeMutableRawPointer(parameters)
         parameters.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
@@ -132,7 +139,7 @@ private final class PluginConversation: @unchecked Sendable {
 
     private func find(_ kind: UInt32, _ user: martlet_bytes, _ deadline: UInt64, _ answer: @escaping martlet_eap_answer, _ context: UnsafeMutableRawPointer?) {
         let answering = Answering(answer, context)
-        let wanted: UserSecretKind = kind == MARTLET_EAP_NT_HASH.rawValue ? .ntHash : .password
+        let wanted: UserSecretKind = kind == MARTLET_EAP_NT_HASH.rawValue ? .ntHash : kind == MARTLET_EAP_ACCOUNT.rawValue ? .account : .password
         users.find(wanted, of: Self.octets(user), connection: connection, isServer: isServer, deadline: deadline) { answering.end($0) }
     }
 
@@ -143,6 +150,28 @@ private final class PluginConversation: @unchecked Sendable {
         var span = secret.mutableSpan
         for index in span.indices { span[index] = given[index] }
         users.check(SecretBox(secret), of: Self.octets(user), connection: connection, deadline: deadline) { answering.end($0) }
+    }
+
+    private func checkCertificate(_ certificates: UnsafePointer<martlet_bytes>, _ count: Int, _ deadline: UInt64, _ answer: @escaping martlet_eap_answer, _ context: UnsafeMutableRawPointer?) {
+        let answering = Answering(answer, context)
+        guard let judge, judge.judgesCertificates else { return answering.end(.no(.unavailable, "cannot be believed: no plugin that is loaded judges certificates (x509)")) }
+        guard (1...32).contains(count) else { return answering.end(.no(.rejected, "is not believed: it has shown \(count) certificates")) }
+        let use = isServer ? MARTLET_CERTIFICATE_TLS_CLIENT : MARTLET_CERTIFICATE_TLS_SERVER
+        let shown = (0..<count).map { index in
+            let bytes = certificates[index]
+            return bytes.data.map { Array(UnsafeBufferPointer(start: $0, count: min(bytes.size, 65_536))) } ?? []
+        }
+        judge.judge(shown, use: use, identities: peers, side: remoteCertificates, connection: connection, credentials: credentials, deadline: deadline) { reasons in
+            answering.end(reasons.isEmpty ? .right : .no(.rejected, "is not believed: " + reasons.joined(separator: "; ")))
+        }
+    }
+
+    /// As whom the client's certificate may know the user: its EAP identity, which is a distinguished name with some clients, or that of IKE where they are the same.
+    private static func names(of step: EAPStep) -> [Identification] {
+        var names = [Identification(eap: step.identity)]
+        if step.identity.first == 0x30 { names.append(Identification(kind: .derDN, data: step.identity)) }
+        if step.remote.eapIdentity == step.identity, !names.contains(step.remote) { names.append(step.remote) }
+        return names
     }
 
     private static func octets(_ bytes: martlet_bytes) -> [UInt8] { bytes.data.map { Array(UnsafeBufferPointer(start: $0, count: min(bytes.size, 1024))) } ?? [] }
@@ -242,7 +271,7 @@ private final class PendingStep: @unchecked Sendable {
             default: .unavailable
             }
         guard let reason = given.reason else { return EAPRefusal(kind, "failed in \(method.name)") }
-        let bytes = UnsafeBufferPointer(start: reason, count: strnlen(reason, 500)).map { UInt8(bitPattern: $0) }
+        let bytes = UnsafeBufferPointer(start: reason, count: strnlen(reason, 2000)).map { UInt8(bitPattern: $0) }
         return EAPRefusal(kind, String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: " ") : $0 }, as: UTF8.self))
     }
 }

@@ -6,7 +6,11 @@ import IKEWire
 import PluginABI
 import Synchronization
 
-package enum UserSecretKind: Sendable { case password, ntHash }
+package enum UserSecretKind: Sendable {
+    case password, ntHash
+    /// None: whether one who has proven to be the user may log in.
+    case account
+}
 
 /// What is known of a user. A secret is lent, not taken.
 package enum UserAnswer: Sendable {
@@ -47,6 +51,8 @@ extension UserSource {
 
 extension UserSecrets: UserSource {
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
+        // A certificate that holds makes a user where nobody keeps a list of them: those of `secrets` are the ones with passwords.
+        if kind == .account { return then(.right) }
         let known = secrets(of: user, isServer: isServer)
         guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
         guard let secret = known.first(where: { $0.kind == (kind == .ntHash ? .ntlm : .eap) }) else {
@@ -86,6 +92,14 @@ package struct GatewayUsers: UserSource {
 
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
         guard isServer, let directory, !secrets.knows(user, isServer: true) else { return secrets.find(kind, of: user, connection: connection, isServer: isServer, deadline: deadline, then) }
+        if kind == .account {
+            let isAsked = directory.ask(.account, user: user, deadline: deadline) { [found] answer, _ in
+                found.note(answer)
+                then(answer.isGood ? .right : Self.refusal(answer))
+            }
+            if isAsked == nil { then(.no(.unavailable, "cannot be asked of the directory \(directory.name)")) }
+            return
+        }
         guard kind == .ntHash, directory.hasNTHashes else {
             return then(
                 .no(

@@ -38,7 +38,9 @@ package final class JobRunner: Sendable {
     /// A step of EAP ends when its plugin says so: `completion` is called once, before this returns or later, on any thread.
     func begin(_ step: EAPStep, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
         guard let method = eapMethods(step.method.name) else { return completion(.failed(.noMethod(step.method.name))) }
-        method.run(step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory()), deadline: deadline.nanoseconds, completion)
+        method.run(
+            step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory()), credentials: credentials.withLock { $0 }, judge: methods("pubkey"),
+            deadline: deadline.nanoseconds, completion)
     }
 
     /// A peer's proof, for which a plugin may have to ask somebody: `completion` is called once, before this returns or later, on any thread.

@@ -28,6 +28,8 @@ struct EAPAuthenticator {
     /// Of the request that is out, or was last.
     private var identifier: UInt8
     private var current: EAPMethod?
+    /// The one that is spoken, or was last.
+    var method: EAPMethod? { current }
     /// Methods that were not offered yet, the preferred one first.
     private var remaining: [EAPMethod] = []
     private static let identityByteCount = 1...253

@@ -16,8 +16,20 @@ package struct EAPMethod: Hashable, Sendable {
     package var givesKey: Bool
     /// Whether it alone proves both ends to each other, so that the gateway needs no proof of its own. RFC 5998 section 4.
     package var isMutual: Bool
+    package var proof: Proof
 
-    package init(name: String, type: UInt8, isServer: Bool = true, isClient: Bool = true, givesKey: Bool, isMutual: Bool = false) {
+    /// What its ends prove themselves with.
+    package struct Proof: Hashable, Sendable {
+        /// Certificates.
+        package var server: Bool
+        package var client: Bool
+        /// The client has a password.
+        package var password: Bool
+        package init(server: Bool = false, client: Bool = false, password: Bool = true) { (self.server, self.client, self.password) = (server, client, password) }
+    }
+
+    package init(name: String, type: UInt8, isServer: Bool = true, isClient: Bool = true, givesKey: Bool, isMutual: Bool = false, proof: Proof = Proof()) {
+        self.proof = proof
         self.name = name
         self.type = type
         self.isServer = isServer
@@ -49,6 +61,9 @@ package struct EAPStep: Sendable {
     package var remote: Identification
     /// As the client: the name that the server has to show, where the method lets it.
     package var serverName: Identification?
+    /// What the connection says of certificates.
+    package var localCertificates = CertificatePolicy()
+    package var remoteCertificates = CertificatePolicy()
     /// Nil where it begins.
     package var conversation: (any EAPConversation)?
     /// Of the packet that came; of the request to come where a server begins.

@@ -165,7 +165,8 @@ struct AnsweringEAP {
             guard let own = sa.localIdentity, let peer = sa.remoteIdentity else { return .dead }
             let step = EAPStep(
                 method: method, isServer: false, connection: sa.connection.name, identity: sa.connection.local.ownEAPIdentity ?? own.eapIdentity, local: own, remote: peer,
-                serverName: sa.connection.local.serverName ?? peer, conversation: conversation, identifier: identifier, message: message)
+                serverName: sa.connection.local.serverName ?? peer, localCertificates: sa.connection.local.certificates, remoteCertificates: serverCertificates(sa),
+                conversation: conversation, identifier: identifier, message: message)
             phase = .method(sa.context.run(.eap(step), for: sa.localSPI))
             return .answeringEAP(self)
         case .succeed(let method, let key):
@@ -178,6 +179,9 @@ struct AnsweringEAP {
             return refusal.kind == .byPeer ? .dead : Closed.refusing(sa, channel)
         }
     }
+
+    /// What `remote` says of the gateway's certificates, unless `aaa_id` makes the server somebody else.
+    private func serverCertificates(_ sa: IKESA) -> CertificatePolicy { sa.connection.local.serverName == nil ? sa.connection.remote.certificates : CertificatePolicy() }
 
     private mutating func prove(_ key: SecretBox?, _ sa: IKESA) -> State {
         do throws(CryptoError) {

@@ -217,7 +217,8 @@ struct AuthenticatingPeer {
         case .run(let method, let conversation, let identifier, let message):
             guard let own = sa.localIdentity, let peer = sa.remoteIdentity else { return .dead }
             let step = EAPStep(
-                method: method, isServer: true, connection: sa.connection.name, identity: (sa.remoteEAPIdentity ?? peer).eapIdentity, local: own, remote: peer, conversation: conversation,
+                method: method, isServer: true, connection: sa.connection.name, identity: (sa.remoteEAPIdentity ?? peer).eapIdentity, local: own, remote: peer,
+                localCertificates: sa.connection.local.certificates, remoteCertificates: sa.connection.remote.certificates, conversation: conversation,
                 identifier: identifier, message: message)
             phase = .method(sa.context.run(.eap(step), for: sa.localSPI), isFirst: conversation == nil)
             deadline = min(end, sa.now + sa.context.limits.jobTime)
@@ -233,7 +234,8 @@ struct AuthenticatingPeer {
     }
 
     private func countFailure(_ refusal: EAPRefusal, _ sa: IKESA) {
-        guard flight != nil, refusal.kind == .wrong || refusal.kind == .unknownUser else { return }
+        // Nobody guesses a certificate.
+        guard flight != nil, layer.method?.proof.password != false, refusal.kind == .wrong || refusal.kind == .unknownUser else { return }
         sa.context.guesses.failed(sa.eapUser, origin, now: sa.now)
     }
 

@@ -108,6 +108,33 @@ enum martlet_auth_flags {
     MARTLET_AUTH_QUICK = 1
 };
 
+/* What a certificate is shown for beside an AUTH payload. */
+enum martlet_certificate_use {
+    MARTLET_CERTIFICATE_TLS_SERVER = 1, /* by a server of TLS to us: RFC 5280 section 4.2.1.12, serverAuth */
+    MARTLET_CERTIFICATE_TLS_CLIENT = 2  /* by a client of TLS: clientAuth. The common name and a user principal name are names of a user too */
+};
+
+/* A question whether a certificate is believed, by the same rules as one of IKE. That the peer has its private key has been shown elsewhere, by
+ * TLS. Everything is borrowed until the call returns or, after MARTLET_PENDING, until `complete` was called. */
+struct martlet_certificate_check {
+    uint32_t struct_size;
+    uint32_t use; /* enum martlet_certificate_use */
+    const char *connection;
+    const struct martlet_identity *MARTLET_NULLABLE identities; /* the certificate has to be of one of them */
+    size_t identity_count;
+    const struct martlet_bytes *MARTLET_NULLABLE certificates; /* DER: the one in question first, then whatever else the peer has sent. Nothing in them is proven */
+    size_t certificate_count;
+    const struct martlet_credentials *credentials;
+    const struct martlet_auth_side *side; /* what the connection says of the peer's certificates */
+    uint64_t deadline_ns; /* on host->now */
+    /* The reason of a refusal, as that of a request for AUTH. */
+    void (*explain)(const struct martlet_certificate_check *check, const char *text);
+    void *opaque; /* the host's own */
+    /* Ends a check that returned MARTLET_PENDING, by the deadline; from any thread. Late and second completions are harmless. */
+    void (*complete)(uint64_t token, martlet_status status);
+    uint64_t token;
+};
+
 /* What a plugin registers under MARTLET_CLASS_AUTH. */
 struct martlet_auth_method {
     uint32_t struct_size;
@@ -128,6 +155,9 @@ struct martlet_auth_method {
     size_t hash_count;
     uint32_t flags; /* enum martlet_auth_flags */
     uint32_t reserved; /* 0 */
+    /* MARTLET_OK: believed. MARTLET_E_REJECTED: not. MARTLET_PENDING: it will be completed. Called on the job pool, concurrently; it waits for nobody. Null where the
+     * method knows no certificates. */
+    martlet_status (*MARTLET_NULLABLE check_certificate)(const struct martlet_certificate_check *check);
 };
 
 MARTLET_HEADER_END

@@ -28,7 +28,8 @@ enum martlet_eap_role {
 /* What a method may want of a user. */
 enum martlet_eap_secret {
     MARTLET_EAP_PASSWORD = 1, /* the password itself, UTF-8 */
-    MARTLET_EAP_NT_HASH = 2   /* MD4 of the password in UTF-16LE: 16 bytes */
+    MARTLET_EAP_NT_HASH = 2,  /* MD4 of the password in UTF-16LE: 16 bytes */
+    MARTLET_EAP_ACCOUNT = 3   /* no secret: whether one who has proven to be the user may log in. MARTLET_OK also where nobody keeps a list of users */
 };
 
 /* The end of a look-up or a check. `secret` is valid until this returns, empty where none was asked for. `reason`: why not, for the log; may be null. */
@@ -50,6 +51,14 @@ struct martlet_eap_parameters {
     /* As the server: has a password checked by whoever knows the user. MARTLET_OK: it is the user's. MARTLET_E_REJECTED: it is not, or the user may not log in. */
     void (*check_password)(const struct martlet_eap_parameters *parameters, struct martlet_bytes user, struct martlet_bytes password, uint64_t deadline_ns, martlet_eap_answer answer, void *MARTLET_NULLABLE context);
     void *opaque; /* the host's own */
+    /* For methods with certificates: those that there are, and what the connection says of ours and of the peer's. */
+    const struct martlet_credentials *credentials;
+    const struct martlet_auth_side *local_side, *remote_side;
+    /* Whether the peer's certificate is believed, and is one of the user, or as the client of `server`: judged as certificates of IKE are. `certificates`: DER, the
+     * peer's own first. `answer` as for `find_secret`; it brings no secret. MARTLET_E_REJECTED: it is not. */
+    void (*check_certificate)(
+        const struct martlet_eap_parameters *parameters, const struct martlet_bytes *certificates, size_t count, uint64_t deadline_ns, martlet_eap_answer answer,
+        void *MARTLET_NULLABLE context);
 };
 
 enum martlet_eap_outcome {
@@ -89,7 +98,10 @@ enum martlet_eap_flags {
     MARTLET_EAP_AS_SERVER = 1,
     MARTLET_EAP_AS_CLIENT = 2,
     MARTLET_EAP_GIVES_KEY = 4, /* a conversation that succeeds leaves both ends with an MSK */
-    MARTLET_EAP_MUTUAL = 8     /* it proves the server to the client as well, and no password can be guessed from what it sends: RFC 5998 section 4 */
+    MARTLET_EAP_MUTUAL = 8,    /* it proves the server to the client as well, and no password can be guessed from what it sends: RFC 5998 section 4 */
+    MARTLET_EAP_SERVER_CERTIFICATE = 16, /* the server proves itself with a certificate */
+    MARTLET_EAP_CLIENT_CERTIFICATE = 32, /* so does the client, who needs no password */
+    MARTLET_EAP_PASSWORDS = 64 /* the client proves itself with a password */
 };
 
 /* What a plugin registers under MARTLET_CLASS_EAP. */

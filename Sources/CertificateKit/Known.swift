@@ -1,27 +1,26 @@
 // A snapshot of the host's as OpenSSL's objects: made once for each generation, shared by all threads.
 
-import CertificateKit
 import PluginABI
 import PluginKit
 import Synchronization
 
-final class Known: Sendable {
-    let anchors: Anchors
+package final class Known: Sendable {
+    package let anchors: Anchors
     /// By their DER. Those of ours and of peers, and intermediate ones.
-    let certificates: [[UInt8]: X509Certificate]
+    package let certificates: [[UInt8]: X509Certificate]
     /// End entities that the administrator trusts as they are.
-    let pinned: [X509Certificate]
+    package let pinned: [X509Certificate]
     /// By their SubjectPublicKeyInfo.
-    let keys: [[UInt8]: SigningKey]
+    package let keys: [[UInt8]: SigningKey]
     /// Where the configuration says that an authority tells who is revoked.
-    let places: [Places]
+    package let places: [Places]
 
-    struct Places: Sendable {
-        var subject: [UInt8]
+    package struct Places: Sendable {
+        package var subject: [UInt8]
         /// SubjectPublicKeyInfo.
-        var key: [UInt8]?
-        var crlURIs: [String]
-        var ocspURIs: [String]
+        package var key: [UInt8]?
+        package var crlURIs: [String]
+        package var ocspURIs: [String]
     }
 
     private init(_ snapshot: martlet_credentials) {
@@ -60,7 +59,7 @@ final class Known: Sendable {
     /// The last two: requests that began before a change go on with what they began with.
     private static let made = Mutex<[(generation: UInt64, known: Known)]>([])
 
-    static func of(_ snapshot: UnsafePointer<martlet_credentials>) -> Known {
+    package static func of(_ snapshot: UnsafePointer<martlet_credentials>) -> Known {
         let generation = snapshot.pointee.generation
         return made.withLock { made in
             if let found = made.first(where: { $0.generation == generation }) { return found.known }
@@ -70,5 +69,17 @@ final class Known: Sendable {
         }
     }
 
-    func certificate(_ der: [UInt8]) -> X509Certificate? { certificates[der] ?? X509Certificate(der: der) }
+    package func certificate(_ der: [UInt8]) -> X509Certificate? { certificates[der] ?? X509Certificate(der: der) }
+
+    /// The authorities above a certificate of ours, as far as they are known; without the root, which the peer has to have.
+    package func path(of certificate: X509Certificate, withRoot: Bool = false) -> [X509Certificate] {
+        var path: [X509Certificate] = [], last = certificate
+        while path.count < 8, !last.isSelfSigned, let issuer = certificates.values.first(where: { $0.isAuthority && $0.der != last.der && last.isIssued(by: $0) }) {
+            if issuer.isSelfSigned && !withRoot { break }
+            if path.contains(where: { $0.der == issuer.der }) { break }
+            path.append(issuer)
+            last = issuer
+        }
+        return path
+    }
 }

@@ -1,0 +1,170 @@
+// EAP-TLS, TTLS and PEAP: both ends against each other with certificates made for the test; what must not be believed, lengths that lie, and messages that are none.
+
+import EAPMethods
+import PluginABI
+import PluginKit
+import Testing
+
+/// Versions of TLS are a setting of the plugin, which all of these share.
+@Suite(.serialized) struct TLSMethods {
+    private struct Parties {
+        let server: Conversation
+        let client: Conversation
+        let certificates: (server: [UInt8], client: [UInt8])
+    }
+
+    static nonisolated(unsafe) let methods: [UnsafePointer<martlet_eap_method>] = [EAPTLS.method]
+
+    private func parties(_ index: Int, padding: Int = 0, hasKey: Bool = true) throws -> Parties {
+        let root = try #require(TestPKI())
+        let server = try #require(root.issue("gateway", san: "DNS:vpn.example", usage: "serverAuth", padding: padding))
+        let client = try #require(root.issue("user", san: "email:carol@example.org", usage: "clientAuth", padding: padding))
+        let a = try #require(
+            Conversation(
+                Self.methods[index], server: true, identity: "carol@example.org", name: "vpn.example",
+                items: [(1, 0, server.certificate), (3, 0, hasKey ? server.key : client.key), (1, 1, root.root)],
+                certificates: [server.certificate]))
+        let b = try #require(
+            Conversation(
+                Self.methods[index], server: false, identity: "carol@example.org", name: "vpn.example", items: [(1, 0, client.certificate), (3, 0, client.key), (1, 1, root.root)],
+                certificates: [client.certificate]))
+        return Parties(server: a, client: b, certificates: (server.certificate, client.certificate))
+    }
+
+    @Test(arguments: [0, 6000], [true, false]) func bothEndsAreContent(_ padding: Int, _ tls13: Bool) throws {
+        Settings.use(tls13: tls13)
+        defer { Settings.use(tls13: true) }
+        for index in Self.methods.indices {
+            let parties = try parties(index, padding: padding)
+            let end = talk(parties.server, parties.client)
+            #expect(end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue, "\(String(describing: end.server?.reason))")
+            #expect(end.client?.outcome == MARTLET_EAP_SUCCESS.rawValue, "\(String(describing: end.client?.reason))")
+            #expect(end.server?.key == end.client?.key)
+            #expect(end.server?.key.count == 64 && end.server?.key != [UInt8](repeating: 0, count: 64))
+            // Each was asked about the other's, once, before it was content.
+            #expect(parties.client.shown.map(\.first) == [parties.certificates.server])
+            #expect(parties.server.shown.map(\.first) == (index == 0 ? [parties.certificates.client] : []))
+        }
+    }
+
+    @Test(arguments: [true, false]) func keysAreNewEachTime(_ tls13: Bool) throws {
+        Settings.use(tls13: tls13)
+        defer { Settings.use(tls13: true) }
+        let first = try parties(0), second = try parties(0)
+        #expect(talk(first.server, first.client).server?.key != talk(second.server, second.client).server?.key)
+    }
+
+    @Test(arguments: [true, false]) func aServerThatIsNotBelievedLearnsNothing(_ tls13: Bool) throws {
+        Settings.use(tls13: tls13)
+        defer { Settings.use(tls13: true) }
+        for index in Self.methods.indices {
+            let parties = try parties(index)
+            parties.client.judge = { _ in MARTLET_E_REJECTED }
+            let end = talk(parties.server, parties.client)
+            #expect(end.client?.outcome == MARTLET_EAP_FAILURE.rawValue && end.client?.status == MARTLET_E_REJECTED)
+            #expect(end.client?.reason == "is not believed: as the test wants it")
+            #expect(end.client?.message == [] && end.client?.key == [])
+            // Nothing of the client's came after its hello: no certificate, no name.
+            #expect(parties.server.shown.isEmpty)
+            #expect(end.server?.outcome != MARTLET_EAP_SUCCESS.rawValue)
+        }
+    }
+
+    @Test(arguments: [true, false]) func aClientThatIsNotBelievedIsRefused(_ tls13: Bool) throws {
+        Settings.use(tls13: tls13)
+        defer { Settings.use(tls13: true) }
+        let parties = try parties(0)
+        parties.server.judge = { _ in MARTLET_E_REJECTED }
+        let end = talk(parties.server, parties.client)
+        #expect(end.server?.outcome == MARTLET_EAP_FAILURE.rawValue && end.server?.status == MARTLET_E_REJECTED)
+        #expect(end.server?.reason == "is not believed: as the test wants it")
+        // No alert of TLS tells the reason.
+        #expect(end.server?.message == [] && end.server?.key == [])
+        #expect(end.client?.outcome != MARTLET_EAP_SUCCESS.rawValue)
+    }
+
+    @Test func whoMayNotLogInIsRefusedInSpiteOfTheCertificate() throws {
+        let parties = try parties(0)
+        parties.server.mayLogIn = MARTLET_E_REJECTED
+        let end = talk(parties.server, parties.client)
+        #expect(end.server?.outcome == MARTLET_EAP_FAILURE.rawValue && end.server?.reason == "is disabled, as the test wants it")
+    }
+
+    @Test func aCertificateWithoutItsKeyIsOfNoUse() throws {
+        for index in Self.methods.indices {
+            let parties = try parties(index, hasKey: false)
+            let end = talk(parties.server, parties.client)
+            #expect(end.server?.reason.contains("has no private key here") == true, "\(String(describing: end.server))")
+        }
+    }
+
+    /// RFC 9190 section 2.5: with TLS 1.3 the client is content with one octet of zero, and nothing else.
+    @Test func theEndOfTLS13CannotBeLeftOut() throws {
+        let parties = try parties(0)
+        var messages: [[UInt8]] = []
+        let end = talk(parties.server, parties.client) { number, message in
+            messages.append(message)
+            // The record of the end, emptied.
+            return number == 4 ? [0] : message
+        }
+        #expect(messages.count > 4)
+        #expect(end.client?.outcome != MARTLET_EAP_SUCCESS.rawValue, "\(String(describing: end.client))")
+    }
+
+    /// What is announced and what comes have to be the same, in the first piece and in every other.
+    @Test func lengthsThatLieAreRefused() throws {
+        func answer(_ pieces: [[UInt8]]) throws -> Result? {
+            let server = try parties(0).server
+            _ = server.step(nil)
+            var last: Result?
+            for piece in pieces {
+                last = server.step(piece)
+                guard last?.outcome == MARTLET_EAP_CONTINUE.rawValue else { break }
+            }
+            return last
+        }
+        let some = [UInt8](repeating: 0x16, count: 10)
+        for (pieces, words) in [
+            ([[0x80, 0, 0, 0, 11] + some], "has announced 11"), ([[0x80, 0, 0, 0, 9] + some], "than the 9 that it has announced"), ([[0xc0, 0, 1, 0, 1] + some], "at once"),
+            ([[0xc0, 0xff, 0xff, 0xff, 0xff] + some], "at once"), ([[0xc0, 0, 0, 0, 30] + some, [0xc0, 0, 0, 0, 40] + some], "another length"),
+            ([[0x40] + some, [0x80, 0, 0, 0, 20] + some], "another length"), ([[0xc0, 0, 0, 0, 30] + some, [0] + some], "has announced 30"), ([[0x40]], "empty piece"), ([[0x80, 0, 0]], "cut short"),
+            ([[]], "without flags"), ([[0x20]], "anew"), ([[UInt8](repeating: 0x40, count: 2)] + Array(repeating: [0x40, 1], count: 200), "more than 128 pieces"),
+        ] as [([[UInt8]], String)] {
+            let end = try #require(try answer(pieces))
+            #expect(end.outcome == MARTLET_EAP_FAILURE.rawValue && end.status == MARTLET_E_INVALID && end.reason.contains(words), "\(words): \(end)")
+        }
+        // As the client: what does not begin with Start.
+        let client = try parties(0).client
+        #expect(client.step([0])?.reason.contains("without a Start") == true)
+    }
+
+    /// The messages cut short, turned and made longer: refused, and nothing is read that is not there.
+    @Test(arguments: [true, false]) func whatIsNoMessageIsRefused(_ tls13: Bool) throws {
+        Settings.use(tls13: tls13)
+        defer { Settings.use(tls13: true) }
+        var generator = SystemRandomNumberGenerator()
+        for index in Self.methods.indices {
+            for round in 0..<10 {
+                for _ in 0..<4 {
+                    let seed = generator.next()
+                    let parties = try parties(index)
+                    let end = talk(parties.server, parties.client) { number, message in
+                        guard number == round else { return message }
+                        var message = message
+                        switch seed % 4 {
+                        case 0: message = Array(message.prefix(Int(seed >> 8) % max(message.count, 1)))
+                        case 1: if !message.isEmpty { message[Int(seed >> 8) % message.count] ^= UInt8(truncatingIfNeeded: seed >> 40) | 1 }
+                        case 2: message += [UInt8](repeating: UInt8(truncatingIfNeeded: seed >> 8), count: 64)
+                        default: if !message.isEmpty { message[0] = UInt8(truncatingIfNeeded: seed >> 16) }
+                        }
+                        return message
+                    }
+                    // Both content with different keys would be two ends that were told different things.
+                    if end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue, end.client?.outcome == MARTLET_EAP_SUCCESS.rawValue {
+                        #expect(end.server?.key == end.client?.key, "seed \(seed), round \(round)")
+                    }
+                }
+            }
+        }
+    }
+}
