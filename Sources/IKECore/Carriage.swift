@@ -10,17 +10,21 @@ package struct Carriage: Hashable, Sendable {
         case unique
         /// `%unique-dir`: one of its own for each direction.
         case uniqueInEachDirection
+        /// The two of a connection: one for all children of an IKE SA, which its rekeys do not change either. It is written out with the child.
+        case uniqueOfIKESA
+        case uniqueOfIKESAInEachDirection
 
         /// Those of the two kinds never meet.
         package func value(of instance: UInt32, isInbound: Bool) -> UInt32 {
             switch self {
             case .fixed(let value): value
-            case .unique: instance & 0x7fff_ffff
-            case .uniqueInEachDirection: 0x8000_0000 | instance << 1 & 0x7fff_fffe | (isInbound ? 0 : 1)
+            case .unique, .uniqueOfIKESA: instance & 0x7fff_ffff
+            case .uniqueInEachDirection, .uniqueOfIKESAInEachDirection: 0x8000_0000 | instance << 1 & 0x7fff_fffe | (isInbound ? 0 : 1)
             }
         }
 
         package var isFixed: Bool { if case .fixed = self { true } else { false } }
+        var isOfIKESA: Bool { self == .uniqueOfIKESA || self == .uniqueOfIKESAInEachDirection }
     }
 
     package struct Mark: Hashable, Sendable {
@@ -41,6 +45,13 @@ package struct Carriage: Hashable, Sendable {
         /// `if_id`: packets of this XFRM interface alone meet policies and SA.
         package var interfaceID: Number?
 
+        /// With the number that an IKE SA has for all its children.
+        func written(_ number: UInt32, isInbound: Bool) -> Direction {
+            var direction = self
+            if let id = interfaceID, id.isOfIKESA { direction.interfaceID = .fixed(id.value(of: number, isInbound: isInbound)) }
+            return direction
+        }
+
         package var isUnique: Bool { [mark?.number, interfaceID].contains { $0.map { !$0.isFixed } ?? false } }
     }
 
@@ -57,6 +68,17 @@ package struct Carriage: Hashable, Sendable {
     package var offload = Offload.no
 
     package init() {}
+
+    /// Whether two tunnels with the same selectors are told apart by it.
+    package var isUnique: Bool { inbound.isUnique || outbound.isUnique }
+    var needsNumberOfIKESA: Bool { [inbound, outbound].contains { $0.interfaceID?.isOfIKESA == true } }
+
+    func written(_ number: UInt32) -> Carriage {
+        var carriage = self
+        carriage.inbound = inbound.written(number, isInbound: true)
+        carriage.outbound = outbound.written(number, isInbound: false)
+        return carriage
+    }
 
     package func direction(isInbound: Bool) -> Direction { isInbound ? inbound : outbound }
     /// Whether the SA of this direction has the DSCP of one header written to the other.

@@ -44,12 +44,13 @@ final class ChildSA {
     }
 
     init(
-        id: ChildSAID, policy: ChildPolicy, instance: PolicyInstance, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector], remoteTS: [TrafficSelector],
+        id: ChildSAID, policy: ChildPolicy, instance: PolicyInstance, carriage: Carriage, inboundSPI: UInt32, outboundSPI: UInt32, transforms: [Transform], localTS: [TrafficSelector],
+        remoteTS: [TrafficSelector],
         originals: OriginalAddresses?, path: OuterPath, installed: Instant
     ) {
         self.id = id
         self.policy = policy
-        carriage = policy.carriage
+        self.carriage = carriage
         self.instance = instance
         self.inboundSPI = inboundSPI
         self.outboundSPI = outboundSPI

@@ -103,14 +103,18 @@ final class Context {
 
     private var instances: Set<PolicyInstance> = []
 
-    /// The same instance for children of the same connection, name and selectors.
-    func instance(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) -> PolicyInstance {
-        let new = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS)
+    /// The same instance for children of the same connection, name and selectors; one of its own for a child with numbers of its own.
+    func instance(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector], isShared: Bool = true) -> PolicyInstance {
+        let own = isShared ? nil : newUniqueNumber()
+        let new = PolicyInstance(connection: connection, child: child, localTS: localTS, remoteTS: remoteTS, own: own)
         let (isNew, instance) = instances.insert(new)
-        if isNew { instance.number = UInt32(truncatingIfNeeded: next(.reqid)) }
+        if isNew { instance.number = own ?? newUniqueNumber() }
         instance.uses += 1
         return instance
     }
+
+    /// That no other policy instance has, and no IKE SA.
+    func newUniqueNumber() -> UInt32 { UInt32(truncatingIfNeeded: next(.reqid)) }
 
     func release(_ instance: PolicyInstance) {
         instance.uses -= 1
@@ -314,12 +318,15 @@ final class PolicyInstance: Hashable {
     fileprivate var uses = 0
     private let connection: String, child: String
     private let localTS: [TrafficSelector], remoteTS: [TrafficSelector]
+    /// Where the instance is one child's and its rekeys' alone.
+    private let own: UInt32?
 
-    fileprivate init(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector]) {
+    fileprivate init(connection: String, child: String, localTS: [TrafficSelector], remoteTS: [TrafficSelector], own: UInt32?) {
         self.connection = connection
         self.child = child
         self.localTS = localTS
         self.remoteTS = remoteTS
+        self.own = own
     }
 
     /// For another child of the same instance.
@@ -329,12 +336,13 @@ final class PolicyInstance: Hashable {
     }
 
     static func == (a: PolicyInstance, b: PolicyInstance) -> Bool {
-        a === b || (a.connection == b.connection && a.child == b.child && a.localTS == b.localTS && a.remoteTS == b.remoteTS)
+        a === b || (a.connection == b.connection && a.child == b.child && a.localTS == b.localTS && a.remoteTS == b.remoteTS && a.own == b.own)
     }
     func hash(into hasher: inout Hasher) {
         hasher.combine(connection)
         hasher.combine(child)
         hasher.combine(localTS)
         hasher.combine(remoteTS)
+        hasher.combine(own)
     }
 }

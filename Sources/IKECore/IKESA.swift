@@ -52,6 +52,8 @@ final class IKESA {
     weak var leaving: IKESA?
     /// The one that does so for this one.
     weak var replacement: IKESA?
+    /// The number that all its children share, where the connection has `if_id = %unique`.
+    @Rarely private var number: UInt32?
     /// Every connection that a peer from there may mean takes IKE_AUTH without a child: who it is shows only then. RFC 6023.
     var announcesChildless = false
     /// The peer has said that it takes fragments. RFC 7383 section 2.3.
@@ -105,8 +107,18 @@ final class IKESA {
     /// How many replaced IKE SAs this one has left behind, closed ones that still answer included.
     var livingAncestors: Int { ancestors.count { $0.sa?.isDead == false } }
 
-    /// Notes what the successor descends from.
-    func bequeath(to successor: IKESA) { successor.ancestors = (ancestors + [Ancestor(sa: self)]).filter { $0.sa?.isDead == false } }
+    func uniqueNumber() -> UInt32 {
+        if let number { return number }
+        let new = context.newUniqueNumber()
+        number = new
+        return new
+    }
+
+    /// Notes what the successor descends from, and what it inherits by it.
+    func bequeath(to successor: IKESA) {
+        successor.number = number
+        successor.ancestors = (ancestors + [Ancestor(sa: self)]).filter { $0.sa?.isDead == false }
+    }
 
     var initiatorSPI: IKESPI { isInitiator ? localSPI : remoteSPI }
     var responderSPI: IKESPI { isInitiator ? remoteSPI : localSPI }

@@ -82,6 +82,14 @@ import Testing
         #expect(found.inbound.interfaceID == .fixed(3) && found.outbound.interfaceID == .fixed(16))
     }
 
+    /// `%unique` of a connection is one number for all of an IKE SA's children; a child's own word is the child's alone.
+    @Test func aConnectionHasUniqueNumbersForAllItsChildren() throws {
+        let (found, errors) = carriage("copy_df = no", connection: "if_id_in = %unique\nif_id_out = %unique-dir")
+        #expect(errors.isEmpty && found?.inbound.interfaceID == .uniqueOfIKESA && found?.outbound.interfaceID == .uniqueOfIKESAInEachDirection, "\(errors)")
+        #expect(try #require(carriage("if_id_in = %unique", connection: "if_id_in = %unique-dir").carriage).inbound.interfaceID == .unique)
+        #expect(carriage("start_action = trap", connection: "if_id_in = %unique").errors.contains { $0.contains("no '%unique' number") })
+    }
+
     /// Numbers that nobody chose are never the same, in either way to ask for them.
     @Test func uniqueNumbersAreUnique() {
         var seen: Set<UInt32> = []

@@ -67,7 +67,8 @@ import TestSupport
         several.transforms = Fixtures.ikeProposal().transforms
         let shown: [Payload] = [.identificationInitiator(Fixtures.identity("west.example")), .authentication(Authentication(method: .sharedKey, data: []))]
         let carried = ChildSA(
-            id: ChildSAID(rawValue: 1), policy: policy, instance: crowded.instance(connection: "site", child: "net", localTS: [], remoteTS: []), inboundSPI: 1, outboundSPI: 2, transforms: [],
+            id: ChildSAID(rawValue: 1), policy: policy, instance: crowded.instance(connection: "site", child: "net", localTS: [], remoteTS: []), carriage: Carriage(), inboundSPI: 1, outboundSPI: 2,
+            transforms: [],
             localTS: [Fixtures.network(1)], remoteTS: [Fixtures.network(2)], originals: nil,
             path: several.espPath, installed: Instant(nanoseconds: 0))
         return [

@@ -80,13 +80,14 @@ struct CarriageBuilder {
             diagnostics.error(at: source.position(key), "\(quoted(key)) is the number of an XFRM interface, '%unique' or '%unique-dir', not \(quoted(text))")
             return nil
         }
-        if !own, !number.isFixed {
-            diagnostics.error(at: source.position(key), "'\(key) = \(text)' is not there yet for a whole connection: write it into each child")
-            return nil
-        }
         guard number != .fixed(0) else { return nil }
         demand(.interfaces, key, source, &diagnostics)
-        return number
+        if own { return number }
+        return switch number {
+        case .unique: .uniqueOfIKESA
+        case .uniqueInEachDirection: .uniqueOfIKESAInEachDirection
+        default: number
+        }
     }
 
     private func offload(_ reader: SectionReader, _ diagnostics: inout Diagnostics) -> Carriage.Offload {

@@ -34,7 +34,7 @@ struct ChildBuilder {
             diagnostics.warning(at: reader.position("replay_window"), "'replay_window = 0' lets an attacker send packets again")
         }
         child.carriage = CarriageBuilder(capabilities: capabilities, connection: connection).build(reader, &diagnostics)
-        if child.isInstalledAtStart, child.carriage.inbound.isUnique || child.carriage.outbound.isUnique {
+        if child.isInstalledAtStart, child.carriage.isUnique {
             diagnostics.error(at: reader.position("start_action"), "a policy that waits for traffic has no '%unique' number: there is none before there is a tunnel; write numbers out")
         }
         if child.mode == .pass { checkPass(child, reader, &diagnostics) }

@@ -271,9 +271,12 @@ extension Established {
         // Not touched without need: it is the connection's own, shared by all its children.
         if policy.trigger != nil { policy.trigger = nil }
         let esn = agreement.chosen.transform(.extendedSequenceNumbers)?.id == 1
-        let instance = old?.instance.retained() ?? context.instance(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS)
+        let carriage = policy.carriage.needsNumberOfIKESA ? policy.carriage.written(sa.uniqueNumber()) : policy.carriage
+        let instance =
+            old?.instance.retained()
+            ?? context.instance(connection: sa.connection.name, child: policy.name, localTS: agreement.localTS, remoteTS: agreement.remoteTS, isShared: !policy.carriage.isUnique)
         let child = ChildSA(
-            id: context.newChildID(for: sa.localSPI), policy: policy, instance: instance, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
+            id: context.newChildID(for: sa.localSPI), policy: policy, instance: instance, carriage: carriage, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
             transforms: context.shared(agreement.chosen.transforms), localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, path: sa.espPath,
             installed: now)
         let life = policy.lifetime
@@ -292,7 +295,7 @@ extension Established {
                     integrity: agreement.chosen.transform(.integrity), extendedSequenceNumbers: esn, isTransport: policy.mode == .transport, localTS: child.localTS, remoteTS: child.remoteTS,
                     originalLocal: child.originals?.local,
                     originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
-                    encapsulated: child.encapsulated, replayWindow: policy.replayWindow, carriage: policy.carriage,
+                    encapsulated: child.encapsulated, replayWindow: policy.replayWindow, carriage: carriage,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     provider: sa.connection.provider, activates: old == nil, yields: old == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
