@@ -1,4 +1,4 @@
-// A socket to the kernel's XFRM, on libmnl. One thread at a time.
+// A socket to the kernel's XFRM, or to its nf_tables, on libmnl. One thread at a time.
 
 import CSecret
 import CXFRM
@@ -18,14 +18,14 @@ final class NetlinkSocket {
     let descriptor: Int32
 
     /// With `groups`, for events: then nothing is waited for.
-    init(groups: UInt32 = 0, eventBuffer: Int32 = 0) throws(PlaneError) {
-        guard let opened = mnl_socket_open2(NETLINK_XFRM, Int32(SOCK_CLOEXEC.rawValue) | (groups == 0 ? 0 : Int32(SOCK_NONBLOCK.rawValue))) else {
-            throw .system("no netlink socket for XFRM: \(PlaneError.reason(-errno))")
+    init(bus: Int32 = NETLINK_XFRM, groups: UInt32 = 0, eventBuffer: Int32 = 0) throws(PlaneError) {
+        guard let opened = mnl_socket_open2(bus, Int32(SOCK_CLOEXEC.rawValue) | (groups == 0 ? 0 : Int32(SOCK_NONBLOCK.rawValue))) else {
+            throw .system("no netlink socket of kind \(bus): \(PlaneError.reason(-errno))")
         }
         guard mnl_socket_bind(opened, groups, 0) == 0 else {
             let error = errno
             mnl_socket_close(opened)
-            throw .system("cannot bind a netlink socket for XFRM: \(PlaneError.reason(-error))")
+            throw .system("cannot bind a netlink socket of kind \(bus): \(PlaneError.reason(-error))")
         }
         socket = opened
         port = mnl_socket_get_portid(opened)
@@ -51,7 +51,7 @@ final class NetlinkSocket {
         if let base = buffer.baseAddress { martlet_secret_wipe(base, min(count, buffer.count)) }
     }
 
-    enum Answer { case acknowledgement, single, dump }
+    typealias Answer = PendingAnswer.Kind
 
     /// Sends a request and waits for its answer: 0 or a negative errno.
     func request(_ message: consuming NetlinkMessage) -> Int32 { exchange(message, .acknowledgement) { _ in } }
@@ -77,21 +77,35 @@ final class NetlinkSocket {
         waits += 1
         let sent = batch.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
         guard sent >= 0 else { return [Int32](repeating: -errno, count: count) }
-        var results = [Int32?](repeating: nil, count: count), left = count
-        while left > 0 {
-            let failure = receive { received in
-                let place = Int(received.header.nlmsg_seq &- first)
-                guard place < count, received.header.nlmsg_pid == self.port, received.isError, results[place] == nil else { return }
-                results[place] = received.error
-                left -= 1
-            }
-            switch failure {
+        var answers = PendingAnswers(first: first, count: count, port: port)
+        while !answers.isComplete {
+            switch receive({ answers.take($0) }) {
             case .none, .some(EINTR): continue
-            case .some(EAGAIN): return results.map { $0 ?? -ETIMEDOUT }
-            case .some(let error): return results.map { $0 ?? -error }
+            case .some(EAGAIN): return answers.all(missing: -ETIMEDOUT)
+            case .some(let error): return answers.all(missing: -error)
             }
         }
-        return results.map { $0 ?? -ETIMEDOUT }
+        return answers.all(missing: -ETIMEDOUT)
+    }
+
+    /// Sends a transaction of nf_tables, its two ends included: 0, or the first refusal.
+    func transaction(_ batch: consuming NetlinkBatch) -> Int32 {
+        let count = batch.count, first = sequence &+ 1
+        sequence &+= UInt32(count)
+        batch.number(from: first)
+        messages += count
+        waits += 1
+        let sent = batch.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
+        guard sent >= 0 else { return -errno }
+        var pending = PendingTransaction(first: first, count: count, port: port)
+        while !pending.isComplete {
+            switch receive({ pending.take($0) }) {
+            case .none, .some(EINTR): continue
+            case .some(EAGAIN): return -ETIMEDOUT
+            case .some(let error): return -error
+            }
+        }
+        return pending.result
     }
 
     /// A request that may have to be made again.
@@ -105,25 +119,14 @@ final class NetlinkSocket {
         message.setSequence(sequence)
         let sent = message.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
         guard sent >= 0 else { return -errno }
+        var pending = PendingAnswer(sequence: sequence, port: port, kind: answer)
         while true {
-            var result: Int32?
-            switch receive({ received in
-                guard result == nil, received.header.nlmsg_seq == self.sequence, received.header.nlmsg_pid == self.port else { return }
-                if received.isError {
-                    result = received.error
-                } else if received.isEnd {
-                    result = 0
-                } else {
-                    each(received)
-                    if answer == .single { result = 0 }
-                }
-            }) {
-            case .none: break
+            switch receive({ pending.take($0, each) }) {
+            case .none: if let result = pending.result { return result }
             case .some(EINTR): continue
             case .some(EAGAIN): return -ETIMEDOUT
             case .some(let error): return -error
             }
-            if let result { return result }
         }
     }
 

@@ -1,5 +1,6 @@
 // Routing netlink as far as the userspace data plane needs it: link, routes, rules, addresses.
 #define _GNU_SOURCE
+#include "netlink.h"
 #include "tun.h"
 #include <errno.h>
 #include <linux/fib_rules.h>
@@ -15,7 +16,6 @@
 unsigned int if_nametoindex(const char *name);
 
 #define REQUEST_SIZE 512
-#define ANSWER_SIZE 32768
 
 struct request {
     union {
@@ -61,39 +61,8 @@ int martlet_netlink_open(void) {
     return fd;
 }
 
-// Sends and reads answers up to the acknowledgement or the end of the dump.
-static int exchange(int fd, struct request *request, int (*each)(void *context, struct nlmsghdr *message), void *context) {
-    static __thread uint32_t sequence;
-    request->header.nlmsg_seq = ++sequence;
-    if (!each) request->header.nlmsg_flags |= NLM_F_ACK;
-    while (send(fd, request, request->header.nlmsg_len, 0) < 0)
-        if (errno != EINTR) return -errno;
-    uint8_t *answer = malloc(ANSWER_SIZE);
-    if (!answer) return -ENOMEM;
-    int result = 0;
-    bool done = false;
-    while (!done) {
-        ssize_t length = recv(fd, answer, ANSWER_SIZE, 0);
-        if (length < 0) {
-            if (errno == EINTR) continue;
-            result = -errno;
-            break;
-        }
-        size_t left = (size_t)length;
-        for (struct nlmsghdr *message = (struct nlmsghdr *)answer; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-            if (message->nlmsg_seq != sequence) continue;
-            if (message->nlmsg_type == NLMSG_DONE) {
-                done = true;
-            } else if (message->nlmsg_type == NLMSG_ERROR) {
-                result = ((struct nlmsgerr *)NLMSG_DATA(message))->error;
-                done = true;
-            } else if (each && result == 0) {
-                result = each(context, message);
-            }
-        }
-    }
-    free(answer);
-    return result;
+static int exchange(int fd, struct request *request, martlet_netlink_each each, void *context) {
+    return martlet_netlink_exchange(fd, &request->header, false, each, context);
 }
 
 static uint8_t address_family(uint8_t family) { return family == 4 ? AF_INET : AF_INET6; }
@@ -145,6 +114,20 @@ int martlet_link_remove(int netlink, int index) {
     struct ifinfomsg *body = begin(&request, RTM_DELLINK, 0, sizeof *body);
     body->ifi_index = index;
     return exchange(netlink, &request, NULL, NULL);
+}
+
+bool martlet_xfrm_interface_known(int netlink) {
+    struct request request;
+    begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+    struct rtattr *information = put(&request, IFLA_LINKINFO, NULL, 0);
+    put(&request, IFLA_INFO_KIND, "xfrm", sizeof "xfrm");
+    struct rtattr *data = put(&request, IFLA_INFO_DATA, NULL, 0);
+    // A number of one octet: the kind is looked at first, and then nothing is made.
+    put(&request, IFLA_XFRM_IF_ID, "", 1);
+    end(&request, data);
+    end(&request, information);
+    int result = exchange(netlink, &request, NULL, NULL);
+    return result == -ERANGE || result == -EINVAL;
 }
 
 int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number) {
@@ -212,14 +195,14 @@ struct route_list {
     struct found_route *routes;
 };
 
-static int collect_route(void *context, struct nlmsghdr *message) {
+static int collect_route(void *context, const struct nlmsghdr *message) {
     struct route_list *list = context;
     if (message->nlmsg_type != RTM_NEWROUTE) return 0;
-    struct rtmsg *body = NLMSG_DATA(message);
+    const struct rtmsg *body = martlet_netlink_body(message, sizeof *body);
+    if (!body) return 0;
     uint32_t table = body->rtm_table;
     struct found_route found = {.prefix = {.family = list->family, .length = body->rtm_dst_len}, .type = body->rtm_type};
-    int left = (int)RTM_PAYLOAD(message);
-    for (struct rtattr *item = RTM_RTA(body); RTA_OK(item, left); item = RTA_NEXT(item, left)) {
+    for (const struct rtattr *item = NULL; (item = martlet_netlink_attribute(message, sizeof *body, item));) {
         if (item->rta_type == RTA_TABLE && RTA_PAYLOAD(item) >= 4) memcpy(&table, RTA_DATA(item), 4);
         if (item->rta_type == RTA_DST && RTA_PAYLOAD(item) >= address_size(list->family))
             memcpy(found.prefix.bytes, RTA_DATA(item), address_size(list->family));
@@ -281,13 +264,13 @@ struct rule_search {
     int found;
 };
 
-static int match_rule(void *context, struct nlmsghdr *message) {
+static int match_rule(void *context, const struct nlmsghdr *message) {
     struct rule_search *search = context;
     if (message->nlmsg_type != RTM_NEWRULE) return 0;
-    struct fib_rule_hdr *body = NLMSG_DATA(message);
+    const struct fib_rule_hdr *body = martlet_netlink_body(message, sizeof *body);
+    if (!body) return 0;
     uint32_t priority = 0, table = body->table;
-    int left = (int)(message->nlmsg_len - NLMSG_LENGTH(sizeof *body));
-    for (struct rtattr *item = (struct rtattr *)((uint8_t *)body + NLMSG_ALIGN(sizeof *body)); RTA_OK(item, left); item = RTA_NEXT(item, left)) {
+    for (const struct rtattr *item = NULL; (item = martlet_netlink_attribute(message, sizeof *body, item));) {
         if (item->rta_type == FRA_PRIORITY && RTA_PAYLOAD(item) >= 4) memcpy(&priority, RTA_DATA(item), 4);
         if (item->rta_type == FRA_TABLE && RTA_PAYLOAD(item) >= 4) memcpy(&table, RTA_DATA(item), 4);
     }
@@ -337,15 +320,15 @@ struct address_visit {
     void *context;
 };
 
-static int visit_address(void *context, struct nlmsghdr *message) {
+static int visit_address(void *context, const struct nlmsghdr *message) {
     struct address_visit *visit = context;
     if (message->nlmsg_type != RTM_NEWADDR) return 0;
-    struct ifaddrmsg *body = NLMSG_DATA(message);
+    const struct ifaddrmsg *body = martlet_netlink_body(message, sizeof *body);
+    if (!body) return 0;
     if (body->ifa_family != address_family(visit->family) || body->ifa_scope >= RT_SCOPE_LINK) return 0;
     struct martlet_prefix address = {.family = visit->family, .length = body->ifa_prefixlen};
     bool found = false;
-    int left = (int)IFA_PAYLOAD(message);
-    for (struct rtattr *item = IFA_RTA(body); RTA_OK(item, left); item = RTA_NEXT(item, left)) {
+    for (const struct rtattr *item = NULL; (item = martlet_netlink_attribute(message, sizeof *body, item));) {
         if (RTA_PAYLOAD(item) < address_size(visit->family)) continue;
         // IFA_LOCAL is the address itself where a peer's stands in IFA_ADDRESS.
         if (item->rta_type == IFA_LOCAL || (item->rta_type == IFA_ADDRESS && !found)) {

@@ -244,6 +244,36 @@ struct ReaderTests {
         }
     }
 
+    /// A number that is not the request's, a second answer, one to somebody else, and what comes after the answer: none of it is taken.
+    @Test func answersAreTakenForTheirOwnRequestsAlone() {
+        func error(_ code: Int32, sequence: UInt32, port: UInt32 = 7) -> ReceivedMessage? {
+            var message = NetlinkMessage(type: UInt16(NLMSG_ERROR), flags: 0)
+            message.body(code)
+            message.setSequence(sequence)
+            var bytes = message.withBytes { Array($0) }
+            bytes[12] = UInt8(port)
+            return read(bytes).first
+        }
+        var one = PendingAnswer(sequence: 5, port: 7, kind: .acknowledgement)
+        for other in [error(0, sequence: 4), error(0, sequence: 5, port: 8)].compactMap({ $0 }) { one.take(other) { _ in } }
+        #expect(one.result == nil)
+        for own in [error(-17, sequence: 5), error(0, sequence: 5)].compactMap({ $0 }) { one.take(own) { _ in } }
+        #expect(one.result == -17)
+        var many = PendingAnswers(first: .max, count: 3, port: 7)
+        for some in [error(-1, sequence: 1), error(0, sequence: .max), error(-2, sequence: .max), error(0, sequence: 2)].compactMap({ $0 }) { many.take(some) }
+        #expect(!many.isComplete && many.all(missing: -9) == [0, -9, -1])
+        // Of a transaction the ends are not acknowledged; where the beginning is refused that is all.
+        var all = PendingTransaction(first: 10, count: 4, port: 7)
+        for some in [error(0, sequence: 11), error(-3, sequence: 12)].compactMap({ $0 }) { all.take(some) }
+        #expect(all.isComplete && all.result == -3)
+        var none = PendingTransaction(first: 10, count: 4, port: 7)
+        if let refusal = error(-95, sequence: 10) { none.take(refusal) }
+        #expect(none.isComplete && none.result == -95)
+        var open = PendingTransaction(first: 10, count: 4, port: 7)
+        for some in [error(0, sequence: 11), error(0, sequence: 11), error(0, sequence: 13)].compactMap({ $0 }) { open.take(some) }
+        #expect(!open.isComplete)
+    }
+
     @Test func anErrorThatLiesIsAnError() {
         #expect(read(bytes(Int(NLMSG_ERROR), Int32(-17))).first.map { $0.error == -17 } == true)
         #expect(read(bytes(Int(NLMSG_ERROR), Int32(0))).first.map { $0.error == 0 } == true)

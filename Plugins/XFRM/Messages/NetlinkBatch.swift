@@ -23,7 +23,7 @@ package struct NetlinkBatch: ~Copyable {
     /// Whether another message of any size has room.
     package var hasRoom: Bool { offsets.count < Self.limit && memory.count - size >= NetlinkMessage.capacity }
 
-    /// False where it has none, or where the message is not whole. It must ask to be acknowledged.
+    /// False where it has none, or where the message is not whole. It must ask to be acknowledged, but for the ends of a transaction.
     package mutating func append(_ message: consuming NetlinkMessage) -> Bool {
         guard hasRoom, !message.isTruncated else { return false }
         let start = size

@@ -46,13 +46,26 @@ package struct NetlinkMessage: ~Copyable {
         withUnsafeBytes(of: value) { attribute(type, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
     }
 
+    package mutating func attribute(_ number: UInt32, bytes: [UInt8]) {
+        bytes.withUnsafeBytes { attribute(xfrm_attr_type_t(rawValue: number), $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+    }
+
+    /// An attribute of attributes, those that `body` appends.
+    package mutating func nest(_ number: UInt32, _ body: (inout NetlinkMessage) -> Void) {
+        let start = count
+        attribute(number | UInt32(NLA_F_NESTED), bytes: [])
+        body(&self)
+        guard !isTruncated, let length = UInt16(exactly: count - start) else { return isTruncated = true }
+        memory.storeBytes(of: length, toByteOffset: start, as: UInt16.self)
+    }
+
     /// An attribute of two parts, the second one of any length: a structure and its key.
     package mutating func attribute(_ type: xfrm_attr_type_t, _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
         let length = 4 + first.count + second.count
         guard length <= Int(UInt16.max), count + Self.padded(length) <= memory.count else { return isTruncated = true }
         var head = nlattr()
         head.nla_len = UInt16(length)
-        head.nla_type = UInt16(type.rawValue)
+        head.nla_type = UInt16(truncatingIfNeeded: type.rawValue)
         withUnsafeBytes(of: head) { append($0) }
         append(first)
         append(second)

@@ -12,4 +12,6 @@ unsigned martlet_address_news(int fd);
 // Calls `each` for every address that can be used outside: of an interface that is up and has a link, ready for use, of global scope,
 // neither a loopback's nor a group's. 0 or -errno.
 int martlet_outer_addresses(void (*each)(void *context, const struct martlet_endpoint *address), void *context);
+// The same over a socket of the caller's.
+int martlet_outer_addresses_over(int fd, void (*each)(void *context, const struct martlet_endpoint *address), void *context);
 #endif

@@ -76,11 +76,15 @@ struct martlet_prefix {
 };
 enum martlet_route_kind { MARTLET_ROUTE_UNICAST = 0, MARTLET_ROUTE_THROW = 1 };
 int martlet_netlink_open(void);
+// The number of the last request that this thread made of the kernel: for tests that answer in its place.
+uint32_t martlet_netlink_sequence(void);
 int martlet_link_index(const char *name);
 // Brings the interface up with this MTU and queue length, and without addresses of its own.
 int martlet_link_up(int netlink, int index, uint32_t mtu, uint32_t queue_length);
 int martlet_link_set_mtu(int netlink, int index, uint32_t mtu);
 int martlet_link_remove(int netlink, int index);
+// Whether the kernel has XFRM interfaces. None is made.
+bool martlet_xfrm_interface_known(int netlink);
 // Makes an XFRM interface that is up; -EEXIST where the name or the number has one, -EOPNOTSUPP where the kernel has none.
 int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number);
 // `source` may be null. `mtu` 0 for the interface's, `segment` (what TCP tells its peers) 0 for what follows from it.
