@@ -88,6 +88,6 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
         remove_policy: { number in withPlane { plane throws(PlaneError) in try plane.removePolicy(number) } },
         add_address: { address in withPlane { plane throws(PlaneError) in try plane.addAddress(address.pointee) } },
         remove_address: { address in withPlane { plane throws(PlaneError) in try plane.removeAddress(address.pointee) } },
-        probe: nil, supports: nil, features: nil)
+        probe: nil, supports: nil, features: { MARTLET_PLANE_SEGMENTS.rawValue })
     return Immortal.table(table)
 }()

@@ -20,6 +20,9 @@ final class Interfaces {
         self.host = host
     }
 
+    /// Why the kernel cannot make one, or nil. It is asked for one that cannot be, and says first whether it knows the kind.
+    var missing: String? { martlet_xfrm_interface_known(netlink) ? nil : "the kernel has no XFRM interfaces (CONFIG_XFRM_INTERFACE)" }
+
     /// One more SA has the number. Without its interface no packet would ever meet the SA.
     func claim(_ number: UInt32) throws(PlaneError) {
         uses[number, default: 0] += 1

@@ -1,5 +1,6 @@
 // What the running kernel can do, found by asking it: an SA is added with a key of no worth, for an address that no packet has, and removed.
 
+import CLinux
 import CXFRM
 import Glibc
 import IKEWire
@@ -65,6 +66,12 @@ final class KernelCapabilities: @unchecked Sendable {
                     if report.setMarkMask == 0xff { features |= MARTLET_PLANE_SET_MARKS.rawValue | MARTLET_PLANE_OFFLOAD.rawValue }
                 }
                 _ = socket.request(SAMessages.delete(spi: description.spi, destination: address))
+            }
+            if SegmentClamp.whyNot() == nil { features |= MARTLET_PLANE_SEGMENTS.rawValue }
+            let netlink = martlet_netlink_open()
+            if netlink >= 0 {
+                if martlet_xfrm_interface_known(netlink) { features |= MARTLET_PLANE_MAKES_INTERFACES.rawValue }
+                close(netlink)
             }
             found = features
             return features

@@ -65,6 +65,8 @@ final class Plane {
     private let netlink: Int32
     let drops = Drops()
     let interfaces: Interfaces
+    /// Nil where it is not wanted, or the kernel cannot do it.
+    private(set) var clamp: SegmentClamp?
     /// An SA that goes with the policies that are about to change.
     var farewell: SA?
 
@@ -107,6 +109,8 @@ final class Plane {
         if left.policies > 0 || left.sas > 0 { host.log(.notice, "removed \(left.policies) policies and \(left.sas) SAs that an earlier daemon has left in the kernel") }
         routing.clean()
         if mark == 0 { host.log(.warning, "no mark on the sockets: a tunnel that covers its own peer's address will not work") }
+        if settings.clampsSegmentSize { clamp = SegmentClamp(host: host) }
+        if settings.interfacePrefix != nil, let missing = interfaces.missing { host.log(.warning, "\(missing): a tunnel with an if_id will not come up, because interface_prefix asks for one") }
         if !exemptNeighbours() { host.log(.warning, "neighbour discovery is not exempt: a tunnel for all of IPv6 would take it") }
         host.log(.info, "ESP is the kernel's; \(settings.interface) takes the routes, in table \(settings.routing.table)")
     }
@@ -137,6 +141,7 @@ final class Plane {
         _ = socket.request(batch)
         host.log(.debug, "\(socket.messages) messages went to the kernel, and its answer was waited for \(socket.waits) times")
         routing.removeAll()
+        clamp?.stop()
         interfaces.removeAll()
         anchor.close()
         close(netlink)
@@ -253,6 +258,7 @@ final class Plane {
             index.remove(reqid: policy.reqid)
             reqids.give(back: policy.reqid)
             routing.remove(policy.routes)
+            clamp?.set(policy.reqid, [:])
         } else if wasActive, let next = policy.active.flatMap({ children[$0] }) {
             route(child.policy, to: next)
         }

@@ -121,7 +121,11 @@ extension Plane {
         guard var policy = policies[number] else { return }
         let before = policy.routes
         var routes = child.mode == .tunnel && child.outbound?.scope == PolicyScope() ? wantedRoutes(child.local, child.remote) : Routing.Wanted()
-        if !routes.isEmpty, let sa = child.outbound { routes.sizes = sizes(sa) }
+        if child.mode == .tunnel, let sa = child.outbound {
+            let sizes = sizes(sa)
+            clamp?.set(policy.reqid, sizes)
+            if !routes.isEmpty { routes.sizes = sizes }
+        }
         guard before != routes else { return }
         policy.routes = routes
         policies[number] = policy

@@ -123,6 +123,29 @@ struct TranscriptTests {
             "The placeholder of an acquire of that policy gets an SPI",
             SAMessages.allocate(acquire: 78, path: OuterPath(source: east, destination: west), reqid: 0x4d00_0005, mode: .tunnel, scope: narrow.scope), MemoryLayout<xfrm_userspi_info>.size)
         put("All policies", PolicyMessages.dump(), 0)
+
+        // Of nf_tables, whose attributes lie in one another: as they are, in a fixed part of four octets and the rest.
+        func lines(_ title: String, _ message: borrowing NetlinkMessage) {
+            let bytes = message.withBytes { Array($0) }
+            text += "\n\(title)\n  nf_tables message \(bytes[4]) of \(bytes.count) bytes\n"
+            for start in stride(from: 0, to: bytes.count, by: 32) {
+                let row = bytes[start..<min(start + 32, bytes.count)].map { String(format: "%02x", $0) }
+                text += "      " + stride(from: 0, to: row.count, by: 4).map { row[$0..<min($0 + 4, row.count)].joined() }.joined(separator: " ") + "\n"
+            }
+        }
+        lines("A transaction begins", SegmentTable.begin())
+        var place = 0
+        let parts =
+            ["The table, its owner's", "The map of IPv4", "The map of IPv6", "The chain of what opens", "The chain of what is forwarded", "TCP with SYN goes to what opens"]
+            + ["IPv4 out of a tunnel", "IPv4 into one", "IPv6 out of a tunnel", "IPv6 into one"]
+        SegmentTable.create(isOwned: true) { message in
+            lines(parts[place], message)
+            place += 1
+        }
+        lines("1398 bytes fit through the tunnel of reqid 0x4d000001, in IPv4", SegmentTable.add(0x4d00_0001, 1398, .v4))
+        lines("That tunnel has gone", SegmentTable.remove(0x4d00_0001, .v4))
+        lines("The table goes", SegmentTable.remove())
+        lines("The transaction ends", SegmentTable.end())
         return text
     }
 

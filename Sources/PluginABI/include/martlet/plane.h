@@ -170,7 +170,9 @@ enum martlet_plane_feature {
     MARTLET_PLANE_INTERFACES = 4,   /* `interface_id` */
     MARTLET_PLANE_OFFLOAD = 8,      /* `offload`; whether a device does it shows when an SA is added */
     MARTLET_PLANE_DSCP_IN = 16,     /* MARTLET_SA_COPY_DSCP for inbound SAs */
-    MARTLET_PLANE_PASSES_EXACTLY = 32 /* MARTLET_POLICY_PASS knows senders, protocols and ports */
+    MARTLET_PLANE_PASSES_EXACTLY = 32, /* MARTLET_POLICY_PASS knows senders, protocols and ports */
+    MARTLET_PLANE_SEGMENTS = 64,    /* TCP connections that are forwarded have segments that fit; nothing asks for it */
+    MARTLET_PLANE_MAKES_INTERFACES = 128 /* it can make an interface for `interface_id`; nothing asks for it */
 };
 
 /* What a plugin registers under MARTLET_CLASS_PLANE. */
