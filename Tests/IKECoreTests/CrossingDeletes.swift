@@ -124,6 +124,35 @@ import Testing
         #expect(children(lab).map(\.id) == [child.id] && lab.installs.isEmpty)
     }
 
+    /// The same while our Delete waits for its turn: what the operator has ended does not live on in a new pair.
+    @Test func aRekeyOfAPairThatIsToBeClosedIsPutOff() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first)
+        lab.handle(lab.initiation("second"))
+        lab.handle(.terminate(.childSA(child.id), request: lab.request))
+        #expect(child.state == .installed)
+        #expect(try ask(lab, .createChildSA, lab.rekeyChild()).answer.notifications == [.temporaryFailure])
+        #expect(children(lab).map(\.id) == [child.id] && lab.installs.isEmpty)
+        try lab.respond(.createChildSA, [.notify(Notify(.noProposalChosen))])
+        #expect(child.state == .deleting)
+    }
+
+    /// Section 2.25: "not now" counts while it goes on. What was put off and came to nothing is no reason to close the IKE SA hours later.
+    @Test func aTaskThatHasComeToNothingIsNotPutOff() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first), established = try #require(lab.endpoint.inOrder().first?.established)
+        lab.handle(.rekey(.childSA(child.id), request: lab.request))
+        try lab.respond(.createChildSA, [.notify(Notify(.temporaryFailure))])
+        #expect(established.postponedSince != nil)
+        // The peer was closing it.
+        _ = try ask(lab, .informational, deleting(Self.first))
+        #expect(established.postponedSince != nil)
+        for _ in 0..<3 where !established.delayed.isEmpty { lab.deadline() }
+        #expect(established.delayed.isEmpty && established.postponedSince == nil)
+    }
+
     /// The pair's life ends while the peer's rekey of it is being installed: it sends no more, and the peer will not delete it any more, so the new pair
     /// carries our packets from the start (seed 10460 of Chaos).
     @Test(arguments: [true, false]) func aPairThatExpiresWhileThePeerRekeysItHandsOver(answeredFirst: Bool) throws {

@@ -72,6 +72,21 @@ import Testing
         #expect(target.failures.contains { $0.summary.contains("UNEXPECTED_NAT_DETECTED") })
     }
 
+    /// RFC 7296 sections 2.25 and 3.10.1: "not now" is asked again, and any other error, known or not, means that nothing was done.
+    @Test func anErrorInTheAnswerToAnUpdateMovesNothing() throws {
+        let (target, peer) = try Mobike.initiator()
+        roam(target)
+        let first = try peer.lastRequest(of: target)
+        try peer.answerLast(target, detection(peer, sees: second) + [.notify(Notify(.temporaryFailure))])
+        #expect(target.sent.last?.bytes == first.datagram.bytes)
+        target.pass(.seconds(4))
+        let again = try peer.lastRequest(of: target)
+        #expect(again.id == first.id + 1 && again.payloads.hasNotify(.updateSAAddresses))
+        // One that nobody knows: these addresses are not taken for good ones.
+        try peer.answerLast(target, detection(peer, sees: second) + [.notify(Notify(NotifyType(rawValue: 8192)))])
+        #expect(target.reports.contains { if case .note(_, let text, _, _) = $0 { text.contains("does not accept the addresses") && text.contains("8192") } else { false } })
+    }
+
     /// RFC 4555 section 3.5: the peer stays where it is, so ESP goes from the new address at once.
     @Test func aNewAddressIsToldToThePeer() throws {
         let (target, peer) = try Mobike.initiator()

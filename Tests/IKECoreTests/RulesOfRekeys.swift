@@ -167,6 +167,31 @@ import Testing
         #expect(new.localTS == old.localTS && new.remoteTS == old.remoteTS && new.transforms == old.transforms && new.reqid == old.reqid)
     }
 
+    /// Section 1.3: the peer has shown which group it takes; the next rekey begins with that one.
+    @Test func aRekeyBeginsWithTheGroupOfTheLastOne() throws {
+        let (world, east, west) = Fixtures.pair(seed: 31) { connection, isEast in
+            connection.children = [Fixtures.child(local: isEast ? 1 : 2, remote: isEast ? 2 : 1, pfs: isEast ? [.ecp256, .curve25519] : [.curve25519])]
+        }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        /// How many messages a rekey by east takes, before the Delete.
+        func messages() -> Int {
+            let before = world.wire.count
+            world.send(.rekey(.child("net", connection: nil), request: nil), to: east)
+            world.run(.seconds(5))
+            return world.wire[before...].count { $0.bytes[18] == ExchangeType.createChildSA.rawValue }
+        }
+        #expect(messages() == 4)
+        #expect(messages() == 2 && messages() == 2)
+        // Where the configuration no longer has it, it is offered no more.
+        var connections = east.connections
+        connections[0].children[0].proposals = [Fixtures.espProposal([.ecp256])]
+        east.connections = connections
+        world.send(.configurationReplaced(connections), to: east)
+        #expect(messages() == 2)
+        #expect(east.children.count == 1 && Agreement.differences(east, west) == [])
+    }
+
     /// In an answer to a request of the target's its own selectors are TSi.
     private func swapped(_ payload: Payload) -> Payload {
         switch payload {

@@ -43,7 +43,7 @@ extension Established {
                 if notify.protocolID == .esp, isCreatingChild { return refuse(.temporaryFailure) }
                 return respond(.createChildSA, messageID, [.notify(Notify(.childSANotFound, protocolID: notify.protocolID, spi: notify.spi))])
             }
-            guard child.isCurrent, child.peerRekey == nil else { return refuse(.temporaryFailure) }
+            guard child.isCurrent, child.peerRekey == nil, !isToBeDeleted(child.id) else { return refuse(.temporaryFailure) }
             old = child
         }
         guard children.count < (old == nil ? context.limits.childSAs : 2 * context.limits.childSAs) else { return refuse(.noAdditionalSAs) }

@@ -45,9 +45,10 @@ extension Established {
             return answer(requests, .failure(failure))
         }
         old?.state = .rekeying
+        //= RFC 7296 §1.3: of a group that the peer is expected to take: the one that it took last time.
+        let methods = policy.proposals.keyExchangeMethods, before = old?.transforms.first { $0.type == .keyExchange }
         let creation = ChildCreation(
-            offer: offer, nonce: context.randomBytes(32), replacing: old?.id, requests: requests,
-            method: policy.proposals.keyExchangeMethods.first)
+            offer: offer, nonce: context.randomBytes(32), replacing: old?.id, requests: requests, method: methods.first { $0 == before } ?? methods.first)
         prepare(creation)
     }
 
@@ -313,7 +314,7 @@ func isLower(_ a: [UInt8], than b: [UInt8]) -> Bool { a.lexicographicallyPrecede
 extension [Payload] {
     func notifies(_ type: NotifyType) -> Bool { contains { if case .notify(let notify) = $0 { notify.type == type } else { false } } }
     /// Says that what was asked for is refused.
-    var hasError: Bool { contains { if case .notify(let notify) = $0 { notify.type.isError } else { false } } }
+    var hasError: Bool { firstError != nil }
 
     var nonce: [UInt8]? {
         for case .nonce(let nonce) in self { return nonce }

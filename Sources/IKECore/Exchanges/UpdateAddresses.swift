@@ -86,10 +86,15 @@ extension Established {
         guard update.generation == sa.mobility?.generation else { return again(update.kind) }
         if payloads.hasNotify(.unexpectedNATDetected) { return natRefused(update) }
         sa.mobility?.natRefusals = 0
+        if let error = payloads.firstError, update.kind != .check {
+            // A check asks for nothing but our COOKIE2.
+            if error.type == .temporaryFailure { return isPutOff ? closeOutOfStep() : postpone(.updateAddresses(update.kind)) }
+            //= RFC 7296 §3.10.1: an error of any kind in a response means that the request has failed entirely.
+            return addressesRefused(update, error)
+        }
         if let announced = update.announces { sa.mobility?.announced = announced }
         switch update.kind {
         case .update:
-            if payloads.hasNotify(.unacceptableAddresses) { return addressesRefused(update) }
             if sa.peerDetectsNAT, let verdict = NATDetection.judge(payloads, initiatorSPI: sa.initiatorSPI, responderSPI: sa.responderSPI, local: sa.local, remote: sa.remote) { found(verdict) }
             sa.mobility?.seenAs = payloads.firstNotify(.natDetectionDestinationIP)?.data
             pathIsGood()
@@ -125,9 +130,9 @@ extension Established {
         enqueueUpdate(update.kind)
     }
 
-    private func addressesRefused(_ update: AddressUpdate) {
-        context.note(.warning, "the peer does not accept the addresses \(update.ends.local) and \(update.ends.remote) (UNACCEPTABLE_ADDRESSES)", sa)
-        refuse(update.ends)
+    private func addressesRefused(_ update: AddressUpdate, _ error: Notify) {
+        context.note(.warning, "the peer does not accept the addresses \(update.ends.local) and \(update.ends.remote) (\(error.type))", sa)
+        if update.kind == .update { refuse(update.ends) }
     }
 
     /// Looks for other addresses than a pair that the peer does not take.

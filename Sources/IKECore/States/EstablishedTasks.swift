@@ -48,6 +48,8 @@ extension Established {
             if case .installing(_, .ikeAuth, _, _) = incoming { break }
             start(queue.removeFirst())
         }
+        // Nothing is being put off any more.
+        if delayed.isEmpty, queue.isEmpty, case .idle = outgoing { postponedSince = nil }
         guard let next else { return .established(self) }
         return next
     }
