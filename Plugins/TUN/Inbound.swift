@@ -15,12 +15,12 @@ extension Worker {
         let kind = sockets[place].kind
         var slot: UInt32 = 0
         while slot < UInt32(count) {
-            if martlet_received_truncated(received, slot) { drops.add(.truncated) } else { accept(slot, kind) }
+            if martlet_received_truncated(received, slot) { drops.add(.truncated) } else { accept(slot, kind, place) }
             slot += 1
         }
     }
 
-    private func accept(_ slot: UInt32, _ kind: martlet_socket_kind) {
+    private func accept(_ slot: UInt32, _ kind: martlet_socket_kind, _ place: Int) {
         // Constants, not variables: a variable behind a span would be boxed on the heap.
         let datagram: UnsafeMutablePointer<UInt8> = martlet_received_bytes(received, slot)
         let length = martlet_received_length(received, slot)
@@ -39,7 +39,10 @@ extension Worker {
         guard let header = PacketHeader(packet.span) else { return drops.add(.malformed) }
         // Every raw socket sees every packet; a UDP socket gets its own share.
         if kind != MARTLET_SOCKET_UDP_ENCAP && header.spi % workers != index { return }
-        guard let sa = inbound[header.spi] else { return drops.add(.unknownSPI) }
+        guard let sa = inbound[header.spi] else {
+            drops.add(.unknownSPI)
+            return tell(slot, place, spi: header.spi, length: length - start)
+        }
         guard !sa.counters.isExhausted else { return drops.add(.expired) }
 
         let opened: OpenedPacket
@@ -106,6 +109,24 @@ extension Worker {
             drops.add(.malformed)
         case .failed, .room, .sequenceExhausted: drops.add(.crypto)
         }
+    }
+
+    /// Tells the core of a packet that no SA takes, rarely: anybody can send them. RFC 7296 section 1.5.
+    private func tell(_ slot: UInt32, _ place: Int, spi: UInt32, length: Int) {
+        guard strayTokens.take(now: now) else { return }
+        let socket = sockets[place], encapsulated = socket.kind == MARTLET_SOCKET_UDP_ENCAP
+        var from = martlet_outer_address()
+        martlet_received_from(received, slot, &from)
+        if !encapsulated { from.port = 0 }
+        guard let remote = SocketAddress(from) else { return }
+        var address: UInt128 = 0
+        if socket.kind == MARTLET_SOCKET_ESP4 {
+            // The destination of the IP header, which a raw IPv4 socket hands over.
+            let datagram: UnsafeMutablePointer<UInt8> = martlet_received_bytes(received, slot)
+            for index in 16..<20 { address = address << 8 | UInt128(datagram[index]) }
+        }
+        let local = SocketAddress(address: IPAddress(family: remote.address.family, value: address), port: encapsulated ? socket.port : 0)
+        events.stray(spi: spi, length: length, encapsulated: encapsulated, local: local.contract, remote: remote.contract)
     }
 
     /// The newest packet of an SA says where the peer is. RFC 7296 section 2.23.

@@ -50,6 +50,11 @@ struct EventSink: @unchecked Sendable {
         var remote = remote
         events.pointee.moved(events.pointee.opaque, child, spi, &remote)
     }
+    func stray(spi: UInt32, length: Int, encapsulated: Bool, local: martlet_address, remote: martlet_address) {
+        var local = local, remote = remote
+        let encapsulation = UInt8((encapsulated ? MARTLET_ESP_IN_UDP : MARTLET_ESP_BARE).rawValue)
+        events.pointee.stray(events.pointee.opaque, spi, UInt32(clamping: length), encapsulation, &local, &remote)
+    }
 }
 
 final class Worker: @unchecked Sendable {
@@ -83,6 +88,7 @@ final class Worker: @unchecked Sendable {
     var sealed: [SealedPacket?]
     var errorTokens = RateLimit(perSecond: 100, burst: 50)
     var lastAcquire: [UInt64: UInt64] = [:]
+    var strayTokens = RateLimit(perSecond: 1, burst: 1)
 
     private let wake: Int32
     private let acknowledge: Int32

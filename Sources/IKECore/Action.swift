@@ -23,6 +23,8 @@ package enum Action: Sendable {
     /// This host asks these name servers while the tunnel stands: until it is told to forget them as often as to use them.
     case useNameServers(NameServers)
     case forgetNameServers(NameServers)
+    /// Means no IKE SA of this shard: for the next one.
+    case handOn(Hint, shardsLeft: Int)
     case report(Report)
     /// Ends an operator's request.
     case answer(RequestID, Result<String, Failure>)

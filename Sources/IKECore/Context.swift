@@ -86,6 +86,9 @@ final class Context {
         }
     }
 
+    /// Whether an SA of ours has the SPI, or will have: the peer may send on it before the data plane takes it.
+    func usesInboundSPI(_ spi: UInt32) -> Bool { inboundSPIs.contains(spi) }
+
     func releaseInboundSPI(_ spi: UInt32) { inboundSPIs.remove(spi) }
 
     func newIKESAID() -> IKESAID { IKESAID(rawValue: next(.ikeSA)) }

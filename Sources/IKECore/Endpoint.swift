@@ -34,6 +34,8 @@ package final class Endpoint {
     var unprovenReplies = ReplyRate()
     /// How often all SAs are looked through for one that a stranger speaks of.
     var searches = ReplyRate(perSecond: 2)
+    /// How often strangers are told of ESP that has no SA here.
+    var strays = ReplyRate(perSecond: 1)
     /// The same for what ICMP says.
     private var hints = ReplyRate(perSecond: 5)
     var shuttingDown = false
@@ -148,6 +150,7 @@ package final class Endpoint {
                 established.espCame(from: remote)
                 return established.settled()
             }
+        case .hint(let hint, let shardsLeft): hinted(hint, shardsLeft: shardsLeft)
         case .unreachable(let remote, let report):
             // Anybody can write such a message, and all SAs are looked through for it.
             guard hints.take(now: now) else { break }
@@ -267,9 +270,9 @@ package final class Endpoint {
         }
         let ours = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
         if ours == .none {
+            if header.isWordOfESP { return heardOfESP(datagram) ? () : countInvalid() }
             guard !header.isResponse, header.isFromInitiator, header.initiatorSPI != .none else { return countInvalid() }
             guard header.majorVersion <= 2 else { return refuseVersion(header, datagram) }
-            if header.majorVersion == 2, header.exchangeType == .informational { return heardOfESP(datagram) }
             guard header.majorVersion == 2, header.exchangeType == .ikeSAInit, header.messageID == 0 else { return countInvalid() }
             return receivedInit(header, datagram)
         }

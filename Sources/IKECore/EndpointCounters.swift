@@ -20,7 +20,7 @@ package struct EndpointCounters: Hashable, Sendable {
     package var authNotTried: UInt64 = 0
     /// Fragments for which there was no room.
     package var fragmentsOverLimit: UInt64 = 0
-    /// Unprotected INVALID_IKE_SPI and INVALID_SPI: sent, and received for an SA of ours.
+    /// INVALID_IKE_SPI, and INVALID_SPI: sent, and received without protection for an SA of ours.
     package var invalidSPISent: UInt64 = 0
     package var invalidSPIReceived: UInt64 = 0
 }

@@ -47,6 +47,33 @@ package enum SASelection: Hashable, Sendable {
     case childSA(ChildSAID)
 }
 
+/// What is said of ESP by somebody who has proven nothing. RFC 7296 section 1.5.
+package enum Hint: Hashable, Sendable {
+    /// The data plane has got a packet with an SPI that no SA has.
+    case strayESP(StrayESP)
+    /// A message without protection says that its sender has: INVALID_SPI.
+    case invalidSPI(UInt32, remote: SocketAddress)
+}
+
+/// An ESP packet that is of no SA here.
+package struct StrayESP: Hashable, Sendable {
+    package var spi: UInt32
+    /// Where it came from; the port is that of ESP in UDP, or 0.
+    package var remote: SocketAddress
+    /// Where it arrived, as far as the data plane can tell: else of no address, and of no port without UDP.
+    package var local: SocketAddress
+    package var encapsulated: Bool
+    /// Of the ESP packet, bytes.
+    package var length: Int
+    package init(spi: UInt32, remote: SocketAddress, local: SocketAddress, encapsulated: Bool, length: Int) {
+        self.spi = spi
+        self.remote = remote
+        self.local = local
+        self.encapsulated = encapsulated
+        self.length = length
+    }
+}
+
 package enum Event: Sendable {
     case datagramReceived(Datagram)
     /// `Endpoint.nextDeadline` has come.
@@ -69,6 +96,8 @@ package enum Event: Sendable {
     case useReported(ChildSAID, lastInbound: Instant?)
     /// An authenticated ESP packet of the child came from a new address.
     case peerMoved(ChildSAID, remote: SocketAddress)
+    /// Somebody's word about ESP, for the shard that has an IKE SA with that peer. `shardsLeft`: how many have not been asked yet.
+    case hint(Hint, shardsLeft: Int)
     /// An ICMP message said that a datagram of ours did not arrive. It is believed in words alone.
     case unreachable(remote: SocketAddress, UnreachableReport)
     /// Counting begins anew.

@@ -19,6 +19,8 @@ final class Target {
     /// Children whose outbound SA is gone while the inbound one stays.
     private(set) var stopped: [ChildSAID] = []
     private(set) var keepalives = 0
+    /// What is for another shard.
+    private(set) var handedOn: [(hint: Hint, shardsLeft: Int)] = []
     /// What this host has of a gateway now.
     private(set) var addresses: [IPAddress] = []
     private(set) var nameServers: [NameServers] = []
@@ -69,6 +71,7 @@ final class Target {
             case .removeAddress(let address): addresses.removeAll { $0 == address }
             case .useNameServers(let servers): nameServers.append(servers)
             case .forgetNameServers(let servers): nameServers.removeAll { $0 == servers }
+            case .handOn(let hint, let shardsLeft): handedOn.append((hint, shardsLeft))
             case .removeChildSA, .exportKeys: break
             }
         }

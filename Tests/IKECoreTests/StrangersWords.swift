@@ -138,7 +138,6 @@ import Testing
     @Test func wordsAboutESPMakeUsAskRarely() throws {
         let target = Target(), peer = try HostilePeer()
         try peer.connect(target)
-        let header = Header(initiatorSPI: .none, responderSPI: .none, exchangeType: .informational, flags: .initiator, messageID: 0)
         let other = Header(initiatorSPI: IKESPI(rawValue: 3), responderSPI: .none, exchangeType: .informational, flags: .initiator, messageID: 0)
         // Another SPI, and another address, mean nothing.
         #expect(target.receive(words(.invalidSPI, other, data: [9, 9, 9, 9])) == [])
@@ -147,7 +146,42 @@ import Testing
         let asked = target.receive(words(.invalidSPI, other, data: [1, 2, 3, 4]))
         #expect(try asked.map(peer.open) == [[]])
         for _ in 0..<50 { #expect(target.receive(words(.invalidSPI, other, data: [1, 2, 3, 4])) == []) }
-        #expect(target.receive(words(.invalidSPI, header, data: [1, 2, 3, 4])) == [])
         #expect(target.endpoint.status().map(\.state) == [.established])
+    }
+
+    /// Section 1.5: zero SPIs will do, and random ones, which name no SA.
+    @Test(arguments: [(UInt64(0), UInt64(0)), (3, 0), (0, 3), (0xdead_beef_0000_0001, 0xdead_beef_0000_0002), (1, 2)])
+    func wordsAboutESPMayHaveAnySPIs(initiator: UInt64, responder: UInt64) throws {
+        let target = Target(), peer = try HostilePeer()
+        try peer.connect(target)
+        func word(_ flags: HeaderFlags, version: UInt8 = 2) -> [UInt8] {
+            let header = Header(
+                initiatorSPI: IKESPI(rawValue: initiator), responderSPI: IKESPI(rawValue: responder), majorVersion: version, exchangeType: .informational, flags: flags, messageID: 0)
+            return words(.invalidSPI, header, data: [1, 2, 3, 4])
+        }
+        // A response is none.
+        #expect(target.receive(word([.initiator, .response])) == [])
+        #expect(target.endpoint.counters.invalidSPIReceived == 0)
+        #expect(try target.receive(word(.initiator)).map(peer.open) == [[]])
+        #expect(target.endpoint.counters.invalidSPIReceived == 1 && target.endpoint.status().map(\.state) == [.established])
+    }
+
+    /// The SA meant may live in another shard than the one that the message has met.
+    @Test func wordsAboutESPFindTheirShard() throws {
+        var limits = Limits()
+        limits.shards = 3
+        let target = Target(limits: limits), peer = try HostilePeer()
+        try peer.connect(target)
+        let header = Header(initiatorSPI: .none, responderSPI: .none, exchangeType: .informational, flags: .initiator, messageID: 0)
+        // Not here: to the next, with the one behind it.
+        #expect(target.receive(words(.invalidSPI, header, data: [9, 9, 9, 9])) == [])
+        #expect(target.handedOn.map(\.hint) == [.invalidSPI(0x0909_0909, remote: HostilePeer.address)] && target.handedOn.map(\.shardsLeft) == [1])
+        // Here: it ends here. And nowhere: it ends at the last.
+        let before = target.sent.count
+        target.handle(.hint(.invalidSPI(0x0909_0909, remote: HostilePeer.address), shardsLeft: 0))
+        #expect(target.sent.count == before)
+        target.handle(.hint(.invalidSPI(0x0102_0304, remote: HostilePeer.address), shardsLeft: 1))
+        #expect(target.handedOn.count == 1 && target.sent.count == before + 1)
+        #expect(try peer.open(try #require(target.sent.last).bytes) == [])
     }
 }

@@ -38,6 +38,23 @@ def test_dead_peer_is_noticed_and_comes_back():
         carries(lab, a, b, bytes_each=100_000)
 
 
+def test_a_gateway_that_lost_all_is_found_out_by_the_esp_that_it_gets():
+    """West was killed and is back with nothing. Liveness would be asked after in an hour; east's own ESP brings the word that makes it ask (RFC 7296 1.5)."""
+    with pair(both=dict(gateway=QUICK), east=dict(connection="dpd_delay = 1h\n keyingtries = 0", child="dpd_action = start")) as (lab, a, b):
+        a.cli("up", "site")
+        carries(lab, a, b, bytes_each=100_000)
+        b.kill()
+        b.start()
+        expect(a.sas() and not b.sas(), "east has noticed before it has sent anything")
+
+        def sent_and_noticed():
+            lab.ping("east", "10.2.0.1", source="10.1.0.1", check=False)
+            return b.drops().get("unknown_spi") and a.logged("no-answer") and a.children() and b.children()
+
+        wait(sent_and_noticed, "east's ESP has told it that west is another one", 60)
+        carries(lab, a, b, bytes_each=100_000)
+
+
 def test_sigterm_tells_the_peer():
     with pair() as (lab, a, b):
         a.cli("up", "site")

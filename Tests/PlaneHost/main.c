@@ -273,8 +273,16 @@ static void on_moved(void *opaque, uint64_t child, uint32_t spi, const struct ma
     snprintf(text, sizeof text, "moved child=%llu spi=%08x remote=%s port=%u", (unsigned long long)child, spi, address, remote->port);
     add_event(text);
 }
+static void on_stray(void *opaque, uint32_t spi, uint32_t length, uint8_t encapsulation, const struct martlet_address *local, const struct martlet_address *remote) {
+    (void)opaque;
+    char text[256], here[64], there[64];
+    inet_ntop(local->family == 4 ? AF_INET : AF_INET6, local->bytes, here, sizeof here);
+    inet_ntop(remote->family == 4 ? AF_INET : AF_INET6, remote->bytes, there, sizeof there);
+    snprintf(text, sizeof text, "stray spi=%08x length=%u udp=%u local=%s@%u remote=%s@%u", spi, length, encapsulation, here, local->port, there, remote->port);
+    add_event(text);
+}
 static const struct martlet_plane_events events = {
-    .struct_size = sizeof events, .opaque = (void *)1, .expired = on_expired, .acquire = on_acquire, .moved = on_moved};
+    .struct_size = sizeof events, .opaque = (void *)1, .expired = on_expired, .acquire = on_acquire, .moved = on_moved, .stray = on_stray};
 
 // ---- commands
 

@@ -145,7 +145,7 @@ enum Audit {
         for task in established.queue + established.delayed.map(\.task) {
             switch task {
             case .createChild(_, let requests), .rekeyChild(_, let requests), .rekeyIKE(let requests), .deleteChild(_, let requests), .deleteIKE(let requests, _): needs.requests += requests
-            case .liveness, .updateAddresses, .authLifetime: break
+            case .liveness, .updateAddresses, .authLifetime, .invalidSPI: break
             }
         }
     }

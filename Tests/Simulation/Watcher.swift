@@ -122,8 +122,11 @@ final class Watcher {
         guard bytes[18] != 34 else { return }
         let fragment: [UInt8] = bytes[16] == 53 && bytes.count >= 36 ? Array(bytes[32..<36]) : []
         let isResponse = bytes[19] & 0x20 != 0
-        // Without an Encrypted payload it is a word to whoever it may be, of an SA that is not there: INVALID_IKE_SPI.
-        guard !isResponse || bytes[16] == 46 || bytes[16] == 53 else { return }
+        // Without an Encrypted payload it is a word to whoever it may be, of an SA that is not there: INVALID_IKE_SPI, and INVALID_SPI of ESP.
+        guard bytes[16] == 46 || bytes[16] == 53 else {
+            if !isResponse, bytes[18] != 37 || bytes[0..<16].contains(where: { $0 != 0 }) { complain("\(node.name) sent a request without protection") }
+            return
+        }
         let key = MessageKey(node: node.index, bytes: Array(bytes[0..<16]) + [bytes[19]] + Array(bytes[20..<24]) + fragment)
         let hash = bytes.hashValue
         if let before = messages[key] {

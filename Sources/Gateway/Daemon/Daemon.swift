@@ -155,6 +155,7 @@ package enum Daemon {
         let server = try ControlServer(path: settings.control, backend: gateway) { level, message in log.write(LogLevel(rawValue: level) ?? .info, "CFG", message) }
         if let plane {
             plane.acquired = { [weak gateway] policy, packet in gateway?.acquired(policy, packet) }
+            plane.strayed = { [weak gateway] stray in gateway?.strayed(stray) }
             let failure = try plane.start(sockets: sockets.plane, workers: workers, mark: SocketSet.mark) { [weak gateway] shard, event in gateway?.event(event, to: shard) }
             if let failure {
                 guard let connection = configuration.connections.first else {

@@ -388,4 +388,9 @@ extension RunningGateway: DriverDelegate {
     }
 
     func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }
+
+    func handedOn(_ hint: Hint, from shard: Int, shardsLeft: Int) { event(.hint(hint, shardsLeft: shardsLeft), to: (shard + 1) % shards.count) }
+
+    /// ESP that no SA takes. From a thread of the plane. The shard that chose the SPI knows best whether an SA is about to have it.
+    func strayed(_ stray: StrayESP) { event(.hint(.strayESP(stray), shardsLeft: shards.count - 1), to: Int(stray.spi >> 24) % shards.count) }
 }

@@ -11,6 +11,8 @@ protocol DriverDelegate: AnyObject, Sendable {
     func answered(_ request: RequestID, _ result: Result<String, Failure>)
     func shouldInitiateAgain(connection: String, child: String?, packet: TriggeringPacket?, after: Duration, request: RequestID?)
     func exported(_ keys: ExportedKeys)
+    /// On a shard's thread: the next shard may know more.
+    func handedOn(_ hint: Hint, from shard: Int, shardsLeft: Int)
 }
 
 final class Driver: @unchecked Sendable {
@@ -58,6 +60,7 @@ final class Driver: @unchecked Sendable {
         case .queryUse(let id):
             guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
             plane.queryUse(id, shard: shard.number)
+        case .handOn(let hint, let shardsLeft): delegate.handedOn(hint, from: shard.number, shardsLeft: shardsLeft)
         case .report(let report):
             lines.write(report)
             delegate.reported(report, shard: shard.number)

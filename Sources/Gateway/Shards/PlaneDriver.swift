@@ -30,6 +30,8 @@ package final class PlaneDriver: @unchecked Sendable {
     var removed: (@Sendable (ChildSAID, _ inbound: martlet_sa_counters?, _ outbound: martlet_sa_counters?, _ isLast: Bool) -> Void)?
     /// Who is told of packets that met a trap. Set before the plane starts.
     var acquired: (@Sendable (_ policy: UInt64, TriggeringPacket) -> Void)?
+    /// Who is told of ESP that no SA takes. Set before the plane starts.
+    var strayed: (@Sendable (StrayESP) -> Void)?
 
     /// One child that the plane holds SAs of.
     private struct Child {
@@ -86,7 +88,7 @@ package final class PlaneDriver: @unchecked Sendable {
         events.initialize(
             to: martlet_plane_events(
                 struct_size: UInt32(MemoryLayout<martlet_plane_events>.size), reserved: 0, opaque: Unmanaged.passRetained(self).toOpaque(), expired: planeExpired,
-                acquire: planeAcquired, moved: planeMoved))
+                acquire: planeAcquired, moved: planeMoved, stray: planeStrayed))
         try loop.start()
         let shared = Sockets(all: sockets)
         let status = loop.sync { [self] in
@@ -452,6 +454,14 @@ private func planeAcquired(_ opaque: UnsafeMutableRawPointer, _ policy: UInt64, 
 private func planeMoved(_ opaque: UnsafeMutableRawPointer, _ child: UInt64, _ spi: UInt32, _ remote: UnsafePointer<martlet_address>) {
     guard let address = remote.pointee.socketAddress else { return }
     Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().moved(ChildSAID(rawValue: child), address)
+}
+
+private func planeStrayed(
+    _ opaque: UnsafeMutableRawPointer, _ spi: UInt32, _ length: UInt32, _ encapsulation: UInt8, _ local: UnsafePointer<martlet_address>, _ remote: UnsafePointer<martlet_address>
+) {
+    guard let from = remote.pointee.socketAddress, let to = local.pointee.socketAddress else { return }
+    Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().strayed?(
+        StrayESP(spi: spi, remote: from, local: to, encapsulated: encapsulation == UInt8(MARTLET_ESP_IN_UDP.rawValue), length: Int(length)))
 }
 
 extension martlet_mark {

@@ -43,6 +43,8 @@ final class Established {
     var askedDataPlane = false
     /// When somebody last made us ask whether the peer is alive.
     var suspectedAt: Instant?
+    /// When the peer was last told of ESP that no SA takes.
+    var toldOfStrayAt: Instant?
     /// The peer's rekey of this IKE SA while ours was under way. RFC 7296 section 2.8.2.
     var peerSuccessor: PeerSuccessor?
     /// Why this SA ends, once our own rekey of it, which the peer's has overtaken, has keys.

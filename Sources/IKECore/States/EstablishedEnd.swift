@@ -86,7 +86,7 @@ extension Established {
         switch task {
         case .createChild(_, let requests), .rekeyChild(_, let requests), .rekeyIKE(let requests): answer(requests, .failure(failure))
         case .deleteChild(_, let requests), .deleteIKE(let requests, _): answer(requests, .success("closed with the IKE SA"))
-        case .liveness, .updateAddresses, .authLifetime: break
+        case .liveness, .updateAddresses, .authLifetime, .invalidSPI: break
         }
     }
 }

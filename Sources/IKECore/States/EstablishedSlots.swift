@@ -16,6 +16,8 @@ extension Established {
         case updateAddresses(AddressUpdate.Kind)
         /// Seconds until the peer is to prove itself anew. RFC 4478.
         case authLifetime(UInt32)
+        /// Of ESP that has come, and that no SA takes.
+        case invalidSPI(UInt32)
     }
 
     /// The one outgoing exchange. Most of the time there is none: what one holds is apart from the SA.

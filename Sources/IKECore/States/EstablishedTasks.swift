@@ -2,6 +2,8 @@
 // programs that look on see of them.
 // RFC 7296 sections 2.3 and 2.25.
 
+import IKEWire
+
 extension Established {
     /// A Delete of the SA waits for its turn.
     var isToBeDeleted: Bool { queue.contains { if case .deleteIKE = $0 { true } else { false } } }
@@ -70,6 +72,8 @@ extension Established {
         case .deleteIKE(let requests, let reason): startDelete(requests, reason)
         case .liveness: send(.informational, livenessPayloads)
         case .updateAddresses(let kind): startUpdate(kind)
+        //= RFC 7296 §1.5: the Notification Data is the SPI of the packet.
+        case .invalidSPI(let spi): send(.informational, [.notify(Notify(.invalidSPI, data: spi.bytes))])
         case .authLifetime(let seconds): send(.informational, [.authLifetime(seconds)])
         }
     }
@@ -86,7 +90,7 @@ extension Established {
             case .rekeyIKE: .ikeRekey
             case .deleteChild: .childDelete
             case .deleteIKE: .ikeDelete
-            case .liveness: .liveness
+            case .liveness, .invalidSPI: .liveness
             case .updateAddresses: .mobike
             case .authLifetime: .authLifetime
             }

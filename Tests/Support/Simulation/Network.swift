@@ -104,8 +104,10 @@ extension World {
     }
 
     func arrive(_ packet: Packet, _ sender: Node) -> Bool {
-        guard let (node, _) = receiver(packet.destination, from: packet.source, sender: sender), !node.isDown, !isCut(node, sender) else { return false }
+        guard let (node, local) = receiver(packet.destination, from: packet.source, sender: sender), !node.isDown, !isCut(node, sender) else { return false }
+        let strangers = node.plane.unknownSPI
         guard let id = node.plane.receive(packet, now: time(of: node)) else {
+            if node.plane.unknownSPI > strangers { tell(node, local, of: packet) }
             packets.refused.append("\(node.name) does not know the SPI \(packet.spi.hex) of a packet of \(sender.name)'s at \(milliseconds) ms")
             return false
         }
@@ -113,6 +115,16 @@ extension World {
         //= RFC 7296 §2.23: the data plane tells of an authentic packet from elsewhere.
         if packet.encapsulated, node.plane.pairs[id]?.remote != packet.source { schedule(.peerMoved(id, remote: packet.source), for: node, after: 1) }
         return true
+    }
+}
+
+extension World {
+    /// The data plane tells of ESP that no SA takes, once a second. RFC 7296 section 1.5.
+    private func tell(_ node: Node, _ local: SocketAddress, of packet: Packet) {
+        guard node.toldOfStray.map({ now.since($0) >= .seconds(1) }) ?? true else { return }
+        node.toldOfStray = now
+        let stray = StrayESP(spi: packet.spi, remote: packet.source, local: local, encapsulated: packet.encapsulated, length: 120)
+        push(.event(node.index, .hint(.strayESP(stray), shardsLeft: 0), generation: node.generation), after: 1)
     }
 }
 

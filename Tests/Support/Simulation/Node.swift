@@ -45,6 +45,8 @@ package final class Node {
     package var nameServers: [NameServers: Int] = [:]
     package var exported: [ExportedKeys] = []
     package var keepalives = 0
+    /// When the data plane last told of ESP that no SA takes.
+    var toldOfStray: Instant?
     package var isDown = false
     /// Nanoseconds by which this node's clock is ahead of the world's, or behind it. A monotonic clock never goes back: it leaps ahead, or
     /// stands still while the host sleeps.

@@ -98,6 +98,9 @@ package struct SimulatedPlane {
         }
     }
 
+    /// Loses a pair, as no core would ask for.
+    package mutating func forget(_ id: ChildSAID) { remove(id, keepInbound: false) }
+
     /// One packet for each policy instance that carries traffic.
     package func outbound() -> [Packet] {
         carrying.sorted { $0.parameters.outboundSPI < $1.parameters.outboundSPI }.map { pair in

@@ -186,6 +186,7 @@ package final class World {
                     let event = Event.initiate(connection: connection, child: child, packet: packet, local: node.local, remote: peer.publicAddress, request: request)
                     deliver(.event(node.index, event, generation: generation))
                 }
+            case .handOn(let hint, _): note(node, "has no shard but one, and hands on \(hint)")
             case .report(let report): reported(report, node)
             case .addAddress(let address): node.addresses[address, default: 0] += 1
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1

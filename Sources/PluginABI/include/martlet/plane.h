@@ -155,6 +155,10 @@ struct martlet_plane_events {
      * encapsulation the port is the one known). Not
      * repeated while the address stays the same; the plane goes on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
+    /* A packet with an SPI that no inbound SA has, so that its sender can be told (RFC 7296 section 1.5): at most once a second from each
+     * thread of the plane. `length`: of the ESP packet, bytes. `local`: where it arrived; bytes of 0 where the plane cannot tell, and with
+     * MARTLET_ESP_BARE the ports of both are 0. A plane that does not see such packets never calls it. */
+    void (*stray)(void *opaque, uint32_t spi, uint32_t length, uint8_t encapsulation, const struct martlet_address *local, const struct martlet_address *remote);
 };
 
 enum martlet_plane_flags {
