@@ -46,7 +46,7 @@ connections {{
 """
 
 
-def martlet(host, gateway="", plugins="", **settings):
+def martlet(host, gateway="", plugins="", more="", **settings):
     """A whole martlet.conf."""
     return f"""
 gateway {{
@@ -58,4 +58,5 @@ gateway {{
     {gateway}
 }}
 plugins {{ {plugins} }}
-{connection(host, **settings)}"""
+{connection(host, **settings)}
+{more}"""

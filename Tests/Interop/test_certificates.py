@@ -137,6 +137,16 @@ def test_between_martlets():
         quiet_about(secrets_of(east, west), a, b)
 
 
+def test_a_certificate_opposite_a_shared_key():
+    """The gateway proves itself with a certificate, who connects to it with a shared key (RFC 7296 section 4)."""
+    root = Authority("Root")
+    east, west = root.issue("east.example"), root.issue("west.example", "rsa")
+    shared = 'secrets { ike-peer { secret = "a shared key that both ends know" } }'
+    with martlets(east, west, [root], ours=dict(auth="psk", more=shared), theirs=dict(remote_auth="psk", more=shared)) as (lab, a, b):
+        a.up()
+        carries(lab, a, b, bytes_each=10_000)
+
+
 def test_distinguished_names():
     """Identities that are subjects, in another string type and case than the certificate has, and with a wildcard."""
     root = Authority("Root")
