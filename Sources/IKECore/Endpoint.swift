@@ -49,11 +49,12 @@ package final class Endpoint {
     }
     package var messages: ConnectionCounters { context.messages }
 
-    /// Of a request's source and SPI. The seed is the process's own, so that no peer can make two that are the same.
-    func initiation(_ remote: SocketAddress, _ spi: IKESPI) -> Int {
+    /// Of a request and where it came from. The seed is the process's own, so that no peer can make two that are the same.
+    //= RFC 7296 §2.1: a request is known by the whole of it: who has seen an initiator's SPI must not keep it out by being first.
+    func initiation(_ datagram: Datagram) -> Int {
         var hasher = Hasher()
-        hasher.combine(remote)
-        hasher.combine(spi)
+        hasher.combine(datagram.remote)
+        hasher.combine(datagram.bytes)
         return hasher.finalize()
     }
 

@@ -6,7 +6,7 @@ import IKEWire
 
 extension Endpoint {
     func receivedInit(_ header: Header, _ datagram: Datagram) {
-        let key = initiation(datagram.remote, header.initiatorSPI)
+        let key = initiation(datagram)
         if let spi = initiations[key], let sa = sas[spi], sa.remoteSPI == header.initiatorSPI { return touch(sa) { sa.received(header, datagram) } }
         // It would have to be kept whole.
         guard !shuttingDown, sas.count < limits.ikeSAs, datagram.bytes.count <= limits.initBytes else { return counters.overLimit += 1 }

@@ -31,6 +31,9 @@ struct Retransmission {
         deadline = now + wait
     }
 
+    /// Waits no longer than so for the next try.
+    mutating func wait(atMost duration: Duration, now: Instant) { deadline = min(deadline, now + duration) }
+
     enum Outcome { case sendAgain, giveUp }
 
     /// The deadline has come.

@@ -43,10 +43,77 @@ import TestSupport
         let (target, _, request) = try start()
         let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
         target.receive(Message(header: header, payloads: [.notify(Notify(.noProposalChosen))]).serialized())
-        target.pass(.seconds(2))
+        target.pass(.seconds(5))
         #expect(target.failures.map(\.code) == [.noCommonProposal])
         #expect(outcome(target).count == 1)
         #expect(target.remnants == [])
+    }
+
+    /// RFC 7296 section 2.21.1: the peer's own answer was lost, and comes with the next try.
+    @Test func aForgedErrorIsOutlived() throws {
+        let (target, peer, request) = try start()
+        peer.targetSPI = try Header.parse(request.span).initiatorSPI
+        func forge() { target.receive(Message(header: peer.header(.ikeSAInit, id: 0, response: true), payloads: [.notify(Notify(.noProposalChosen))]).serialized()) }
+        forge()
+        target.pass(.seconds(2))
+        #expect(target.sent.count == 2 && target.sent.last?.bytes == request && outcome(target).isEmpty)
+        target.receive(try peer.initResponse(to: request))
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established])
+        // Who refuses again is believed soon.
+        let (other, second, again) = try start()
+        second.targetSPI = try Header.parse(again.span).initiatorSPI
+        let refusal = Message(header: second.header(.ikeSAInit, id: 0, response: true), payloads: [.notify(Notify(.noProposalChosen))]).serialized()
+        other.receive(refusal)
+        other.pass(.milliseconds(1_600))
+        other.receive(refusal)
+        #expect(outcome(other).isEmpty)
+        other.pass(.milliseconds(600))
+        #expect(other.failures.map(\.code) == [.noCommonProposal] && outcome(other).count == 1 && other.sent.count == 2)
+    }
+
+    /// RFC 6989 section 2.5: what has a bad public value is dropped, and whatever else it says.
+    @Test func aBadValueIsPassedOver() throws {
+        func bad(_ peer: HostilePeer) -> [Payload] {
+            peer.initPayloads.map { if case .keyExchange(let value) = $0 { .keyExchange(KeyExchange(method: value.method, data: [UInt8](repeating: 0, count: value.data.count))) } else { $0 } }
+        }
+        let (target, peer, request) = try start()
+        let forged = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: IKESPI(rawValue: 0x0bad), exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+        #expect(target.receive(Message(header: forged, payloads: bad(peer)).serialized()) == [])
+        #expect(outcome(target).isEmpty)
+        target.receive(try peer.initResponse(to: request))
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established])
+        // Not for ever: each costs a calculation.
+        let (other, _, again) = try start()
+        let header = Header(initiatorSPI: try Header.parse(again.span).initiatorSPI, responderSPI: IKESPI(rawValue: 0x0bad), exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+        for number in 1...6 {
+            other.receive(Message(header: header, payloads: bad(peer)).serialized())
+            #expect(outcome(other).count == number / 6)
+        }
+        #expect(other.remnants == [])
+    }
+
+    /// What answers an older request, because the network was slow, is no answer to the one that is under way.
+    @Test func lateAnswersToOlderRequestsAreNone() throws {
+        let (target, _, request) = try start { $0.proposals[0].transforms.append(.ecp256) }
+        let spi = try Header.parse(request.span).initiatorSPI
+        func say(_ notify: Notify) {
+            let header = Header(initiatorSPI: spi, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+            target.receive(Message(header: header, payloads: [.notify(notify)]).serialized())
+        }
+        say(Notify(.invalidKEPayload, data: [0, 19]))
+        #expect(target.sent.count == 2)
+        say(Notify(.invalidKEPayload, data: [0, 19]))
+        say(Notify(.cookie, data: [1]))
+        let withCookie = try #require(target.sent.last).bytes
+        say(Notify(.cookie, data: [2]))
+        #expect(target.sent.count == 3)
+        // Once it was sent again, another cookie is an answer to it.
+        target.pass(.seconds(2))
+        #expect(target.sent.count == 4 && target.sent.last?.bytes == withCookie)
+        say(Notify(.cookie, data: [3]))
+        #expect(target.sent.count == 5 && target.sent.last?.bytes != withCookie && outcome(target).isEmpty)
     }
 
     @Test func mutatedInitResponsesComeToOneEnd() throws {
@@ -124,11 +191,13 @@ import TestSupport
     @Test func cookiesWithoutEndEnd() throws {
         let (target, _, request) = try start()
         let spi = try Header.parse(request.span).initiatorSPI
-        for number in 0..<20 as Range<UInt8> {
+        for number in 0..<20 as Range<UInt8> where outcome(target).isEmpty {
             let header = Header(initiatorSPI: spi, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
             target.receive(Message(header: header, payloads: [.notify(Notify(.cookie, data: [number]))]).serialized())
+            // The first request with a cookie has to be sent again before another cookie counts.
+            target.pass(.seconds(2))
         }
-        #expect(target.sent.count == 6)
+        #expect(Set(target.sent.map(\.bytes)).count == 6)
         #expect(target.remnants == [])
         #expect(outcome(target).count == 1)
     }

@@ -65,8 +65,10 @@ import Testing
         for answer in [Notify(.cookie, data: [1, 2, 3]), Notify(.cookie, data: [4, 5, 6]), Notify(.invalidKEPayload, data: [0, 19])] {
             let header = Header(initiatorSPI: spi, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
             target.receive(Message(header: header, payloads: [.notify(answer)]).serialized())
+            // Another cookie counts when the request with the first was sent again.
+            if answer.data == [1, 2, 3] { target.pass(.seconds(2)) }
         }
-        #expect(target.sent.count == 4)
+        #expect(target.sent.count == 5)
         let first = try payloads(of: target.sent[0].bytes)
         for (index, datagram) in target.sent.enumerated() {
             let message = try Message.parse(datagram.bytes.span)
@@ -76,9 +78,9 @@ import Testing
             #expect(message.payloads.nonce == first.nonce)
             // Section 2.6.1: a fresh cookie in the place of the one before.
             let cookies = message.payloads.compactMap { if case .notify(let notify) = $0, notify.type == .cookie { notify.data } else { nil } }
-            #expect(cookies == [[], [[1, 2, 3]], [[4, 5, 6]], [[4, 5, 6]]][index])
+            #expect(cookies == [[], [[1, 2, 3]], [[1, 2, 3]], [[4, 5, 6]], [[4, 5, 6]]][index])
         }
-        guard case .keyExchange(let value)? = try payloads(of: target.sent[3].bytes).first(where: { $0.type == .keyExchange }) else {
+        guard case .keyExchange(let value)? = try payloads(of: target.sent[4].bytes).first(where: { $0.type == .keyExchange }) else {
             Issue.record("no KE")
             return
         }

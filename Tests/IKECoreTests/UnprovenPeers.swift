@@ -151,6 +151,16 @@ import Testing
     }
 
     /// A value that costs a calculation and is none: nothing is kept of it, and it counts as long as any other half-open SA.
+    /// RFC 7296 section 2.1: whoever has seen a client's SPI, address and nonce, and comes first with a request of its own, keeps nobody out.
+    @Test func whoIsFirstWithAnotherOnesSPIKeepsNobodyOut() throws {
+        let target = Target(), peer = try HostilePeer(), thief = try HostilePeer(seed: 99)
+        thief.spi = peer.spi
+        thief.nonce = peer.nonce
+        #expect(target.receive(thief.initRequest()).count == 1)
+        try peer.connect(target)
+        #expect(target.endpoint.status().filter { $0.state == .established }.count == 1 && target.endpoint.halfOpenCount == 1)
+    }
+
     @Test func aBadValueCostsItsSender() throws {
         let target = Target(), peer = try HostilePeer()
         var payloads = peer.initPayloads

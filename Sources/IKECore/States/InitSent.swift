@@ -12,10 +12,14 @@ struct InitSent {
     let detours: Int
     let offered: [Proposal]
     var retransmission: Retransmission
-    /// What an answer that nobody signed said against going on.
-    var refusal: Failure?
+    /// What an answer that nobody signed said against going on, and how often the request had been sent by then.
+    private var refusal: (failure: Failure, sent: Int)?
+    /// Answers with a public value that fails its checks.
+    private var badValues = 0
     /// How often a responder may send us back before we give up.
     private static let detourLimit = 5
+    /// What a peer that refuses a second time leaves its own answer to come in, if the refusals are not its own.
+    private static let doubt = Duration.milliseconds(500)
 
     static func send(_ sa: IKESA, _ work: Initiation, key: any KeyExchangeKey, method: Transform, cookie: [UInt8]?, detours: Int) -> State {
         let offered = Negotiation.offer(sa.connection.proposals, spi: [])
@@ -49,6 +53,8 @@ struct InitSent {
             case .keyExchange(let value): keyExchange = value
             case .nonce(let value): nonce = value
             case .notify(let notify) where notify.type == .cookie:
+                // Another cookie while the request with one is on its way for the first time answers an older request, and the answer to this one may be under way.
+                guard cookie == nil || retransmission.sent > 1 else { return .initSent(self) }
                 return detour(sa) { retry in
                     //= RFC 7296 §2.6: 1 to 64 bytes.
                     guard (1...64).contains(notify.data.count) else { return .initSent(self) }
@@ -63,40 +69,40 @@ struct InitSent {
             default: break
             }
         }
-        if let error { return doubted(.refusedInit(error, offered: offered, sa)) }
+        if let error { return doubted(.refusedInit(error, offered: offered, sa), sa) }
         guard let securityAssociation, let keyExchange, let nonce, header.responderSPI != .none else { return .initSent(self) }
         guard let chosen = Negotiation.verify(answer: securityAssociation.proposals, offered: offered, protocolID: .ike), let suite = sa.context.suite(chosen, provider: sa.connection.provider),
             //= RFC 7296 §3.3.1: the SPI of a first proposal has no octets, in an answer as in the offer.
             chosen.spi.isEmpty, keyExchange.method == method.id, chosen.transform(.keyExchange) == method, (16...256).contains(nonce.count)
         else {
-            return doubted(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa))
+            return doubted(.badAnswer("its answer to IKE_SA_INIT chooses what was not offered", sa), sa)
         }
-        sa.remoteSPI = header.responderSPI
-        sa.transforms = sa.context.shared(chosen.transforms)
-        sa.takesFragments = takesFragments
-        sa.peerHashes = hashes
-        sa.peerRequests = message.payloads.certificateRequests
-        sa.vendorIDs = VendorIDs.texts(message.payloads)
-        let seen = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: sa.remoteSPI, local: sa.local, remote: sa.remote)
-        sa.nat = seen ?? NATDetection.Verdict()
-        sa.peerDetectsNAT = seen != nil
-        //= RFC 4555 §3.3: two ends that do NAT traversal go to port 4500 for MOBIKE, NAT or not.
-        if seen.map({ $0.localBehindNAT || $0.remoteBehindNAT || sa.connection.mobike }) == true || sa.connection.encap { sa.floatPorts() }
+        let nat = NATDetection.judge(message.payloads, initiatorSPI: sa.localSPI, responderSPI: header.responderSPI, local: sa.local, remote: sa.remote)
+        let answer = InitAnswer(
+            bytes: datagram.bytes, responderSPI: header.responderSPI, transforms: chosen.transforms, suite: suite, nonce: nonce, takesFragments: takesFragments, takesChildless: takesChildless,
+            hashes: hashes, requests: message.payloads.certificateRequests, vendorIDs: VendorIDs.texts(message.payloads), nat: nat)
         var next = work
         next.deadline = sa.now + sa.context.limits.jobTime
-        next.peerTakesChildless = takesChildless
-        return .agreeing(
-            Agreeing(
-                job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, suite: suite, request: retransmission.datagrams.first ?? [],
-                response: datagram.bytes, responderNonce: nonce))
+        return .agreeing(Agreeing(job: sa.context.run(.agree(key, peerValue: keyExchange.data), for: sa.localSPI), work: next, sent: self, answer: answer))
+    }
+
+    /// The public value of an answer fails its checks: the answer is as good as lost, as often as it may be.
+    //= RFC 6989 §2.5: the message is dropped. It may be a forged one, and the peer's own be on its way.
+    func passingOverBadValue() -> State? {
+        guard badValues < InitSent.detourLimit else { return nil }
+        var next = self
+        next.badValues += 1
+        return .initSent(next)
     }
 
     private func anotherMethod(_ notify: Notify, _ sa: IKESA) -> State {
         guard notify.data.count == 2 else { return .initSent(self) }
         let wanted = UInt16(notify.data[0]) << 8 | UInt16(notify.data[1])
+        // It answers an older request.
+        guard wanted != method.id else { return .initSent(self) }
         //= RFC 7296 §2.7: the method must be one that we offered, else somebody is talking us down.
-        guard let transform = sa.connection.proposals.keyExchangeMethods.first(where: { $0.id == wanted }), transform != method else {
-            return doubted(.refusedInit(notify, offered: offered, sa))
+        guard let transform = sa.connection.proposals.keyExchangeMethods.first(where: { $0.id == wanted }) else {
+            return doubted(.refusedInit(notify, offered: offered, sa), sa)
         }
         return detour(sa) { retry in
             sa.context.note(.info, "\(sa.remote) wants the key exchange \(transform), trying again", sa)
@@ -112,22 +118,24 @@ struct InitSent {
         return retry(detours + 1)
     }
 
-    /// An error that anybody could have sent: it counts only if the peer's own answer does not come by the next deadline.
-    //= RFC 7296 §2.21.1: the recipient does not act at once on an unauthenticated error.
-    private func doubted(_ failure: Failure) -> State {
+    /// An error that anybody could have sent: it counts only if nothing else answers the request when it is sent once more.
+    //= RFC 7296 §2.21.1: the recipient does not act at once on an unauthenticated error, and goes on trying.
+    private func doubted(_ failure: Failure, _ sa: IKESA) -> State {
         var next = self
-        next.refusal = refusal ?? failure
+        if let refusal, refusal.sent < retransmission.sent { next.retransmission.wait(atMost: InitSent.doubt, now: sa.now) }
+        next.refusal = refusal ?? (failure, retransmission.sent)
         return .initSent(next)
     }
 
     func deadlineReached(_ sa: IKESA) -> State {
         guard retransmission.deadline <= sa.now else { return .initSent(self) }
-        if let refusal {
-            work.fail(refusal, sa, retry: false)
+        var next = self
+        let outcome = next.retransmission.fire(now: sa.now)
+        if let refusal, refusal.sent < retransmission.sent || outcome == .giveUp {
+            work.fail(refusal.failure, sa, retry: false)
             return .dead
         }
-        var next = self
-        switch next.retransmission.fire(now: sa.now) {
+        switch outcome {
         case .sendAgain:
             sa.context.note(.info, "no answer from \(sa.remote), sending IKE_SA_INIT again (\(next.retransmission.sent))", sa)
             sa.transmit(retransmission.datagrams)
