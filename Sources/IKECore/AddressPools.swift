@@ -24,10 +24,12 @@ package struct Lease: Hashable, Sendable {
         package var connection: String
         /// What we were to it.
         package var local: Identification?
-        /// Its outer address when it asked.
+        /// Its outer address.
         package var remote: IPAddress
-        package init(connection: String, local: Identification?, remote: IPAddress) {
-            (self.connection, self.local, self.remote) = (connection, local, remote)
+        /// When it asked.
+        package var at: Instant
+        package init(connection: String, local: Identification?, remote: IPAddress, at: Instant) {
+            (self.connection, self.local, self.remote, self.at) = (connection, local, remote, at)
         }
     }
 }
@@ -58,8 +60,8 @@ package struct LeaseRequest: Sendable {
         case nothing
         /// Those of the same connection: `unique = replace`.
         case ofConnection
-        /// Those between the same identities, in the same family of outer addresses: INITIAL_CONTACT.
-        case ofPeer
+        /// Those between the same identities, in the same family of outer addresses, from before the peer began with this one: INITIAL_CONTACT.
+        case ofPeer(before: Instant)
     }
 
     /// Whether the SA that has this lease will go.
@@ -68,7 +70,7 @@ package struct LeaseRequest: Sendable {
         return switch takingOver {
         case .nothing: false
         case .ofConnection: lease.origin.connection == origin.connection
-        case .ofPeer: true
+        case .ofPeer(let begun): lease.origin.at < begun
         }
     }
 }
@@ -104,6 +106,8 @@ package protocol AddressPools: AnyObject, Sendable {
     func lease(_ request: LeaseRequest) -> Lease?
     /// The address stays lent where another lease has it as well.
     func release(_ lease: Lease)
+    /// The peer has another outer address from now on.
+    func moved(_ lease: Lease, to remote: IPAddress)
     /// Whether one of the pools has addresses of the family, lent or not.
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool
     /// What else the pools tell a client: name servers, networks.
@@ -117,6 +121,7 @@ package final class NoPools: AddressPools {
     package init() {}
     package func lease(_ request: LeaseRequest) -> Lease? { nil }
     package func release(_ lease: Lease) {}
+    package func moved(_ lease: Lease, to remote: IPAddress) {}
     package func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { false }
     package func attributes(of pools: [String]) -> [Configuration.Attribute] { [] }
     package func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] { [] }

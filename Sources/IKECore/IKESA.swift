@@ -150,8 +150,10 @@ final class IKESA {
     func repeatAnswer(_ datagrams: [[UInt8]], to datagram: Datagram) {
         //= RFC 7296 §2.1: the same answer, octet for octet.
         // Anybody can repeat what he has seen, from any address: that one has proven nothing.
-        let allowed = datagram.remote.address == remote.address && proof.isProven ? Int.max : context.limits.amplification * datagram.bytes.count
-        guard datagrams.byteCount <= allowed else { return context.counters.answersHeldBack += 1 }
+        let isHere = datagram.remote.address == remote.address
+        // What repetitions bring adds up: or an answer too long for one request would never go out.
+        if isHere { proof.receive(datagram.bytes.count) }
+        guard isHere ? proof.spend(datagrams.byteCount) : datagrams.byteCount <= context.limits.amplification * datagram.bytes.count else { return context.counters.answersHeldBack += 1 }
         for bytes in datagrams { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
     }
 

@@ -149,6 +149,8 @@ package final class IdentityIndex {
         places[current.id] = Place(peer: place.peer, connection: place.connection, established: current.established, origin: place.origin, remote: current.remote)
     }
 
+    package func moved(_ id: IKESAID, to remote: SocketAddress) { places[id]?.remote = remote }
+
     package func closed(_ id: IKESAID) {
         guard let place = places.removeValue(forKey: id), let index = place.peer.members.firstIndex(where: { $0.sa == id }) else { return }
         let shard = place.peer.members.remove(at: index).shard

@@ -11,9 +11,9 @@ extension AddressPoolSet {
     /// From one outer address.
     func lease(
         _ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: LeaseRequest.Takeover, connection: String = "rw",
-        remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
+        at: Instant = Instant(nanoseconds: 0), remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
     ) -> Lease? {
-        let origin = Lease.Origin(connection: connection, local: nil, remote: remote)
+        let origin = Lease.Origin(connection: connection, local: nil, remote: remote, at: at)
         return lease(LeaseRequest(family, from: pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: beside))
     }
 }
@@ -139,7 +139,7 @@ extension AddressPoolSet {
         let set = set(1, 1)
         let old = try #require(lease(set, "anna"))
         #expect(lease(set, "anna") == nil && lease(set, "boris") == nil)
-        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer))
+        let new = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer(before: Instant(nanoseconds: 1))))
         #expect(new.address == old.address)
         set.release(old)
         #expect(lease(set, "boris") == nil && set.snapshots(withLeases: false).first?.online == 1)
@@ -254,11 +254,23 @@ extension AddressPoolSet {
             set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: takingOver, connection: connection, remote: remote)?.address
         }
         #expect(next(.nothing, from: six) == address(1))
-        #expect(next(.ofPeer, from: here) == address(2))
+        #expect(next(.ofPeer(before: Instant(nanoseconds: 1)), from: here) == address(2))
         #expect(next(.ofConnection, "other", from: here) == address(3))
         #expect(next(.ofConnection, "other", from: here) == address(3))
-        #expect(next(.ofPeer, "third", from: here) == address(2))
-        #expect(next(.ofPeer, "third", from: six) == address(1))
+        #expect(next(.ofPeer(before: Instant(nanoseconds: 1)), "third", from: here) == address(2))
+        #expect(next(.ofPeer(before: Instant(nanoseconds: 1)), "third", from: six) == address(1))
+        // Two that begin at the same time: neither ends the other.
+        #expect(next(.ofPeer(before: Instant(nanoseconds: 0)), from: here) == address(4))
+    }
+
+    /// A client that moved asks for its address from where it is now.
+    @Test func whoMovedKeepsTheAddress() throws {
+        let set = set(1, 9)
+        let here = IPAddress(v4: 0xc000_0201), there = IPAddress(v4: 0xc000_0202)
+        let old = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .nothing, remote: here))
+        set.moved(old, to: there)
+        #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: here)?.address == address(2))
+        #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: there)?.address == old.address)
     }
 
     @Test func aUserHasAllHisAddressesAgain() throws {
@@ -280,8 +292,8 @@ extension AddressPoolSet {
     @Test func twoWishesOfOneSA() throws {
         let set = set(1, 9)
         let old = try #require(lease(set, "anna"))
-        let one = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer))
-        let two = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer, beside: [one.address]))
+        let one = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer(before: Instant(nanoseconds: 1))))
+        let two = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .ofPeer(before: Instant(nanoseconds: 1)), beside: [one.address]))
         #expect(one.address == old.address && two.address != one.address)
     }
 

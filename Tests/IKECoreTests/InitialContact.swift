@@ -53,6 +53,16 @@ import Testing
         #expect(try says([connection("a"), connection("b", own: "another.example")]) == [true, true])
     }
 
+    /// A gateway may say it too, and the initiator takes it to heart.
+    @Test(arguments: [false, true]) func theResponderMaySaySo(says: Bool) throws {
+        let target = Target(east: true), peer = try HostilePeer(isInitiator: false)
+        target.handle(.initiate(connection: "site", child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: nil))
+        target.receive(try peer.initResponse(to: try #require(target.sent.last).bytes))
+        let contact = says ? [Payload.notify(Notify(.initialContact))] : []
+        target.receive(try peer.seal(.ikeAuth, [peer.identity, try peer.authentication()] + contact + peer.child(), id: 1, response: true))
+        #expect(target.endpoint.status().map { $0.initialContact != nil } == [says])
+    }
+
     @Test func norWithOneInAnotherShard() throws {
         #expect(try says([connection("a"), connection("b")], elsewhere: ["a"]) == [false])
         #expect(try says([connection("a"), connection("b", peer: "south.example")], elsewhere: ["a"]) == [true])

@@ -303,6 +303,7 @@ package final class RunningGateway: @unchecked Sendable {
         case .childSADown(let sa, let child):
             publish(.childSAChanged(isUp: false, ike: snapshot(sa), child: ChildSASnapshot(child, now: now)))
         case .ikeSAMoved(let sa, let local, let remote):
+            identities.moved(sa.id, to: remote)
             publish(.ikeSAMoved(local: EndpointSnapshot(local, nil), remote: EndpointSnapshot(remote, nil), snapshot(sa)))
         case .failed(let failure, let connection, let sa):
             if let connection, failure.code == .noAnswer { unanswered[connection, default: 0] += 1 }

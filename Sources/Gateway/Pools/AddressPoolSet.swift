@@ -85,7 +85,7 @@ package final class AddressPoolSet: AddressPools {
 
     package func release(_ lease: Lease) {
         state.withLock { state in
-            guard let index = state.lent[lease.address]?.firstIndex(of: lease) else { return }
+            guard let index = state.lent[lease.address]?.firstIndex(where: { $0.number == lease.number }) else { return }
             state.lent[lease.address]?.remove(at: index)
             guard state.lent[lease.address]?.isEmpty == true else { return }
             state.lent[lease.address] = nil
@@ -96,6 +96,13 @@ package final class AddressPoolSet: AddressPools {
             pool.release(lease.address, of: lease.identity)
             state.forget(&pool)
             state.pools[lease.pool] = pool
+        }
+    }
+
+    package func moved(_ lease: Lease, to remote: IPAddress) {
+        state.withLock { state in
+            guard let index = state.lent[lease.address]?.firstIndex(where: { $0.number == lease.number }) else { return }
+            state.lent[lease.address]?[index].origin.remote = remote
         }
     }
 

@@ -30,6 +30,8 @@ struct AuthSent {
             case .identificationResponder(let value): identity = value
             case .authentication(let value): authentication = value
             case .notify(let notify) where notify.type.isError: error = error ?? notify
+            //= RFC 7296 §2.4: a responder may say it as well, in its first answer.
+            case .notify(let notify) where notify.type == .initialContact: sa.initialContact = true
             case .unknown(let type, critical: true, _):
                 return refuse(.badAnswer("its answer to IKE_AUTH has a critical payload of the unknown type \(type.rawValue)", sa), sa)
             default: break

@@ -47,6 +47,19 @@ import Testing
         #expect(index.established(sa(3, unique: .replace), shard: 1) == [.terminate(member(1, 0))])
     }
 
+    /// A peer that has moved and authenticates anew comes from where it is now: the old SA goes when its children have moved.
+    @Test func whoMovedIsStillThere() {
+        let index = IdentityIndex()
+        #expect(index.established(sa(1, unique: .replace), shard: 0).isEmpty)
+        let new = sa(2, unique: .replace)
+        index.moved(IKESAID(rawValue: 1), to: new.remote)
+        guard case .terminateSoon(let succession)? = index.established(new, shard: 1).first else {
+            Issue.record("the old one does not go soon")
+            return
+        }
+        #expect(index.due(succession) == member(1, 0))
+    }
+
     @Test func namesAreTheSameInEitherCase() {
         let index = IdentityIndex()
         #expect(index.established(sa(1, unique: .replace, remote: "peer.example"), shard: 0).isEmpty)
