@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that are missing: deps.sh GROUP ... with the groups build, demo, test and bench.
+# Installs the Debian packages that are missing: deps.sh GROUP ... with the groups build, demo, test, kernel and bench.
 # Installs nothing where nothing is missing, starts no service and leaves none enabled.
 set -euo pipefail
 
@@ -16,6 +16,8 @@ for group in "$@"; do
         packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
         ;;
+    # A distribution's kernel in a virtual machine, for the tests of nf_tables and XFRM interfaces (half a gigabyte): without it they are skipped.
+    kernel) packages+=(linux-image-amd64 qemu-system-x86 busybox-static) ;;
     bench) packages+=(iproute2 iperf3 python3 binutils valgrind) ;;
     *) echo "deps.sh: there is no group $group" >&2; exit 2 ;;
     esac

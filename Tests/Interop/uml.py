@@ -18,6 +18,8 @@ from pathlib import Path
 from lab import BUILD, Failed, Skipped
 
 KERNEL = Path("/usr/bin/linux.uml")
+# Of the running kernel, in the guest.
+UML_MODULES = Path("/usr/lib/uml/modules") / platform.release()
 MODULES = (
     "jitterentropy_rng drbg esp4 esp6 xfrm_user veth tun gcm ccm ctr cbc hmac sha256_generic sha512_generic aes_generic ghash-generic seqiv echainiv authenc authencesn chacha20poly1305 chacha_generic "
     "poly1305_generic nf_tables iptable_nat xt_MASQUERADE"
@@ -43,10 +45,14 @@ def in_guest(test, seconds=240):
         except BaseException:
             os.killpg(guest.pid, signal.SIGKILL)
             raise
-    text = shown(output)
+    return result(shown(output), guest.returncode)
+
+
+def result(text, status):
+    """What the guest has printed between its beginning and its end."""
     # With no sign of Python either, it is the kernel that did not come so far.
     if not any(sign in text for sign in (BEGIN, FAILED, "Traceback")):
-        raise Skipped(f"User-Mode-Linux does not start here, status {guest.returncode}: {' / '.join(text.splitlines()[-4:])}")
+        raise Skipped(f"the guest does not start here, status {status}: {' / '.join(text.splitlines()[-4:])}")
     if OK not in text or FAILED in text:
         raise Failed(f"in the guest:\n{text}")
     return text[text.index(BEGIN) + len(BEGIN) : text.index(OK)].strip()
@@ -59,34 +65,39 @@ def shown(output):
 # In the guest, as its first process
 
 
-def load_modules():
-    folder = Path("/usr/lib/uml/modules") / platform.release()
+def load_modules(folder, names):
     needs = {}
     for line in (folder / "modules.dep").read_text().splitlines():
         file, _, others = line.partition(":")
         needs[Path(file).stem.replace("-", "_")] = [file, *others.split()]
     libc = ctypes.CDLL(None, use_errno=True)
-    for name in MODULES.split():
+    for name in names.split():
         # What a module needs stands behind it, the deepest last. A module that is missing is part of the kernel, or the test will say what it lacks.
         for file in reversed(needs.get(name.replace("-", "_"), [])):
             with open(folder / file, "rb") as module:
                 libc.syscall(313, module.fileno(), b"", 0)  # finit_module, on x86-64
 
 
-def prepare():
+def prepare(folder, names):
     if not os.statvfs("/").f_flag & os.ST_RDONLY:
         raise Failed("the guest could write to this machine's files")
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/run", TMPDIR="/run/tmp", PYTHONDONTWRITEBYTECODE="1")
-    for kind, folder in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")):
-        subprocess.run(["mount", "-t", kind, kind, folder], check=True)
-    for folder in ("/run/tmp", "/run/netns", "/run/lock"):
-        os.mkdir(folder)
-    load_modules()
+    for kind, place in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")):
+        subprocess.run(["mount", "-t", kind, kind, place], check=True)
+    for place in ("/run/tmp", "/run/netns", "/run/lock"):
+        os.mkdir(place)
+    load_modules(folder, names)
 
 
-def guest(test):
+def guest(test, folder=None):
+    """`folder`: of the modules, where the kernel is a distribution's."""
     print(BEGIN, flush=True)
-    prepare()
+    if folder:
+        import vm
+
+        prepare(Path(folder), vm.MODULES)
+    else:
+        prepare(UML_MODULES, MODULES)
     module, _, function = test.rpartition(".")
     getattr(importlib.import_module(module), function)()
     print(OK, flush=True)
@@ -96,7 +107,8 @@ if __name__ == "__main__":
     os.environ["MARTLET_BUILD"] = sys.argv[2]
     sys.dont_write_bytecode = True
     try:
-        guest(sys.argv[1])
+        # User-Mode-Linux has words of its own behind ours.
+        guest(sys.argv[1], next((word for word in sys.argv[3:] if word.startswith("/")), None))
     except BaseException:
         traceback.print_exc(file=sys.stdout)
         print(FAILED, flush=True)
