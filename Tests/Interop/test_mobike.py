@@ -120,7 +120,7 @@ def test_the_path_fails_without_a_word():
         goes_on(lab, martlet, peer)
 
 
-def test_a_nat_appears_and_vanishes():
+def test_a_nat_appears_and_vanishes(goes_on=goes_on):
     """Between two Martlets ESP goes bare, in UDP behind the NAT, and bare again."""
     with pair(nat=True, both=ANYWHERE, start=False) as (lab, east, west):
         lab.translate(False)

@@ -52,6 +52,8 @@ package enum Daemon {
                     if !options.isCheck || level <= .warning { log.write(LogLevel(level), "LIB", message) }
                 })
             let planes = PlaneChoice(plugins, wanted: read.gateway.plane, priorities: read.plugins.priorities)
+            // Before anything else is judged by what that plane cannot do. Whoever checks need not be who starts it, nor on that machine.
+            if let refusal = planes.refusal, !options.isCheck || planes.name == nil { throw Refusal(refusal) }
             let result = ConfigurationLoader.validate(read, Capabilities(plugins, planes))
             log.flush()
             for diagnostic in result.diagnostics { put(diagnostic.description, to: 2) }
@@ -59,11 +61,7 @@ package enum Daemon {
                 put("martletd: \(options.configuration) has \(count(result.errors.count, "error"))", to: 2)
                 return 1
             }
-            if let refusal = planes.refusal {
-                // Whoever checks need not be who starts it, nor on that machine.
-                guard options.isCheck && planes.name != nil else { throw Refusal(refusal) }
-                put("\(options.configuration): \(refusal)", to: 2)
-            }
+            if let refusal = planes.refusal { put("\(options.configuration): \(refusal)", to: 2) }
             if planes.name == nil, let connection = configuration.connections.first {
                 throw Refusal("the connection \(connection.name) needs a data plane, and no plugin that is loaded provides one (\(plugins.loaded.map(\.name).joined(separator: ", ")))")
             }

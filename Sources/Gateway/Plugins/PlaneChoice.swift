@@ -48,7 +48,7 @@ package struct PlaneChoice: Sendable {
 
     /// Whether it does so with an algorithm of its own. Key exchanges and the like are IKE's.
     package func carriesAlone(_ transform: Transform) -> Bool {
-        guard let supports = table?.pointee.supports else { return false }
+        guard let supports = table?.pointee.supports, refusal == nil else { return false }
         switch transform.type {
         case .encryption: return ESPKeyLengths.encryption(transform) != nil && supports(transform.id, transform.keyLength ?? 0, 0) == MARTLET_OK
         case .integrity: return ESPKeyLengths.integrity(transform) != nil && supports(0, 0, transform.id) == MARTLET_OK
@@ -56,12 +56,12 @@ package struct PlaneChoice: Sendable {
         }
     }
 
-    /// What it can do with packets beside ESP.
-    package var features: PlaneFeatures { table?.pointee.features.map { PlaneFeatures(rawValue: $0()) } ?? [] }
+    /// What it can do with packets beside ESP. Of one that cannot be it here nobody knows what it could do elsewhere.
+    package var features: PlaneFeatures { refusal != nil && table != nil ? .all : table?.pointee.features.map { PlaneFeatures(rawValue: $0()) } ?? [] }
 
     /// Whether the plane does ESP with a transform.
     package func carries(_ transform: Transform) -> Bool {
-        guard let supports = table?.pointee.supports else { return true }
+        guard let supports = table?.pointee.supports, refusal == nil else { return true }
         switch transform.type {
         case .encryption: return supports(transform.id, transform.keyLength ?? 0, 0) == MARTLET_OK
         case .integrity: return transform.id == 0 || supports(0, 0, transform.id) == MARTLET_OK
