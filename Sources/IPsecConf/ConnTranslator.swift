@@ -14,6 +14,8 @@ struct ConnTranslator {
     private(set) var isLeftOut = false
     /// Lines that leave it out, and without which it could be used with narrower selectors.
     private var undecided: [Setting] = []
+    /// What is not tunnel mode.
+    private var mode: OutputSetting?
 
     init(_ section: Section, _ settings: [String: Setting], _ context: ImportContext) {
         (name, origin, self.settings, self.context) = (section.name, section.origin, settings, context)
@@ -68,6 +70,8 @@ struct ConnTranslator {
         connection.settings += ikeSettings()
         authenticate(&connection, sides[0], sides[1])
         var child = childSettings(connection.settings)
+        child += carriageSettings(waits: action.action == "trap")
+        if let mode { child.append(mode) }
         child += actionSettings(action, remote: sides[1])
         for (suffix, selectors) in selectorSettings(sides[0], sides[1]) {
             connection.children.append(OutputChild(name: name + suffix, origin: origin, settings: selectors + child))
@@ -109,7 +113,8 @@ struct ConnTranslator {
         if let type = take("type") {
             switch type.value.lowercased() {
             case "tunnel": break
-            case "transport", "transport_proxy", "beet": leaveOut(type, "Martlet only has tunnel mode: set the peer to type=tunnel too")
+            case "transport": mode = OutputSetting(key: "mode", value: "transport", origins: [type.origin])
+            case "transport_proxy", "beet": leaveOut(type, "Martlet has tunnel and transport mode alone: set the peer to one of them too")
             case "passthrough", "pass": leaveOut(type, "the import writes no shunts: without one, what a tunnel selects goes through the tunnel; add a child with mode = pass and start_action = trap")
             case "drop", "reject": leaveOut(type, "the import writes no shunts: add a child with mode = drop and start_action = trap, or drop this traffic in the firewall, for nothing does it now")
             default: leaveOut(type, "there is no such type")

@@ -19,7 +19,6 @@ struct ParameterRule {
 enum Parameters {
     private static let ikev1 = "it is for IKEv1, which Martlet does not speak"
     private static let certificates = "certificates are not translated yet"
-    private static let marks = "the import leaves marks out, and without the mark the connection would take all traffic of its networks: write mark_in and mark_out into the child"
     private static let interfaces = "an interface of its own for a connection is not there yet, and without it the connection would take all traffic of its networks"
     private static let keys = "with preshared keys it has no effect"
     private static let peerDecides = "it is a matter of this host's kernel; Martlet's data plane decides by itself"
@@ -31,7 +30,6 @@ enum Parameters {
         "sha256-96": .leavesOut("the truncation of an old draft is not offered", inert: ["no"]),
         "sha2-truncbug": .leavesOut("the truncation of an old draft is not offered", inert: ["no"]),
         "tfc": .leavesOut("packets would show their length; padding is not there yet", inert: ["0"]),
-        "mark": .narrows(marks), "mark-in": .narrows(marks), "mark-out": .narrows(marks),
         "vti-interface": .narrows(interfaces), "ipsec-interface": .narrows(interfaces, inert: ["no"]),
         "vti-routing": .noEffect("it belongs to vti-interface"), "vti-shared": .noEffect("it belongs to vti-interface"),
         "reqid": .leavesOut("it cannot be chosen yet, and firewall rules that name it would not match", inert: ["0"]),
@@ -54,8 +52,7 @@ enum Parameters {
         "nat-keepalive": .dropped("keepalives are a setting of the whole gateway", inert: ["yes"]),
         "retransmit-timeout": .dropped("retransmission is a setting of the whole gateway"), "retransmit-interval": .dropped("retransmission is a setting of the whole gateway"),
         "intermediate": .dropped("IKE_INTERMEDIATE is not there yet", inert: ["no"]),
-        "metric": .dropped(peerDecides), "mtu": .dropped(peerDecides), "decap-dscp": .dropped(peerDecides, inert: ["no"]), "encap-dscp": .dropped(peerDecides, inert: ["yes"]),
-        "nopmtudisc": .dropped(peerDecides, inert: ["no"]), "nic-offload": .dropped(peerDecides, inert: ["no", "auto"]), "nflog-group": .dropped(peerDecides),
+        "metric": .dropped(peerDecides), "mtu": .dropped(peerDecides), "nflog-group": .dropped(peerDecides),
         "overlapip": .dropped(peerDecides, inert: ["no"]),
         "accept-redirect": .dropped("redirects are not followed", inert: ["no"]), "accept-redirect-to": .dropped("redirects are not followed"),
         "send-redirect": .dropped("nobody is redirected", inert: ["no"]), "redirect-to": .dropped("nobody is redirected"),

@@ -34,10 +34,10 @@ import Testing
         let file = folder.path + "/ipsec.conf"
         let whole = try martlet(file, "--local", "192.0.2.1")
         #expect(whole.status == 0 && whole.err == "martlet: 1 connection and 1 secret carried over\n" && errors(of: whole.out) == [])
-        try folder.write("ipsec.conf", conn() + conn("mark=5", name: "b"))
+        try folder.write("ipsec.conf", conn() + conn("vti-interface=vti0", name: "b"))
         let part = try martlet(file, "--local", "192.0.2.1")
         #expect(
-            part.status == 3 && part.err.contains("martlet: left out: \(file):19: conn b: mark=5: ") && part.err.contains("1 line not; 1 connection written as a comment")
+            part.status == 3 && part.err.contains("martlet: left out: \(file):19: conn b: vti-interface=vti0: ") && part.err.contains("1 line not; 1 connection written as a comment")
                 && part.out.contains("sixteen bytes"))
         #expect(try martlet(folder.path + "/none.conf").status == 1)
         try folder.write("ipsec.conf", "nonsense\n")
@@ -85,13 +85,13 @@ import Testing
 
     @Test func json() throws {
         let folder = try Folder()
-        try folder.write("ipsec.conf", conn("type=transport"))
+        try folder.write("ipsec.conf", conn("type=beet"))
         try folder.write("ipsec.secrets", psk)
         let result = try martlet(folder.path + "/ipsec.conf", "--json", "--local", "192.0.2.1")
         let document = try #require(try JSONSerialization.jsonObject(with: Data(result.out.utf8)) as? [String: Any])
         let finding = try #require((document["findings"] as? [[String: Any]])?.first)
         #expect(result.status == 3 && document["dialect"] as? String == "strongswan" && document["complete"] as? Bool == false)
-        #expect(finding["line"] as? Int == 10 && finding["parameter"] as? String == "type=transport" && finding["connections"] as? [String] == ["site"])
+        #expect(finding["line"] as? Int == 10 && finding["parameter"] as? String == "type=beet" && finding["connections"] as? [String] == ["site"])
         #expect((document["configuration"] as? String)?.contains("connections {") == true && result.err == "")
     }
 }

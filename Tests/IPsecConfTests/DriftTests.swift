@@ -11,7 +11,7 @@ import Testing
     @Test(arguments: [
         ("ikedscp=101110", "connection", "dscp = 101110"),
         ("mediation=yes", "connection", "mediation = yes"), ("compress=yes", "child", "ipcomp = yes"), ("inactivity=5m", "child", "inactivity = 5m"),
-        ("mark=5", "child", "mark_in = 5"), ("mark_out=5", "child", "mark_out = 5"), ("reqid=7", "child", "reqid = 7"), ("type=transport", "child", "mode = transport"),
+        ("reqid=7", "child", "reqid = 7"),
         ("type=passthrough", "child", "mode = pass"), ("type=drop", "child", "mode = drop"), ("ah=sha256!", "child", "ah_proposals = sha256"), ("tfc=%mtu", "child", "tfc_padding = mtu"),
         ("sha256_96=yes", "child", "sha256_96 = yes"), ("installpolicy=no", "child", "policies = no"), ("leftupdown=/etc/fw.sh", "child", "updown = /etc/fw.sh"),
         ("leftcert=a.pem", "local", "certs = a.pem"), ("rightca=%same", "remote", "cacerts = a.pem"), ("rightgroups=staff", "remote", "groups = staff"),

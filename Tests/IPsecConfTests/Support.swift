@@ -57,6 +57,13 @@ func diagnostics(of text: String) -> [ConfigurationError] {
     ConfigurationLoader.load(path: "m.conf", reader: MemoryFiles(["m.conf": text]), serves: served.contains, providers: ["openssl", "gcrypt"], methods: ["psk"]).diagnostics
 }
 
+/// The errors where the data plane is the kernel's.
+func errorsWithKernel(of text: String) -> [String] {
+    var capabilities = Capabilities(serves: { transform in served.contains(transform) }, providers: ["openssl", "gcrypt"], methods: ["psk"])
+    (capabilities.features, capabilities.planeName, capabilities.carriesTransport) = (.all, "xfrm", true)
+    return ConfigurationLoader.validate(ConfigurationLoader.read(path: "m.conf", reader: MemoryFiles(["m.conf": text])), capabilities).errors.map(\.text)
+}
+
 func errors(of text: String) -> [String] { diagnostics(of: text).filter { $0.severity == .error }.map(\.description) }
 
 private let served: Set<Transform> = [

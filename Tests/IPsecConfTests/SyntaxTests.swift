@@ -88,9 +88,9 @@ import Testing
     }
 
     @Test func anEmptyValueClearsWhatIsInherited() {
-        let result = importing(conn("keyingtries=\nmark=", name: "a") + "conn %default\n  keyingtries=7\n  mark=5\n" + conn(name: "b"))
+        let result = importing(conn("keyingtries=\nreqid=", name: "a") + "conn %default\n  keyingtries=7\n  reqid=5\n" + conn(name: "b"))
         #expect(result.has("keyingtries = 3") && result.leftOut.count == 1)
-        #expect(result.leftOut.first?.hasPrefix("ipsec.conf:14: conn b: mark=5: the import leaves marks out") == true, "\(result.leftOut)")
+        #expect(result.leftOut.first?.hasPrefix("ipsec.conf:14: conn b: reqid=5: it cannot be chosen yet") == true, "\(result.leftOut)")
     }
 
     @Test func circlesAreRefused() {

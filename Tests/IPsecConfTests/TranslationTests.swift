@@ -34,8 +34,9 @@ import Testing
 
     /// Lines that take their connection out, and a word of the reason.
     @Test(arguments: [
-        ("keyexchange=ikev1", "IKEv1"), ("type=transport", "tunnel mode"), ("type=passthrough", "shunts"), ("type=drop", "firewall"), ("type=tunel", "no such type"), ("ah=sha256!", "AH"),
-        ("mark=100", "marks"), ("mark_in=1/0xff", "marks"), ("mark_out=1", "marks"), ("reqid=7", "chosen"), ("installpolicy=no", "enforced"), ("sha256_96=yes", "truncation"), ("tfc=%mtu", "padding"),
+        ("keyexchange=ikev1", "IKEv1"), ("type=beet", "tunnel and transport mode"), ("type=passthrough", "shunts"), ("type=drop", "firewall"), ("type=tunel", "no such type"), ("ah=sha256!", "AH"),
+        ("mark=red", "no mark"), ("mark=1/", "no mark"), ("mark=%unique\nauto=route", "waits for traffic"), ("reqid=7", "chosen"), ("installpolicy=no", "enforced"), ("sha256_96=yes", "truncation"),
+        ("tfc=%mtu", "padding"),
         ("authby=pubkey", "certificates"), ("authby=rsasig", "certificates"), ("authby=xauthpsk", "XAUTH"), ("authby=never", "no tunnel"), ("authby=", "certificates"),
         ("leftauth=pubkey", "certificates"),
         ("rightauth=eap-mschapv2", "EAP"), ("leftcert=a.pem", "certificates"), ("rightca=\"C=CH, CN=ca\"", "certificates"), ("rightgroups=admins", "group"), ("leftauth2=psk", "second"),
@@ -77,12 +78,12 @@ import Testing
         #expect(result.isComplete && result.connectionCount == 1, "\(result.findings)")
     }
 
-    /// What marks choose among the traffic, narrower selectors can: the rest of the connection is there to be taken.
-    @Test(arguments: ["mark=100", "mark_in=1/0xff\nmark_out=2"]) func aConnectionToDecideAboutIsAComment(lines: String) throws {
+    /// What an interface chooses among the traffic, narrower selectors can: the rest of the connection is there to be taken.
+    @Test(arguments: ["vti-interface=vti0", "ipsec-interface=1\nvti-interface=vti0"]) func aConnectionToDecideAboutIsAComment(lines: String) throws {
         let result = importing(conn("leftsubnet=0.0.0.0/0\nrightsubnet=0.0.0.0/0\nauto=start\n" + lines, name: "aws") + conn(name: "good"))
         let text = try #require(result.text)
         #expect(result.connectionCount == 1 && !result.isComplete && !result.settings.contains("aws {") && errors(of: text) == [])
-        #expect(text.contains("    # Left out because of mark"))
+        #expect(text.contains("    # Left out because of "))
         // As a person would go on.
         let begin = try #require(text.range(of: "    # aws {"))
         let end = try #require(text.range(of: "\n    # }\n", range: begin.lowerBound..<text.endIndex))
@@ -91,7 +92,22 @@ import Testing
         let taken = text.replacing(text[begin.lowerBound..<end.upperBound], with: block).replacing("_ts = 0.0.0.0/0", with: "_ts = 10.8.0.0/16")
         #expect(errors(of: taken) == [])
         // Not where anything else is in the way.
-        #expect(importing(conn("type=transport\n" + lines, name: "bad")).text?.contains("bad {") == false)
+        #expect(importing(conn("type=beet\n" + lines, name: "bad")).text?.contains("bad {") == false)
+    }
+
+    /// How packets are carried. What the data plane of one machine cannot do is said when the result is checked there.
+    @Test(arguments: [
+        ("mark=100", ["mark_in = 100", "mark_out = 100"]), ("mark_in=1/0xff\nmark_out=%unique-dir", ["mark_in = 1/0xff", "mark_out = %unique-dir"]),
+        ("mark=5\nmark_out=6", ["mark_in = 5", "mark_out = 6"]), ("vti-routing=no\nmark=-1/0xffffff", ["mark_in = %unique/0xffffff", "mark_out = %unique/0xffffff"]),
+        ("type=transport\nleftsubnet=\nrightsubnet=", ["mode = transport"]), ("nic-offload=yes", ["hw_offload = auto"]), ("nic-offload=packet", ["hw_offload = packet"]),
+        ("nopmtudisc=yes", ["copy_df = no"]), ("decap-dscp=yes", ["copy_dscp = yes"]), ("decap-dscp=yes\nencap-dscp=no", ["copy_dscp = in"]), ("encap-dscp=no", ["copy_dscp = no"]),
+        ("nopmtudisc=no\ndecap-dscp=no\nencap-dscp=yes", []),
+    ]) func carriage(lines: String, settings: [String]) throws {
+        let result = importing(conn(lines))
+        #expect(result.leftOut.isEmpty && result.notCarried.isEmpty && result.connectionCount == 1, "\(result.findings)")
+        for setting in settings { #expect(result.has(setting), "\(setting) is not in\n\(result.text ?? "")") }
+        if settings.isEmpty { #expect(!result.settings.contains("copy_")) }
+        #expect(errorsWithKernel(of: result.text ?? "") == [])
     }
 
     @Test func theSides() {
