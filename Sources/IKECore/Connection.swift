@@ -77,6 +77,8 @@ package struct AuthenticationPolicy: Hashable, Sendable {
     package var serverName: Identification?
     /// swanctl.conf `groups`: the peer's user has to be in one of them, by name or distinguished name. Empty for everybody.
     package var groups: [String] = []
+    /// Whether a directory has to know whoever has proven who it is, and has nothing against it, also where the method asks for no password.
+    package var looksUpUser = false
 
     package init(method: String = "psk", identity: IdentityPattern = .any) {
         self.method = method
@@ -210,6 +212,8 @@ package struct ConnectionSettings: Hashable, Sendable {
     /// How often an initiation is tried as a whole; 0 for ever.
     package var keyingTries = 1
     package var unique = UniquePolicy.no
+    /// How many sessions a user may have at once, over all connections; 0 for any number.
+    package var sessionsPerUser = 0
     package var sendCertificate = SendCertificate.ifasked
     /// Whether the peer is told which authorities we trust.
     package var sendCertificateRequests = true

@@ -95,11 +95,16 @@ package enum ConnectionSelection {
         return fitting.enumerated().min { (ranks($0.element).0, ranks($0.element).1, $0.offset) < (ranks($1.element).0, ranks($1.element).1, $1.offset) }?.element
     }
 
+    /// Those among which the user's groups may choose: what has been proven was proven to what `current` asks.
+    static func alike(_ connections: [Connection], _ claim: Claim, _ current: Connection) -> [Connection] {
+        fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method && $0.remote.certificates == current.remote.certificates }
+    }
+
     /// The connection for a user who is in `groups`, who has proven to be `identity` as `current` asks: of those that name the user alike, one that names a group
     /// of the user's comes before one that takes everybody.
     static func choose(_ connections: [Connection], _ claim: Claim, user identity: Identification, in groups: [String]?, like current: Connection) -> Connection? {
         // Where nobody speaks of groups the choice was made. A reload may have taken away the connection that did when the peer began.
-        let alike = fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method }
+        let alike = alike(connections, claim, current)
         guard !current.remote.groups.isEmpty || alike.contains(where: { !$0.remote.groups.isEmpty }) else { return current }
         func rank(_ connection: Connection) -> Int {
             let byUser =

@@ -22,14 +22,15 @@ final class Context {
     private var childOwners: [ChildSAID: IKESPI] = [:]
     var messages = ConnectionCounters()
     var counters = EndpointCounters()
-    /// Peers that guessed wrong lately.
-    lazy var guesses = Guesses(limits)
+    /// Users who have guessed wrong lately, and their sessions: every shard's.
+    let users: any UserBooks
     /// Room for the fragments of peers that have proven nothing, and of the others.
     let unprovenFragments: FragmentRoom
     let provenFragments: FragmentRoom
     private var numbers = [UInt64](repeating: 0, count: Kind.allCases.count)
 
-    init(shard: UInt8, crypto: Crypto, limits: Limits, pools: any AddressPools) {
+    init(shard: UInt8, crypto: Crypto, limits: Limits, pools: any AddressPools, users: (any UserBooks)? = nil) {
+        self.users = users ?? OwnUserBook(limits)
         self.pools = pools
         self.shard = shard
         self.crypto = crypto
@@ -305,7 +306,7 @@ extension IKESA {
     var baseStatus: IKESAStatus {
         IKESAStatus(
             id: id, connection: connection.name, state: .connecting, local: local, remote: remote, localIdentity: localIdentity, remoteIdentity: remoteIdentity,
-            remoteEAPIdentity: remoteEAPIdentity, isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT,
+            remoteEAPIdentity: remoteEAPIdentity, account: account, isInitiator: isInitiator, initiatorSPI: initiatorSPI, responderSPI: responderSPI, localBehindNAT: nat.localBehindNAT,
             remoteBehindNAT: nat.remoteBehindNAT,
             transforms: transforms, provider: connection.provider, unique: connection.unique, initialContact: initialContact ? begun : nil, localVirtual: localVirtual,
             remoteVirtual: remoteVirtual, established: nil, rekeyAt: nil, reauthAt: nil, expiresAt: nil, replaces: replaces.map { Established.current($0).id }, children: [], mobike: mobility != nil,

@@ -59,8 +59,8 @@ package final class Endpoint {
     }
 
     /// `shard` is carried in the first byte of every SPI chosen here.
-    package init(shard: UInt8, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools()) {
-        context = Context(shard: shard, crypto: crypto, limits: limits, pools: pools)
+    package init(shard: UInt8, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools(), users: (any UserBooks)? = nil) {
+        context = Context(shard: shard, crypto: crypto, limits: limits, pools: pools, users: users)
         self.limits = limits
         halfOpen = HalfOpen(limits)
         context.connections = connections

@@ -160,6 +160,8 @@ package enum Job: Sendable {
     case eap(EAPStep)
     /// Which address of this host the routes choose towards each.
     case findPaths([IPAddress])
+    /// What a directory says of a user who has proven who it is without it.
+    case lookUp(user: [UInt8])
 }
 
 /// An address of the peer that there is a route to, and ours that it chooses.
@@ -172,6 +174,15 @@ package struct FoundPath: Hashable, Sendable {
     }
 }
 
+/// A user as a directory knows it.
+package struct UserAccount: Hashable, Sendable {
+    /// As the directory writes it.
+    package var name: [UInt8]
+    /// By name and by distinguished name.
+    package var groups: [String]
+    package init(name: [UInt8], groups: [String]) { (self.name, self.groups) = (name, groups) }
+}
+
 package enum JobResult: Sendable {
     case keyGenerated(any KeyExchangeKey)
     case agreed(SecretBox)
@@ -181,6 +192,7 @@ package enum JobResult: Sendable {
     case verified
     case eap(any EAPConversation, EAPOutcome)
     case pathsFound([FoundPath])
+    case account(UserAccount)
     case failed(JobFailure)
 }
 
@@ -196,4 +208,6 @@ package enum JobFailure: Error, Hashable, Sendable {
     /// No loaded plugin provides the method.
     case noMethod(String)
     case deadline
+    /// The directory does not let the user in, or cannot be asked.
+    case account(EAPRefusal)
 }

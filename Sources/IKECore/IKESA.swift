@@ -21,6 +21,10 @@ final class IKESA {
     var remoteIdentity: Identification?
     /// Who the peer is by EAP, where that is not its identity of IKE. Once it is authenticated, this is who it is.
     @Rarely var remoteEAPIdentity: Identification?
+    /// The same as the directory writes the name: what users are counted by.
+    @Rarely var account: Identification?
+    /// Of the user, where this end has let one in.
+    var userSession: UserSession?
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false

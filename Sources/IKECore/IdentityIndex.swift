@@ -99,7 +99,7 @@ package final class IdentityIndex {
 
     package func established(_ status: IKESAStatus, shard: Int) -> [Verdict] {
         // Clients behind different NATs may all call themselves by the same private address, and are told apart by EAP.
-        guard let local = status.localIdentity, let remote = status.remoteEAPIdentity ?? status.remoteIdentity else { return [] }
+        guard let local = status.localIdentity, let remote = status.user else { return [] }
         let key = Key(local: local.lowercased, remote: remote.lowercased, family: status.remote.address.family)
         let new = Member(sa: status.id, shard: shard)
         let peer = peers.insert(Entry(peer: Peer(key))).memberAfterInsert.peer

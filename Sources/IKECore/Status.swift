@@ -40,6 +40,8 @@ package struct IKESAStatus: Hashable, Sendable {
     package var remoteIdentity: Identification?
     /// Who the peer is by EAP, where that is not its identity of IKE.
     package var remoteEAPIdentity: Identification?
+    /// The user's name as the directory writes it.
+    package var account: Identification?
     package var isInitiator: Bool
     package var initiatorSPI: IKESPI
     package var responderSPI: IKESPI
@@ -65,6 +67,9 @@ package struct IKESAStatus: Hashable, Sendable {
     package var mobike = false
     package var movedFrom: AddressPair?
     package var tasks = SATasks()
+
+    /// Who the peer is, for whoever counts users: as the directory writes the name, else as the user of EAP, else as the peer of IKE.
+    package var user: Identification? { account ?? remoteEAPIdentity ?? remoteIdentity }
 }
 
 package enum ChildSAState: String, Hashable, Sendable {

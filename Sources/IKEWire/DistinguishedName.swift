@@ -37,6 +37,9 @@ package struct DistinguishedName: Hashable, Sendable {
         self.names = names
     }
 
+    /// The last common name (2.5.4.3) in it: of a person, or of a host.
+    package var commonName: [UInt8]? { names.joined().last { $0.type == [0x55, 0x04, 0x03] }?.value }
+
     /// The content of the element that `bytes` begins with, and what comes after it. Lengths have one form: X.690 section 10.1.
     private static func element(_ bytes: ArraySlice<UInt8>, _ tag: UInt8) -> (ArraySlice<UInt8>, ArraySlice<UInt8>)? {
         guard bytes.count >= 2, bytes.first == tag, tag & 0x1f != 0x1f else { return nil }

@@ -31,8 +31,14 @@ struct Martlet: ParsableCommand {
 
     /// The exit status of a whole run.
     static func run(_ arguments: [String]) -> Int32 {
+        let words = hoisted(arguments)
+        // Said before the parser takes the options behind it for its own.
+        if let name = words.first, !name.hasPrefix("-"), !commandNames.contains(name) {
+            printError("martlet: there is no command '\(printable(name))'; there are \(commandNames.joined(separator: ", "))")
+            return 2
+        }
         do {
-            var command = try parseAsRoot(hoisted(arguments))
+            var command = try parseAsRoot(words)
             try command.run()
             return 0
         } catch let failure as OperationFailure {
@@ -50,6 +56,8 @@ struct Martlet: ParsableCommand {
             return 0
         }
     }
+
+    static var commandNames: [String] { configuration.subcommands.map { $0.configuration.commandName ?? String(describing: $0).lowercased() } + ["help"] }
 
     /// Moves `--socket PATH`, `--color WHEN` and `--json` from before the command's name to behind it, where the parser wants them.
     static func hoisted(_ arguments: [String]) -> [String] {

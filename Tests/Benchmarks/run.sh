@@ -74,3 +74,8 @@ python3 -B Tests/Benchmarks/throughput.py "$bin"
 python3 -B Tests/Benchmarks/scale.py "$bin"
 
 python3 -B Tests/Benchmarks/instructions.py "$bin"
+
+# Log-ins over two directories of which one hangs, against a slapd of its own: LOGINS of them. Of interest is how the runs compare.
+if command -v /usr/sbin/slapd >/dev/null; then
+    MARTLET_DIRECTORY_LOGINS=${LOGINS:-1000} swift test --disable-xctest --filter DirectoryBenchmark 2>&1 | grep -E '^directory|✘'
+fi

@@ -267,6 +267,10 @@ import Testing
             #expect(outcome.out.isEmpty)
             #expect(!outcome.err.isEmpty)
         }
+        for words in [["nosuchword"], ["--socket", "/x", "nosuchword"], ["--json", "nosuchword", "--all"]] {
+            let outcome = try run(words)
+            #expect(outcome.status == 2 && outcome.err.contains("there is no command 'nosuchword'; there are status, top, up,"), "\(outcome.err)")
+        }
         for command in ["status", "top", "up", "down", "rekey", "check", "plugins", "algorithms", "log", "version"] {
             let outcome = try martlet(command, "--help")
             #expect(outcome.status == 0)

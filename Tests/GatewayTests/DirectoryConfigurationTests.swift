@@ -54,4 +54,23 @@ import Testing
         let result = load(ldap: Self.good + "bind_dn = cn=x\nbind_password = hunter2 timeout = 3s")
         #expect(!result.diagnostics.contains { $0.message.contains("hunter2") })
     }
+
+    @Test(
+        arguments: [
+            ("staff, admins", ["staff", "admins"]), ("cn=VPN Users,ou=groups,dc=example", ["cn=VPN Users,ou=groups,dc=example"]),
+            ("staff, cn=a, dc=x; cn=b,dc=x , ops", ["staff", "cn=a,dc=x", "cn=b,dc=x", "ops"]), ("cn=Smith\\, John,dc=x", ["cn=Smith\\, John,dc=x"]), (" , ;; ", []), ("", []),
+            ("Domain Users;cn=a,dc=x", ["Domain Users", "cn=a,dc=x"]),
+        ] as [(String, [String])]) func distinguishedNamesKeepTheirCommas(text: String, groups: [String])
+    {
+        #expect(ConfigurationValue(text: text, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups)
+        // A list of vici's has elements of its own.
+        #expect(ConfigurationValue(elements: [text, "b"], position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == [text, "b"])
+    }
+
+    @Test(arguments: ["remote { groups = staff", "remote { user_lookup = yes", "sessions_per_user = 2\nremote {"]) func whatIsAboutUsersIsRefusedOfWhoSharesAKey(text: String) {
+        let result = GatewayTests.load(
+            "connections { a { local_addrs = 192.0.2.1\nremote_addrs = %any\nlocal { auth = psk }\n\(text)\nauth = psk }\nchildren { c { } } } }\nsecrets { ike-a { secret = abcdefgh } }\nplugins { ldap {\n\(Self.good)\n} }\n"
+        )
+        #expect(result.configuration == nil && result.errors.contains { $0.message.contains("is refused: it is about users") }, "\(result.diagnostics)")
+    }
 }

@@ -173,23 +173,93 @@ import TestSupport
     }
 
     @Test func failuresCountAndTriesUnderWayHaveTheirLimit() {
-        var guesses = Guesses(Limits())
+        let book = OwnUserBook(Limits())
         let here = Fixtures.eastAddress, there = Fixtures.westAddress, carol = Fixtures.identity("carol"), now = Instant(nanoseconds: 1_000_000_000_000)
         // Many users behind one NAT log in at once, and nobody has failed.
-        let flights = (0..<64).compactMap { guesses.begin(Fixtures.identity("user\($0)"), here) }
+        var flights = (0..<64).compactMap { Flight(book, Fixtures.identity("user\($0)"), here) }
         #expect(flights.count == 64)
-        #expect(guesses.begin(carol, here) == nil && guesses.begin(carol, there) != nil)
-        #expect(guesses.wait(carol, here, now: now) == nil)
-        // However the name is written, it is one user's.
-        for name in ["carol", "Carol", "CORP\\carol", "other\\CAROL", "carol"] { guesses.failed(Identification(eap: Array(name.utf8)), here, now: now) }
-        #expect(guesses.wait(carol, here, now: now) != nil && guesses.wait(carol, there, now: now) == nil)
-        // One's own success does not pay for guesses at others.
-        for number in 0..<16 {
-            guesses.failed(Fixtures.identity("other\(number)"), here, now: now)
-            guesses.succeeded(Fixtures.identity("mine"), here)
+        #expect(Flight(book, carol, here) == nil && Flight(book, carol, there) != nil)
+        flights.removeLast()
+        #expect(Flight(book, carol, here) != nil, "a try that is over still counts")
+        func wait(_ user: Identification, _ address: IPAddress, _ now: Instant) -> Duration? { book.change { $0.guesses.wait(user, address, now: now) } }
+        func fail(_ name: String, account: String? = nil) {
+            book.change { $0.guesses.failed(Identification(eap: Array(name.utf8)), here, account: account.map { Identification(eap: Array($0.utf8)) }, now: now) }
         }
-        #expect(guesses.wait(Fixtures.identity("anybody"), here, now: now) != nil)
-        #expect(guesses.wait(Fixtures.identity("anybody"), here, now: now + .seconds(3600)) == nil)
+        #expect(wait(carol, here, now) == nil)
+        // However the name is written, it is one user's.
+        for name in ["carol", "Carol", "CORP\\carol", "other\\CAROL", "carol"] { fail(name) }
+        #expect(wait(carol, here, now) != nil && wait(carol, there, now) == nil)
+        // What the directory calls the user counts for all ways to write it.
+        for number in 0..<5 { fail("dave.\(number)@corp.example", account: "dave") }
+        #expect(wait(Fixtures.identity("DAVE"), here, now) != nil && wait(Identification(eap: Array("dave.5@corp.example".utf8)), here, now) == nil)
+        // One's own success does not pay for guesses at others.
+        for number in 0..<11 {
+            fail("other\(number)")
+            book.change { $0.guesses.succeeded(Fixtures.identity("mine"), here) }
+        }
+        #expect(wait(Fixtures.identity("anybody"), here, now) != nil)
+        #expect(wait(Fixtures.identity("anybody"), here, now + .seconds(3600)) == nil)
+    }
+
+    @Test func aFloodOfFailuresIsForgottenOldestFirst() {
+        let book = OwnUserBook(Limits())
+        let now = Instant(nanoseconds: 1_000_000_000_000), mine = Fixtures.identity("mine")
+        for _ in 0..<5 { book.change { $0.guesses.failed(mine, Fixtures.eastAddress, now: now + .seconds(60)) } }
+        for number in 0..<20_000 {
+            book.change { $0.guesses.failed(Fixtures.identity("u\(number)"), IPAddress(v4: UInt32(number)), now: now + .milliseconds(Int64(number))) }
+            guard book.change({ $0.guesses.held }) <= 8192 else { return #expect(Bool(false), "it grows without end") }
+        }
+        #expect(book.change { $0.guesses.wait(mine, Fixtures.eastAddress, now: now + .seconds(61)) } != nil, "a younger failure went before older ones")
+    }
+
+    @Test func aNameOfTheDirectoryIsWhoTheUserIs() throws {
+        ScriptedEAP.accounts.withLock { $0["CORP\\Carol"] = "carol" }
+        let (world, east, west) = Self.pair(seed: 44) { connection, isEast in
+            if isEast { connection.local.eapIdentity = .exactly(Identification(eap: Array("CORP\\Carol".utf8))) }
+        }
+        for node in [east, west] { node.users[Array("CORP\\Carol".utf8)] = Array("carol's own".utf8) }
+        #expect(throws: Never.self) { try answer(world, east, west).get() }
+        #expect(west.established.first?.user == Fixtures.identity("carol"))
+        #expect(west.established.first?.remoteEAPIdentity == Identification(eap: Array("CORP\\Carol".utf8)))
+        #expect(west.endpoint.context.users.change { $0.sessions.others(Array("carol".utf8), than: SocketAddress(address: IPAddress(v4: 1), port: 1)) } == 1)
+        // New keys keep it.
+        world.send(.rekey(.connection("site"), request: nil), to: west)
+        world.run(.seconds(5))
+        #expect(west.established.first?.user == Fixtures.identity("carol"))
+        #expect(west.endpoint.context.users.change { $0.sessions.held } == 1)
+        world.send(.terminate(.connection("site"), request: nil), to: east)
+        world.run(.seconds(3))
+        #expect(west.endpoint.context.users.change { $0.sessions.held } == 0, "a session outlives its SA")
+    }
+
+    @Test func aUserHasNoMoreSessionsThanAllowed() throws {
+        let (world, east, west) = Self.pair(seed: 45) { connection, isEast in if !isEast { connection.sessionsPerUser = 1 } }
+        let elsewhere = SocketAddress(address: IPAddress(v4: 0xc633_6407), port: 4500)
+        west.endpoint.context.users.change { $0.sessions.begin(Array("carol".utf8), at: elsewhere) }
+        guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "there are two") }
+        let failure = try #require(west.failures.first)
+        #expect(failure.code == .limit && failure.summary.contains("has 1 session elsewhere"), "\(failure)")
+        west.endpoint.context.users.change { $0.sessions.end(Array("carol".utf8), at: elsewhere) }
+        Fixtures.initiate(world, east, west, request: 2)
+        world.run(.seconds(60)) { east.answers[RequestID(rawValue: 2)] != nil }
+        #expect(throws: Never.self) { try east.answers[RequestID(rawValue: 2)]?.first?.get() }
+        #expect(west.established.count == 1)
+    }
+
+    @Test func placesAreSessionsAndTheSamePlaceIsOne() {
+        var sessions = UserSessions()
+        let user = Array("carol".utf8), here = SocketAddress(address: IPAddress(v4: 1), port: 4500), there = SocketAddress(address: IPAddress(v4: 2), port: 4500)
+        sessions.begin(user, at: here)
+        sessions.begin(user, at: here)
+        #expect(sessions.others(user, than: here) == 0 && sessions.others(user, than: there) == 1)
+        sessions.begin(user, at: there)
+        sessions.end(user, at: here)
+        #expect(sessions.others(user, than: there) == 1)
+        sessions.end(user, at: here)
+        sessions.end(user, at: here)
+        #expect(sessions.others(user, than: there) == 0 && sessions.held == 1)
+        sessions.end(user, at: there)
+        #expect(sessions.held == 0)
     }
 
     @Test(arguments: 0..<40) func lossesAreMadeGood(_ seed: Int) throws {

@@ -4,6 +4,8 @@ import contextlib
 import urllib.parse
 
 from lab import SECRET, Lab, expect, print_tails, run, wait
+from certificates import place
+from pki import Authority
 from strongswan import StrongSwan
 from test_eap import COMMON, EAP_PLUGINS, GTC_BACKEND, come_and_go, keeps_secrets, martlet, reload
 
@@ -223,3 +225,106 @@ def test_groups_choose_the_connection():
         reload(a)
         a.up("gtc")
         wait(lambda: b.children() and connection_of(b) == "staff", "dave is of the staff")
+
+
+def test_one_user_has_so_many_sessions_and_no_more():
+    """One user from two places, under two spellings: the directory's name counts, over all shards."""
+    west = connection("gtc", "gtc").replace("local_addrs = 192.0.2.2", "local_addrs = 192.0.2.2, 2001:db8::2\n unique = never\n sessions_per_user = 1")
+    text = client("carol", BIND_PASSWORD, ("gtc",))
+    begin, end = text.index("    gtc {"), text.index("\n}\nsecrets")
+    six = text[begin:end].replace("gtc {", "six {").replace("192.0.2.1", "2001:db8::1").replace("192.0.2.2", "2001:db8::2").replace("eap_id = carol", "eap_id = CAROL")
+    text = text[:end] + six + text[end:] + f'secrets {{ eap-other {{ id = CAROL\n secret = "{BIND_PASSWORD}" }} }}\n'
+    with directory(text, west) as (_, a, b, _):
+        a.up("gtc")
+        wait(lambda: b.children(), "carol is in")
+        said = a.up("six", check=False)
+        expect(said.returncode != 0 and "session" not in said.stdout + said.stderr, lambda: said.stdout + said.stderr)
+        wait(lambda: "has 1 session elsewhere, and no more are allowed" in b.log(), "the log says why")
+        shown = b.cli("status").stdout
+        expect("has 1 session elsewhere" in shown, shown)
+        expect(len(b.sas()) == 1, lambda: b.sas())
+        # New keys and an authentication anew from where she is take no second session.
+        b.rekey("gtc")
+        wait(lambda: len(b.sas()) == 1 and b.children(), "she is still in")
+        a.down("gtc")
+        wait(lambda: not b.sas(), "carol is gone")
+        a.up("six")
+        wait(lambda: b.children(), "carol is in from elsewhere")
+        users = [sa.get("martlet-user") for event in b.vici("list-sas", events="list-sa") for sa in event.values()]
+        expect(users == ["carol"], lambda: users)
+
+
+def test_certificates_are_looked_up():
+    """Who comes with a certificate is asked about: groups choose the connection, and an account that is disabled has no tunnel."""
+
+    def certified(name, groups, pool):
+        return f"""
+    {name} {{
+        local_addrs = 192.0.2.2
+        remote_addrs = %any
+        {COMMON}
+        pools = {pool}
+        local {{ auth = pubkey
+ certs = own.pem
+ id = west.example }}
+        remote {{ auth = pubkey
+ id = %any
+ groups = {groups} }}
+        children {{ {name} {{ local_ts = 10.2.0.0/16
+ esp_proposals = aes256gcm16 }} }}
+    }}"""
+
+    def visitor(identity):
+        return f"""connections {{ cert {{
+        local_addrs = 192.0.2.1
+        remote_addrs = 192.0.2.2
+        {COMMON}
+        vips = 0.0.0.0
+        local {{ auth = pubkey
+ certs = own.pem
+ id = "{identity}" }}
+        remote {{ auth = pubkey
+ id = west.example }}
+        children {{ cert {{ remote_ts = 10.2.0.0/16
+ esp_proposals = aes256gcm16 }} }}
+    }} }}
+"""
+
+    with Lab() as lab:
+        slapd = Directory(lab, "west")
+        root = Authority("Corporate Root")
+        b = martlet(
+            lab, "west", slapd.plugin() + "connections {" + certified("staff", "staff", "rw") + certified("admins", f"cn=admins,ou=groups,{BASE}; operators", "admins") + "\n}\n" + POOLS + "gateway { directory_check = 1s }\n"
+        )
+        place(b.folder, root.issue("west.example"), [root])
+        a = martlet(lab, "east", visitor("C=CH, O=Martlet Tests, CN=carol"))
+        place(a.folder, root.issue("carol"), [root])
+        try:
+            b.start()
+            a.start()
+            a.up("cert")
+            wait(lambda: b.children(), "carol is in by the name in her certificate")
+            expect(connection_of(b) == "staff", lambda: b.sas())
+            slapd.flags("carol", "[UD         ]")
+            wait(lambda: not a.sas() and not b.sas(), "the tunnel of a disabled account goes", 60)
+            expect(a.up("cert", check=False).returncode != 0, "a disabled account came in again")
+            wait(lambda: "is refused by the directory: the account carol is disabled" in b.log(), "the log says why")
+            slapd.flags("carol", "[U          ]")
+            # By another kind of identity, and another group: the first connection takes nobody of hers any more.
+            slapd.leave("staff", "carol")
+            a.write(a.file.read_text().replace("C=CH, O=Martlet Tests, CN=carol", "carol"))
+            reload(a)
+            a.up("cert")
+            wait(lambda: b.children(), "carol is in again")
+            expect(connection_of(b) == "admins" and a.logged("10.4.0.1"), lambda: b.sas())
+            # Somebody whom the directory does not know.
+            a.down("cert")
+            wait(lambda: not b.sas(), "carol is gone")
+            place(a.folder, root.issue("mallory"), [root])
+            a.write(a.file.read_text().replace('id = "carol"', 'id = "mallory"'))
+            reload(a)
+            expect(a.up("cert", check=False).returncode != 0, "somebody came in whom the directory does not know")
+            wait(lambda: "there is no user mallory" in b.log(), "the log says why")
+        except BaseException:
+            print_tails(a, b)
+            raise

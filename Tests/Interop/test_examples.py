@@ -5,6 +5,9 @@ from pathlib import Path
 
 from lab import BUILD, ROOT, Gateway, Lab, expect, print_tails, run, wait
 from strongswan import StrongSwan
+from pki import Authority
+from test_directory import HASHED_PASSWORD, SERVICE, SERVICE_PASSWORD, Directory
+from test_eap import EAP_PLUGINS
 from test_strongswan_collisions import spis
 
 EXAMPLES = ROOT / "etc" / "examples"
@@ -353,3 +356,72 @@ def test_every_example_has_a_test():
     source = Path(__file__).read_text()
     untested = {name for name in names if f'against("{name}"' not in source and f'"{name}")' not in source}
     expect(not untested, f"examples that no test brings up: {sorted(untested)}")
+
+
+def access_client(user, password, name="office", remote_ts="10.1.0.0/16"):
+    """What docs/REMOTE-ACCESS.md tells a Linux client to write."""
+    return f"""
+connections {{ {name} {{
+    remote_addrs = 192.0.2.1
+    version = 2
+    proposals = aes256-sha256-modp2048
+    vips = 0.0.0.0
+    local {{ auth = eap-mschapv2
+        eap_id = {user} }}
+    remote {{ auth = pubkey
+        id = vpn.example.org }}
+    children {{ {name} {{ remote_ts = {remote_ts}
+        esp_proposals = aes256-sha256 }} }}
+}} }}
+secrets {{ eap-{name} {{
+    id = {user}
+    secret = "{password}"
+}} }}
+"""
+
+
+def test_example_remote_access():
+    """A certificate for the gateway, users of a slapd, their groups: what each of them gets, and who gets nothing."""
+    with Lab() as lab:
+        slapd = Directory(lab, "east")
+        root = Authority("Corporate Root")
+        gateway = Gateway(lab, "east", GATEWAY)
+        target = gateway.folder / "example.conf"
+        text = (EXAMPLES / "remote-access.conf").read_text()
+        text = text.replace("ldaps://ldap1.example.org, ldaps://ldap2.example.org", f'"{slapd.uri}"').replace("uid=martlet,ou=services,dc=example,dc=org", SERVICE)
+        text = text.replace("vpn-admins", "admins").replace("vpn-users", "staff")
+        target.write_text(text)
+        target.chmod(0o600)
+        (gateway.folder / "ldap.secret").write_text(SERVICE_PASSWORD + "\n")
+        (gateway.folder / "ldap.secret").chmod(0o600)
+        own = root.issue("vpn.example.org", kind="rsa", eku="serverAuth")
+        for folder, name, data in (("x509", "vpn.pem", own.certificate), ("private", "vpn.key", own.key)):
+            (gateway.folder / folder).mkdir()
+            (gateway.folder / folder / name).write_bytes(data)
+            (gateway.folder / folder / name).chmod(0o600)
+        check = run(BUILD / "martlet", "check", gateway.file)
+        expect("warning" not in check.stdout + check.stderr, lambda: check.stdout + check.stderr)
+        peer = StrongSwan(lab, "west", access_client("carol", HASHED_PASSWORD), load=EAP_PLUGINS)
+        (peer.file.parent / "x509ca" / "root.pem").write_bytes(root.certificate)
+        try:
+            gateway.start()
+            peer.start()
+            # Carol is an administrator, however she writes her name.
+            peer.up("office")
+            expect(peer.sas()[0]["local-vips"] == ["10.9.0.1"] and [sa["name"] for sa in gateway.sas()] == ["admins"], lambda: gateway.sas())
+            carries_pings(lab, gateway, peer, (("10.1.0.1", "10.9.0.1"),))
+            peer.down(ike="office")
+            wait(lambda: not gateway.sas(), "carol is gone")
+            for user, lent, connection in (("CAROL", "10.9.0.1", "admins"), ("dave", "10.8.0.1", "staff")):
+                peer.write(access_client(user, HASHED_PASSWORD))
+                peer.load()
+                peer.up("office")
+                expect(peer.sas()[0]["local-vips"] == [lent] and [sa["name"] for sa in gateway.sas()] == [connection], lambda: (user, gateway.sas(), peer.sas()))
+                peer.down(ike="office")
+                wait(lambda: not gateway.sas(), f"{user} is gone")
+            slapd.leave("staff", "dave")
+            expect(peer.up("office", check=False).returncode != 0, "who is in no group came in")
+            wait(lambda: "is in none of the groups that are taken" in gateway.log(), "the log says why")
+        except BaseException:
+            print_tails(gateway, peer)
+            raise

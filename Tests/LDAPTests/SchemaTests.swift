@@ -110,6 +110,14 @@ import Testing
     }
     func word(_ state: AccountState) -> String { String("\(state)".prefix { $0 != "(" }) }
 
+    /// The server follows groups of groups itself; what stands in a distinguished name cannot leave its place.
+    @Test func activeDirectoryFollowsGroupsByItsMatchingRule() throws {
+        let schema = DirectorySchema(.ad)
+        let filter = FilterText.filled(try #require(schema.groupFilter), user: [], name: "CN=Smith\\, John (x)*,OU=Staff,DC=corp,DC=example")
+        #expect(filter == "(&(objectClass=group)(member:1.2.840.113556.1.4.1941:=CN=Smith\\5c, John \\28x\\29\\2a,OU=Staff,DC=corp,DC=example))")
+        #expect(FilterText.isBalanced(filter) && schema.nestedGroupFilter == nil && schema.ntHashAttribute == nil && schema.stripsDomain)
+    }
+
     @Test func activeDirectory() {
         let good = ["userAccountControl": "512", "accountExpires": "9223372036854775807", "lockoutTime": "0", "pwdLastSet": "133000000000000000"]
         func with(_ changes: [String: String], lockTime: Int64 = 0) -> String { word(state(.ad, good.merging(changes) { $1 }, lockTime: lockTime)) }

@@ -251,5 +251,5 @@ package struct AccountingLedger {
 
 extension IKESAStatus {
     /// Who the peer is, for whoever counts.
-    package var accountName: [UInt8] { (remoteEAPIdentity ?? remoteIdentity).map(\.eapIdentity) ?? [] }
+    package var accountName: [UInt8] { user.map(\.eapIdentity) ?? [] }
 }

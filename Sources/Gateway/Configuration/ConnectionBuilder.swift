@@ -46,6 +46,7 @@ struct ConnectionBuilder {
         connection.keyingTries = reader.integer("keyingtries").map { Int(clamping: $0) } ?? 1
         connection.sendCertificate = reader.text("send_cert").flatMap { SendCertificate(rawValue: $0.lowercased()) } ?? .ifasked
         connection.sendCertificateRequests = reader.boolean("send_certreq") ?? true
+        connection.sessionsPerUser = reader.integer("sessions_per_user").map { Int(clamping: $0) } ?? 0
         connection.unique = reader.text("unique").flatMap { UniquePolicy(rawValue: $0.lowercased()) } ?? .no
         setLifetime(&connection, reader, &diagnostics)
         connection.childless = reader.text("childless").flatMap { Childless(rawValue: $0.lowercased()) } ?? .allow
@@ -160,6 +161,10 @@ struct ConnectionBuilder {
         }
         let auth = (reader.text("auth") ?? "pubkey").lowercased()
         policy.method = CertificateBuilder.isPublicKey(auth) ? "pubkey" : auth
+        if side == "remote" {
+            policy.groups = round.value("groups")?.groupNames ?? []
+            policy.looksUpUser = reader.boolean("user_lookup") ?? false
+        }
         if policy.isEAP {
             let isAlone = section.sections.first { $0.name.hasPrefix("local") }?.value("auth")?.text.lowercased().hasPrefix("eap") == true
             EAPBuilder(methods: capabilities.eapMethods, certificates: certificates).build(&policy, isLocal: side == "local", isAlone: isAlone, round, &diagnostics)

@@ -22,13 +22,19 @@ enum CrossChecks {
             at: section.position, "the connection \(quoted(section.name)) has no password: add a section eap-\(section.name) with \(SettingText.setting("id", own.text)) and the secret to `secrets`")
     }
 
-    /// Groups are those of users of a directory, who come by EAP.
+    /// Groups, and the look-up of whoever has proven who it is, are a directory's affair; one session more than a user may have is refused when the user is known.
     static func checkGroups(of connection: Connection, _ section: ConfigurationSection, _ directory: DirectoryAbilities?, _ diagnostics: inout Diagnostics) {
-        guard let round = section.sections.first(where: { $0.name.hasPrefix("remote") }), let value = round.value("groups"), !value.elements.isEmpty else { return }
-        if !connection.remote.isEAP {
-            diagnostics.error(at: value.position, "'groups' is refused: so far groups are known of users who prove themselves by EAP, and \(connection.remote.method) is another way")
-        } else if directory == nil {
-            diagnostics.error(at: value.position, "'groups' are those of users of a directory, and none is loaded: write plugins { ldap { ... } }")
+        guard let round = section.sections.first(where: { $0.name.hasPrefix("remote") }), connection.isNegotiated else { return }
+        let groups = round.value("groups").flatMap { $0.groupNames.isEmpty ? nil : $0 }, lookUp = round.value("user_lookup").flatMap { booleanValue($0.text) == true ? $0 : nil }
+        let limit = section.value("sessions_per_user").flatMap { $0.text == "0" ? nil : $0 }
+        let isUser = connection.remote.isEAP || connection.remote.method.hasPrefix("pubkey")
+        for (key, value) in [("groups", groups), ("user_lookup", lookUp), ("sessions_per_user", limit)] {
+            guard let value else { continue }
+            if !isUser {
+                diagnostics.error(at: value.position, "'\(key)' is refused: it is about users, who prove themselves by EAP or a certificate, and \(connection.remote.method) is another way")
+            } else if directory == nil, key != "sessions_per_user" {
+                diagnostics.error(at: value.position, "'\(key)' is about users of a directory, and none is loaded: write plugins { ldap { ... } }")
+            }
         }
     }
 

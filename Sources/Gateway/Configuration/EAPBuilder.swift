@@ -51,7 +51,6 @@ struct EAPBuilder {
                 diagnostics.error(at: value.position, "our own identity cannot be a pattern: write it out")
             }
         }
-        if !isLocal { policy.groups = round.value("groups")?.elements.map(\.text) ?? [] }
         guard isLocal, let value = round.value("aaa_id"), let pattern = identity(value, &diagnostics) else { return }
         if case .exactly(let name) = pattern { policy.serverName = name } else { diagnostics.error(at: value.position, "'aaa_id' is one identity, not a pattern") }
     }

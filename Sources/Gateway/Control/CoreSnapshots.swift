@@ -45,6 +45,7 @@ extension IKESASnapshot {
         self.shard = shard
         usesMOBIKE = status.mobike
         remoteEAPID = status.remoteEAPIdentity.map { "\($0)" }
+        account = status.account.map { "\($0)" }
         movedFrom = status.movedFrom.map { [$0.local.description, $0.remote.description] } ?? []
     }
 }

@@ -118,6 +118,7 @@ enum SAMessages {
         if lives { m.add("martlet-life-time", sa.lifeSeconds) }
         m.add("martlet-provider", sa.provider)
         m.add("martlet-shard", sa.shard)
+        m.add("martlet-user", sa.account)
         m.add("martlet-mobike", ifTrue: sa.usesMOBIKE)
         addUnlessEmpty(&m, "martlet-moved-from", sa.movedFrom)
         return m

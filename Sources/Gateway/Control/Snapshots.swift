@@ -52,6 +52,8 @@ package struct IKESASnapshot: Sendable, Hashable {
     package var movedFrom: [String] = []
     /// Who the peer is by EAP, where that is not its identity of IKE.
     package var remoteEAPID: String?
+    /// The user as the directory writes the name.
+    package var account: String?
 
     package init(
         name: String, uniqueID: UInt64, state: State, local: EndpointSnapshot, remote: EndpointSnapshot, isInitiator: Bool,

@@ -7,8 +7,9 @@ extension RunningGateway {
     /// A user of the directory has come in.
     func watchAccount(of sa: IKESAStatus, shard: Int) {
         let interval = sources.files.gateway.directoryCheck
-        guard !sa.isInitiator, interval > .zero, plugins.directory(named: nil) != nil, sources.connection(named: sa.connection)?.remote.isEAP == true,
-            let user = (sa.remoteEAPIdentity ?? sa.remoteIdentity)?.eapIdentity, !runner.knows(user)
+        guard !sa.isInitiator, interval > .zero, plugins.directory(named: nil) != nil, let remote = sources.connection(named: sa.connection)?.remote,
+            remote.isEAP || remote.method.hasPrefix("pubkey") && sa.account != nil,
+            let user = sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName, !remote.isEAP || sa.account != nil || !runner.knows(user)
         else { return }
         liveCheck.interval = interval
         liveCheck.established(user, LiveCheck.Member(sa: sa.id, shard: shard, connection: sa.connection), now: Instant.now())

@@ -83,9 +83,10 @@ package final class RunningGateway: @unchecked Sendable {
         var limits = configuration.gateway.limits
         limits.shards = shardCount
         limits.natPort = configuration.gateway.natPort
+        let users = SharedUserBook(limits)
         var shards: [Shard] = []
         for number in 0..<shardCount {
-            shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, pools: pools, transport: transport))
+            shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, pools: pools, users: users, transport: transport))
         }
         self.shards = shards
         driver = Driver(jobs: jobs, runner: runner, plane: plane, nameServers: nameServers, log: log, limits: limits, delegate: self)

@@ -62,6 +62,7 @@ private final class EAPHandle: EAPConversation {
     let conversation: PluginConversation
     init(_ conversation: PluginConversation) { self.conversation = conversation }
     var groups: [String]? { conversation.groups }
+    var account: [UInt8]? { conversation.account }
     deinit { conversation.cancel() }
 }
 
@@ -130,6 +131,7 @@ private final class PluginConversation: @unchecked Sendable {
     }
 
     var groups: [String]? { users.groups }
+    var account: [UInt8]? { users.account }
     func isBusy(_ value: Bool) { busy.withLock { $0 = value } }
     func cancel() { if busy.withLock({ $0 }) { table.pointee.cancel?(context) } }
 

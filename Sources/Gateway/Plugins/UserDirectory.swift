@@ -25,6 +25,8 @@ package struct DirectoryAnswer: Hashable, Sendable {
     static var unavailable: DirectoryAnswer { DirectoryAnswer(MARTLET_DIRECTORY_DOWN) }
 
     package var isGood: Bool { outcome == MARTLET_DIRECTORY_OK.rawValue }
+    /// Names and distinguished names.
+    package var groupNames: [String] { groups.flatMap { [$0.name, $0.distinguishedName] }.filter { !$0.isEmpty } }
     /// Whether it says something of the directory rather than of the user.
     package var isOfDirectory: Bool { outcome >= MARTLET_DIRECTORY_DOWN.rawValue }
     /// Whether the user is in one of `groups`, which are names or distinguished names. Without regard to case, as directories compare them.

@@ -40,6 +40,8 @@ package enum UserRefusal: Sendable {
 package protocol UserSource: Sendable {
     /// The groups of the user who was last found, or whose password was last right; nil where nobody knows of any.
     var groups: [String]? { get }
+    /// The name of the user who was last asked about as the directory writes it, whatever it said of the user.
+    var account: [UInt8]? { get }
     /// `then` is called once, before this returns or later.
     func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
     func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
@@ -47,6 +49,7 @@ package protocol UserSource: Sendable {
 
 extension UserSource {
     package var groups: [String]? { nil }
+    package var account: [UInt8]? { nil }
 }
 
 extension UserSecrets: UserSource {
@@ -78,12 +81,14 @@ package struct GatewayUsers: UserSource {
     private let found = Found()
     private final class Found: Sendable {
         let groups = Mutex<[String]?>(nil)
+        let account = Mutex<[UInt8]?>(nil)
         func note(_ answer: DirectoryAnswer) {
-            let names = answer.groups.flatMap { [$0.name, $0.distinguishedName] }.filter { !$0.isEmpty }
-            groups.withLock { $0 = answer.isGood ? names : nil }
+            groups.withLock { $0 = answer.isGood ? answer.groupNames : nil }
+            account.withLock { $0 = answer.user.isEmpty ? nil : Array(answer.user.utf8) }
         }
     }
     package var groups: [String]? { found.groups.withLock { $0 } }
+    package var account: [UInt8]? { found.account.withLock { $0 } }
 
     package init(secrets: UserSecrets, directory: UserDirectory?) {
         self.secrets = secrets

@@ -51,6 +51,24 @@ package final class JobRunner: Sendable {
         }
     }
 
+    /// What the directory says of a user. `completion` is called once, before this returns or later, on any thread; no thread waits.
+    func lookUp(_ user: [UInt8], deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
+        func refuse(_ kind: EAPRefusal.Kind, _ reason: String) { completion(.failed(.account(EAPRefusal(kind, reason)))) }
+        guard let directory = directory() else { return refuse(.unavailable, "cannot be looked up: no directory is loaded") }
+        let token = directory.ask(.account, user: user, deadline: deadline.nanoseconds) { answer, _ in
+            guard answer.isGood else {
+                return completion(
+                    .failed(
+                        .account(
+                            EAPRefusal(
+                                answer.isOfDirectory ? .unavailable : .accountRefused,
+                                "\(answer.isOfDirectory ? "could not be looked up in" : "is refused by") the directory\(answer.reason.isEmpty ? "" : ": " + answer.reason)"))))
+            }
+            completion(.account(UserAccount(name: answer.user.isEmpty ? user : Array(answer.user.utf8), groups: answer.groupNames)))
+        }
+        if token == nil { refuse(.unavailable, "cannot be asked of the directory \(directory.name)") }
+    }
+
     /// The certificates and keys from now on; a call under way keeps those that it began with.
     package func replaceCredentials(_ new: CredentialSnapshot) { credentials.withLock { $0 = new } }
 
@@ -59,7 +77,7 @@ package final class JobRunner: Sendable {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method).map { JobPool.Lane(name: request.method, limit: $0.maximumConcurrency ?? Self.callsAtOnce) }
         case .eap(let step): eapMethods(step.method.name)?.maximumConcurrency.map { JobPool.Lane(name: step.method.name, limit: $0) }
-        case .generateKey, .agree, .generateAndAgree, .findPaths: nil
+        case .generateKey, .agree, .generateAndAgree, .findPaths, .lookUp: nil
         }
     }
     private static let callsAtOnce = 8
@@ -68,7 +86,7 @@ package final class JobRunner: Sendable {
     func isQuick(_ job: Job) -> Bool {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method)?.isQuick == true && secrets.withLock { $0.all.count } <= Self.quickSecrets
-        case .generateKey, .agree, .generateAndAgree, .findPaths, .eap: false
+        case .generateKey, .agree, .generateAndAgree, .findPaths, .lookUp, .eap: false
         }
     }
 
@@ -97,8 +115,9 @@ package final class JobRunner: Sendable {
                 try method.verify(request, authentication, deadline: deadline.nanoseconds, credentials: self.credentials.withLock { $0 }, secret: self.lend)
                 return .verified
             }
-        // `begin` does those.
+        // `begin` and `lookUp` do those.
         case .eap(let step): return .failed(.noMethod(step.method.name))
+        case .lookUp: return .failed(.deadline)
         case .findPaths(let remotes):
             return .pathsFound(remotes.compactMap { remote in Resolution.source(towards: SocketAddress(address: remote, port: 4500)).map { FoundPath(remote: remote, local: $0) } })
         }

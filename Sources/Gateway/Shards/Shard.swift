@@ -29,14 +29,15 @@ package final class Shard: @unchecked Sendable {
     private var timer: (id: EventLoop.TimerID, at: Instant)?
 
     init(
-        number: Int, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools(), transport: Transport, queueLimit: Int = 4096, queueBytes: Int = 8 << 20
+        number: Int, crypto: Crypto, connections: [Connection], limits: Limits, pools: any AddressPools = NoPools(), users: SharedUserBook? = nil, transport: Transport, queueLimit: Int = 4096,
+        queueBytes: Int = 8 << 20
     ) throws(SystemError) {
         self.number = number
         self.transport = transport
         self.queueLimit = queueLimit
         self.queueBytes = queueBytes
         loop = try EventLoop("shard \(number)")
-        endpoint = Endpoint(shard: UInt8(truncatingIfNeeded: number), crypto: crypto, connections: connections, limits: limits, pools: pools)
+        endpoint = Endpoint(shard: UInt8(truncatingIfNeeded: number), crypto: crypto, connections: connections, limits: limits, pools: pools, users: users)
     }
 
     func start(driver: Driver) throws(SystemError) {

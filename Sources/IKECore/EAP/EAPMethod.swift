@@ -43,10 +43,13 @@ package struct EAPMethod: Hashable, Sendable {
 package protocol EAPConversation: AnyObject, Sendable {
     /// The groups that the user of a conversation that has succeeded is in, by name and by distinguished name; nil where nobody knows of any.
     var groups: [String]? { get }
+    /// The user's name as the directory writes it, whatever came of the conversation: the same however the peer has written it. Nil where no directory has said so.
+    var account: [UInt8]? { get }
 }
 
 extension EAPConversation {
     package var groups: [String]? { nil }
+    package var account: [UInt8]? { nil }
 }
 
 /// One message for a method, or the beginning of a conversation.
@@ -97,8 +100,12 @@ package struct EAPRefusal: Error, Hashable, Sendable {
         case unavailable
         /// Too many wrong tries: this one was not looked at.
         case tooMany
+        /// The proof is right, and the directory has something against the user.
+        case accountRefused
         /// The proof is right, and no connection takes the user's groups.
         case notInGroup
+        /// The proof is right, and the user has as many sessions as are allowed.
+        case tooManySessions
         /// The two ends have no method in common.
         case noMethod
         /// The other end has said no.
@@ -136,6 +143,9 @@ extension Identification {
         let isPlain = bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f }
         self.init(kind: !isPlain ? .keyID : bytes.contains(UInt8(ascii: "@")) ? .rfc822 : .fqdn, data: bytes)
     }
+
+    /// What a directory is asked for where the peer has proven this identity: of a distinguished name its common name.
+    package var accountName: [UInt8] { kind == .derDN ? DistinguishedName(der: data)?.commonName ?? eapIdentity : eapIdentity }
 
     /// As a client names itself in EAP where nothing else is configured: its text, without a type.
     package var eapIdentity: [UInt8] {

@@ -1,21 +1,22 @@
 // Who has tried to log in lately and was wrong: as a user from an address, and from an address as anybody. Beyond some failures the next try has to wait,
 // for longer each time; from elsewhere the user gets in as ever. Tries under way have a limit of their own. Bounded: what failed longest ago is forgotten first.
 //
-// A shard counts for itself, whole limits and not shares of them: a share would be so small that honest clients behind one NAT met it.
+// However a user's name is written: what the directory calls the user counts as soon as it has said so, and before it has, what the peer wrote.
 
 import IKEWire
 
-struct Guesses {
-    fileprivate enum Key: Hashable {
+struct Guesses: Sendable {
+    enum Key: Hashable, Sendable {
         case user([UInt8], IPAddress)
         case place(IPAddress)
     }
-    private struct Record {
+    private struct Record: Sendable {
         var failures: Int
         var last: Instant
     }
     private var records: [Key: Record] = [:]
-    private let flights = Flights()
+    /// How many tries are under way.
+    private var flights: [Key: Int] = [:]
     private let limits: Limits
     private static let longestWait: Int64 = 300
     private static let recordLimit = 8192
@@ -51,23 +52,41 @@ struct Guesses {
         return waits.max()
     }
 
-    /// A try begins, and is under way until what comes back goes. Nil where too many are.
-    func begin(_ identity: Identification, _ address: IPAddress) -> Flight? {
-        flights.begin([(Self.user(identity, address), limits.triesOfUser), (.place(Self.place(address)), limits.triesOfAddress)])
+    /// A try begins: what has to be given back at its end. Nil where too many are under way.
+    mutating func begin(_ identity: Identification, _ address: IPAddress) -> [Key]? {
+        let keys = [(Self.user(identity, address), limits.triesOfUser), (.place(Self.place(address)), limits.triesOfAddress)]
+        guard keys.allSatisfy({ flights[$0.0, default: 0] < $0.1 }) else { return nil }
+        for (key, _) in keys { flights[key, default: 0] += 1 }
+        return keys.map(\.0)
     }
 
-    mutating func failed(_ identity: Identification, _ address: IPAddress, now: Instant) {
-        for key in [Self.user(identity, address), .place(Self.place(address))] {
-            if records[key] == nil, records.count >= Self.recordLimit {
-                records = records.filter { failures($0.key, now) > 0 }
-                if records.count >= Self.recordLimit, let oldest = records.min(by: { $0.value.last < $1.value.last })?.key { records[oldest] = nil }
-            }
+    mutating func end(_ keys: [Key]) {
+        for key in keys {
+            let left = flights[key, default: 1] - 1
+            flights[key] = left > 0 ? left : nil
+        }
+    }
+
+    /// `account`: the user as the directory calls it, where it has said so.
+    mutating func failed(_ identity: Identification, _ address: IPAddress, account: Identification? = nil, now: Instant) {
+        for key in Set([Self.user(identity, address), account.map { Self.user($0, address) }, .place(Self.place(address))].compactMap(\.self)) {
+            if records[key] == nil, records.count >= Self.recordLimit { makeRoom(now) }
             records[key] = Record(failures: min(failures(key, now) + 1, 1000), last: now)
         }
     }
 
+    /// What is forgiven goes, and a quarter of the rest if need be, so that not every failure of a flood looks through all.
+    private mutating func makeRoom(_ now: Instant) {
+        records = records.filter { failures($0.key, now) > 0 }
+        guard records.count > Self.recordLimit / 4 * 3 else { return }
+        for (key, _) in records.sorted(by: { $0.value.last < $1.value.last }).prefix(Self.recordLimit / 4) { records[key] = nil }
+    }
+
     /// The user starts anew; the place does not, for who has an account may be the one who guesses others'.
-    mutating func succeeded(_ identity: Identification, _ address: IPAddress) { records[Self.user(identity, address)] = nil }
+    mutating func succeeded(_ identity: Identification, _ address: IPAddress, account: Identification? = nil) {
+        records[Self.user(identity, address)] = nil
+        if let account { records[Self.user(account, address)] = nil }
+    }
 
     /// For tests that look for growth.
     var held: Int { records.count + flights.count }
@@ -75,32 +94,16 @@ struct Guesses {
 
 /// One try to log in. It is over when nobody holds it, however that came about.
 final class Flight {
-    private let flights: Flights
+    private let books: any UserBooks
     private let keys: [Guesses.Key]
 
-    fileprivate init(_ flights: Flights, _ keys: [Guesses.Key]) {
-        self.flights = flights
-        self.keys = keys
+    /// Nil where too many are under way.
+    init?(_ books: any UserBooks, _ identity: Identification, _ address: IPAddress) {
+        guard let keys = books.change({ $0.guesses.begin(identity, address) }) else { return nil }
+        (self.books, self.keys) = (books, keys)
     }
 
-    deinit { for key in keys { flights.end(key) } }
-}
-
-/// How many tries are under way.
-private final class Flights {
-    private var numbers: [Guesses.Key: Int] = [:]
-    var count: Int { numbers.count }
-
-    func begin(_ limits: [(Guesses.Key, Int)]) -> Flight? {
-        guard limits.allSatisfy({ numbers[$0.0, default: 0] < $0.1 }) else { return nil }
-        for (key, _) in limits { numbers[key, default: 0] += 1 }
-        return Flight(self, limits.map(\.0))
-    }
-
-    func end(_ key: Guesses.Key) {
-        let left = numbers[key, default: 1] - 1
-        numbers[key] = left > 0 ? left : nil
-    }
+    deinit { books.change { [keys] in $0.guesses.end(keys) } }
 }
 
 extension IKESA {

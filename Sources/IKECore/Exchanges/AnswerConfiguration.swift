@@ -64,7 +64,7 @@ extension Established {
     /// The addresses that the peer has asked for and has from now on.
     private func addresses(for requested: [Configuration.Attribute]) throws(ChildRefusal) -> [IPAddress] {
         let pools = sa.connection.pools
-        guard !pools.isEmpty, let identity = sa.remoteEAPIdentity ?? sa.remoteIdentity else { return [] }
+        guard !pools.isEmpty, let identity = sa.account ?? sa.remoteEAPIdentity ?? sa.remoteIdentity else { return [] }
         var given: [IPAddress] = [], families: [IPAddress.Family] = []
         for family in [IPAddress.Family.v4, .v6] {
             //= RFC 7296 §3.15.1: not more of them than were asked for.

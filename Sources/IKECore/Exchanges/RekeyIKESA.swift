@@ -227,6 +227,8 @@ extension Established {
         successor.localIdentity = sa.localIdentity
         successor.remoteIdentity = sa.remoteIdentity
         successor.remoteEAPIdentity = sa.remoteEAPIdentity
+        successor.account = sa.account
+        successor.userSession = sa.userSession
         successor.takesFragments = sa.takesFragments
         successor.transforms = context.shared(chosen.transforms)
         do throws(CryptoError) {

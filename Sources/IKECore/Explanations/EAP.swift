@@ -5,8 +5,9 @@ import IKEWire
 extension Wording {
     /// The user of EAP, and the identity of IKE where that is another.
     static func user(_ sa: IKESA) -> String {
-        guard let user = sa.remoteEAPIdentity, let identity = sa.remoteIdentity, user != identity else { return sa.eapUser.description }
-        return "\(user), in IKE \(identity)"
+        let account = sa.account.flatMap { $0 == sa.eapUser ? nil : ", in the directory \($0)" } ?? ""
+        guard let user = sa.remoteEAPIdentity, let identity = sa.remoteIdentity, user != identity else { return sa.eapUser.description + account }
+        return "\(user)\(account), in IKE \(identity)"
     }
 }
 
@@ -30,6 +31,11 @@ extension Failure {
             (code, advice) = (.authenticationFailed, ["Set the peer to one of the methods that \(connection.setting("remote.auth")) allows, or allow its own there: eap-dynamic takes what both have."])
         case .notInGroup:
             (code, advice) = (.authenticationFailed, ["If the user is welcome, add one of the groups to \(connection.setting("remote.groups")), or the user to a group in the directory."])
+        case .accountRefused: (code, advice) = (.authenticationFailed, ["The directory decides that: mend the account there, or the name that is looked for."])
+        case .tooManySessions:
+            (code, advice) = (
+                .limit, ["The user can end another session; \(connection.setting("sessions_per_user")) says how many there may be, and `martlet status` who is connected."]
+            )
         case .byPeer: (code, advice) = (.peerRefused, ["The peer's log says why."])
         }
         return Failure(code, "\(Wording.user(sa)) at \(sa.remote.address) \(refusal.reason)", evidence: evidence, advice: advice)
@@ -49,7 +55,7 @@ extension Failure {
         case .unknownUser: (code, advice) = (.noSecret, ["Add a section eap-NAME with \(SettingText.setting("id", who)) and the secret to `secrets`."])
         case .misbehaved: (code, advice) = (.peerMisbehaved, ["This is a fault of the peer's software, or an attack."])
         case .noMethod: (code, advice) = (.authenticationFailed, ["Set \(connection.setting("local.auth")) to a method that the gateway asks for."])
-        case .unavailable, .tooMany, .notInGroup: (code, advice) = (.internalError, ["The lines before this one say more."])
+        case .unavailable, .tooMany, .tooManySessions, .notInGroup, .accountRefused: (code, advice) = (.internalError, ["The lines before this one say more."])
         }
         return Failure(code, "\(sa.remote.address) \(refusal.reason)", evidence: evidence, advice: advice)
     }

@@ -33,6 +33,7 @@ extension Failure {
                 .noSecret, "We cannot prove that we are \(own): \(reasons.first ?? "no reason was given")", evidence: reasons.dropFirst() + [Wording.ends(sa)],
                 advice: ["Look at \(sa.connection.setting("local"))."])
         case .noMethod(let name): return Failure(.internalError, "No loaded plugin provides the authentication method \(name)", advice: ["Load the plugin `\(name)`."])
+        case .account(let refusal): return eapRefused(refusal, sa)
         case .deadline: return Failure(.internalError, "The time for \(doing) is over", evidence: [Wording.ends(sa)], advice: ["The machine is overloaded, or a plugin hangs."])
         }
     }

@@ -11,6 +11,8 @@ struct AuthenticatingPeer {
         case signing(JobID)
         /// A job of the method works on the peer's last message; it began the conversation where `isFirst`.
         case method(JobID, isFirst: Bool)
+        /// The method is content, and a job asks the directory about the user.
+        case account(JobID, any EAPConversation, EAPOutcome, isFirst: Bool)
         /// A request of EAP is out.
         case asked
         /// EAP-Success is out: the peer's AUTH is due, made with this key.
@@ -65,7 +67,7 @@ struct AuthenticatingPeer {
     /// The one under way.
     var job: JobID? {
         switch phase {
-        case .signing(let job), .method(let job, _): job
+        case .signing(let job), .method(let job, _), .account(let job, _, _, _): job
         case .asked, .succeeded: nil
         }
     }
@@ -86,7 +88,7 @@ struct AuthenticatingPeer {
         // While a job runs nothing is due.
         switch phase {
         case .asked, .succeeded: break
-        case .signing, .method: return .authenticatingPeer(self)
+        case .signing, .method, .account: return .authenticatingPeer(self)
         }
         guard forgeries.allow(sa.now) else {
             sa.context.counters.authNotTried += 1
@@ -136,9 +138,25 @@ struct AuthenticatingPeer {
             guard case .eap(let conversation, let outcome) = result else {
                 return next.end(sa, next.layer.fail(EAPRefusal(.unavailable, "could not be asked by EAP: \(Failure.job(result, "authenticating by EAP", sa).summary)")))
             }
-            if case .succeeded = outcome, let refusal = Self.admit(conversation.groups, claim, sa) { return next.end(sa, next.layer.fail(refusal)) }
+            // A method that asked no directory leaves that to us.
+            if case .succeeded = outcome, conversation.groups == nil, Admission.needsLookUp(claim, sa) {
+                let user = conversation.account ?? (sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName ?? [])
+                next.phase = .account(sa.context.run(.lookUp(user: user), for: sa.localSPI), conversation, outcome, isFirst: isFirst)
+                next.deadline = min(next.end, sa.now + sa.context.limits.jobTime)
+                return .authenticatingPeer(next)
+            }
+            if let refusal = next.known(conversation, outcome, sa) { return next.end(sa, next.layer.fail(refusal)) }
             return next.end(sa, next.layer.finished(conversation, outcome, isFirst: isFirst))
-        case .signing, .method, .asked, .succeeded: return .authenticatingPeer(self)
+        case .account(job, let conversation, let outcome, let isFirst):
+            switch result {
+            case .account(let account):
+                sa.account = Identification(eap: account.name)
+                if let refusal = next.known(conversation, outcome, groups: account.groups, sa) { return next.end(sa, next.layer.fail(refusal)) }
+                return next.end(sa, next.layer.finished(conversation, outcome, isFirst: isFirst))
+            case .failed(.account(let refusal)): return next.end(sa, next.layer.fail(refusal))
+            default: return next.end(sa, next.layer.fail(EAPRefusal(.unavailable, "could not be looked up: \(Failure.job(result, "looking a user up", sa).summary)")))
+            }
+        case .signing, .method, .account, .asked, .succeeded: return .authenticatingPeer(self)
         }
     }
 
@@ -148,7 +166,7 @@ struct AuthenticatingPeer {
         let who = Wording.user(sa)
         switch phase {
         case .asked, .succeeded: sa.context.noteUnproven(.info, sa) { "\(sa.remote) (\(who)) did not go on with EAP in time" }
-        case .signing, .method: sa.context.noteUnproven(.info, sa) { "the time for authenticating \(sa.remote) (\(who)) by EAP is over" }
+        case .signing, .method, .account: sa.context.noteUnproven(.info, sa) { "the time for authenticating \(sa.remote) (\(who)) by EAP is over" }
         }
         return .dead
     }
@@ -167,10 +185,10 @@ struct AuthenticatingPeer {
     }
 
     private mutating func beginMethod(_ sa: IKESA) -> State {
-        if let wait = sa.context.guesses.wait(sa.eapUser, origin, now: sa.now) {
-            return end(sa, layer.fail(EAPRefusal(.tooMany, "has guessed wrong too often from \(origin): the next try counts in \(wait.components.seconds + 1) s")))
+        if let wait = wait(sa.eapUser, sa) {
+            return end(sa, layer.fail(wait))
         }
-        flight = sa.context.guesses.begin(sa.eapUser, origin)
+        flight = Flight(sa.context.users, sa.eapUser, origin)
         guard flight != nil else { return end(sa, layer.fail(EAPRefusal(.tooMany, "is logging in too often at once from \(origin)"))) }
         var methods = sa.connection.remote.eapMethods(sa.context.crypto.eapMethods, asServer: true)
         // Alone it must prove both ends.
@@ -189,15 +207,25 @@ struct AuthenticatingPeer {
         return beginMethod(sa)
     }
 
-    /// The user's groups choose among connections that are alike; a refusal where they are in none that takes them.
-    private static func admit(_ groups: [String]?, _ claim: ConnectionSelection.Claim, _ sa: IKESA) -> EAPRefusal? {
-        if let connection = ConnectionSelection.choose(sa.context.connections, claim, user: sa.eapUser, in: groups, like: sa.connection) {
-            sa.connection = connection
-            return nil
+    private func wait(_ user: Identification, _ sa: IKESA) -> EAPRefusal? {
+        let now = sa.now, origin = origin
+        return sa.context.users.change { $0.guesses.wait(user, origin, now: now) }.map {
+            EAPRefusal(.tooMany, "has guessed wrong too often from \(origin): the next try counts in \($0.components.seconds + 1) s")
         }
-        let wanted = sa.connection.remote.groups.joined(separator: ", ")
-        guard let groups else { return EAPRefusal(.notInGroup, "is no user of a directory, and only groups of one are taken: \(wanted)") }
-        return EAPRefusal(.notInGroup, "is in none of the groups that are taken (\(wanted)), but in " + (groups.isEmpty ? "none at all" : groups.prefix(8).joined(separator: "; ")))
+    }
+
+    /// What a step of the method has told of the user; a refusal where that keeps the user out.
+    private func known(_ conversation: any EAPConversation, _ outcome: EAPOutcome, groups: [String]? = nil, _ sa: IKESA) -> EAPRefusal? {
+        if let name = conversation.account, !name.isEmpty { sa.account = Identification(eap: name) }
+        // Who has guessed under one name does not go on under another: right or wrong, nothing of it shows.
+        let isOver =
+            switch outcome {
+            case .message: false;
+            case .refused, .succeeded, .failed: true
+            }
+        if isOver, let account = sa.account, account != sa.eapUser, let refusal = wait(account, sa) { return refusal }
+        guard case .succeeded = outcome else { return nil }
+        return Admission.refusal(groups ?? conversation.groups, claim, sa)
     }
 
     /// Does what the layer wants, and ends this event.
@@ -236,7 +264,8 @@ struct AuthenticatingPeer {
     private func countFailure(_ refusal: EAPRefusal, _ sa: IKESA) {
         // Nobody guesses a certificate.
         guard flight != nil, layer.method?.proof.password != false, refusal.kind == .wrong || refusal.kind == .unknownUser else { return }
-        sa.context.guesses.failed(sa.eapUser, origin, now: sa.now)
+        let user = sa.eapUser, account = sa.account, origin = origin, now = sa.now
+        sa.context.users.change { $0.guesses.failed(user, origin, account: account, now: now) }
     }
 
     // MARK: AUTH
@@ -249,7 +278,8 @@ struct AuthenticatingPeer {
             guard try channel.verifyEAPProof(authentication, theirs, key: key) else { return refuse(sa, .eapProofWrong(sa)) }
             let ours = try sa.authenticationRequest(exchange, channel, method: sa.connection.remote.method, ofInitiator: false)
             let proof = try channel.eapProof(ours, key: key, ofInitiator: false)
-            sa.context.guesses.succeeded(sa.eapUser, origin)
+            let user = sa.eapUser, account = sa.account, origin = origin
+            sa.context.users.change { $0.guesses.succeeded(user, origin, account: account) }
             sa.context.note(.info, "\(sa.remote) has proven by EAP that it is \(Wording.user(sa))", sa)
             return SigningAnswer.establish(sa, channel, window, payloads, head: [.authentication(Authentication(method: .sharedKey, data: proof))])
         } catch {

@@ -99,7 +99,7 @@ struct AwaitingAuth {
                 VerifyingInitiator(
                     job: sa.context.run(.verify(sa.withCertificates(ask, of: connection, from: payloads), authentication), for: sa.localSPI), channel: channel, window: window, payloads: payloads,
                     response: response,
-                    initiatorNonce: initiatorNonce, deadline: sa.now + sa.context.limits.jobTime))
+                    initiatorNonce: initiatorNonce, claim: claim, deadline: sa.now + sa.context.limits.jobTime))
         } catch {
             return refuse(sa, &window, .crypto(error, "checking the peer's proof of identity", sa), Notify(.authenticationFailed))
         }
@@ -133,6 +133,7 @@ struct AwaitingAuth {
         guard let datagrams = try? channel.seal(sa.header(.ikeAuth, messageID: sa.authMessageID, response: true), [answer]) else { return .dead }
         window.store(response: datagrams)
         sa.transmit(datagrams)
+        sa.userSession = nil
         return Closed.answering(sa, window, channel, proven: false)
     }
 

@@ -33,6 +33,7 @@ extension Established {
     private func tearDown(_ failure: Failure) {
         for child in children { drop(child) }
         children = []
+        sa.userSession = nil
         sa.giveBackAddresses()
         // What the peer's rekey made and nobody has taken over yet ends with it.
         if let pending = peerSuccessor?.sa {

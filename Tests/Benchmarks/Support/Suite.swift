@@ -62,6 +62,7 @@ package enum Bench {
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peer.span)))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try proof(request)))
             case .findPaths: return .pathsFound([])
+            case .lookUp: return .failed(.deadline)
             case .eap(let step): return .failed(.noMethod(step.method.name))
             case .verify(let request, let authentication): return try proof(request) == authentication.data ? .verified : .failed(.rejected)
             }

@@ -28,6 +28,8 @@ package final class Node {
     package var secret: [UInt8]
     package var connections: [Connection]
     /// The secrets of EAP by identity, as the server and as the client.
+    /// Whom the directory knows, with their groups.
+    package var accounts: [[UInt8]: [String]] = [:]
     package var users: [[UInt8]: [UInt8]] = [Array("carol".utf8): Array("carol's own".utf8), Array("east.example".utf8): Array("east's own".utf8)]
     /// Rounds of the scripted method before its challenge.
     package var eapRounds = 1
@@ -128,6 +130,9 @@ package final class Node {
             case .eap(let step):
                 eapSteps += 1
                 return ScriptedEAP.run(step, secrets: users, rounds: eapRounds, random: seed &+ UInt64(eapSteps))
+            case .lookUp(let user):
+                guard let groups = accounts[user] else { return .failed(.account(EAPRefusal(.accountRefused, "is refused by the directory: there is no such user"))) }
+                return .account(UserAccount(name: user, groups: groups))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try authenticate(request)))
             case .findPaths(let remotes): return .pathsFound(remotes.filter { $0.family == local.address.family }.map { FoundPath(remote: $0, local: local.address) })
             case .verify(let request, let authentication):

@@ -3,6 +3,7 @@
 import IKECore
 import IKECrypto
 import IKEWire
+import Synchronization
 
 package final class ScriptedEAP: EAPConversation, @unchecked Sendable {
     package static let withKey = EAPMethod(name: "eap-test", type: 200, givesKey: true, isMutual: true)
@@ -13,8 +14,12 @@ package final class ScriptedEAP: EAPConversation, @unchecked Sendable {
     private var rounds: Int
     private let challenge: [UInt8]
     private let secret: [UInt8]
+    /// What a directory calls users, by what they call themselves.
+    package static let accounts = Mutex<[String: String]>([:])
+    package let account: [UInt8]?
 
-    private init(rounds: Int, challenge: [UInt8], secret: [UInt8]) {
+    private init(rounds: Int, challenge: [UInt8], secret: [UInt8], identity: [UInt8] = []) {
+        account = Self.accounts.withLock { $0[String(decoding: identity, as: UTF8.self)] }.map { Array($0.utf8) }
         self.rounds = rounds
         self.challenge = challenge
         self.secret = secret
@@ -41,7 +46,7 @@ package final class ScriptedEAP: EAPConversation, @unchecked Sendable {
         if step.isServer {
             guard let conversation = step.conversation as? ScriptedEAP, let message = step.message else {
                 let challenge = (0..<8).map { UInt8(truncatingIfNeeded: random >> (8 * $0)) }
-                let new = ScriptedEAP(rounds: rounds, challenge: challenge, secret: secret)
+                let new = ScriptedEAP(rounds: rounds, challenge: challenge, secret: secret, identity: step.identity)
                 return .eap(new, .message(rounds > 0 ? [0, UInt8(truncatingIfNeeded: rounds)] : [1] + challenge))
             }
             if conversation.rounds > 0 {

@@ -1,0 +1,27 @@
+// Who has proven who it is, and may still not come in: by the groups of the directory, and by the number of the user's sessions.
+
+import IKEWire
+
+enum Admission {
+    /// Whether a directory has to be asked about whoever has proven who it is: because a connection that may be meant says so, or takes groups.
+    static func needsLookUp(_ claim: ConnectionSelection.Claim, _ sa: IKESA) -> Bool {
+        func asks(_ connection: Connection) -> Bool { connection.remote.looksUpUser || !connection.remote.groups.isEmpty }
+        return asks(sa.connection) || ConnectionSelection.alike(sa.context.connections, claim, sa.connection).contains(where: asks)
+    }
+
+    /// The user's groups choose among connections that are alike, and the session counts from now on; or why not.
+    static func refusal(_ groups: [String]?, _ claim: ConnectionSelection.Claim, _ sa: IKESA) -> EAPRefusal? {
+        guard let connection = ConnectionSelection.choose(sa.context.connections, claim, user: sa.eapUser, in: groups, like: sa.connection) else {
+            let wanted = sa.connection.remote.groups.joined(separator: ", ")
+            guard let groups else { return EAPRefusal(.notInGroup, "is no user of a directory, and only groups of one are taken: \(wanted)") }
+            return EAPRefusal(.notInGroup, "is in none of the groups that are taken (\(wanted)), but in " + (groups.isEmpty ? "none at all" : groups.prefix(8).joined(separator: "; ")))
+        }
+        sa.connection = connection
+        let limit = connection.sessionsPerUser
+        // Whoever says that it has no other session left takes the others' place.
+        let isOnly = sa.initialContact && connection.unique != .never
+        sa.userSession = UserSession.begin(sa.context.users, sa.account ?? sa.eapUser, at: sa.remote, limit: limit, isOnly: isOnly)
+        guard sa.userSession == nil else { return nil }
+        return EAPRefusal(.tooManySessions, "has \(limit) session\(limit == 1 ? "" : "s") elsewhere, and no more are allowed (sessions_per_user)")
+    }
+}
