@@ -32,7 +32,9 @@ private let exampleNames: [String] = {
     }
 
     /// What an example needs besides itself: files and plugins. Tests/Interop/test_examples.py has them, and logs in.
-    private static let needed = ["remote-access.conf": ["vpn.pem", "the authentication 'eap-mschapv2'", "has no users", "about users of a directory", "reads certificates"]]
+    private static let needed = [
+        "remote-access.conf": ["vpn.pem", "the authentication 'eap-mschapv2'", "the authentication 'pubkey'", "has no users", "about users of a directory", "reads certificates"]
+    ]
 
     @Test func theListNamesThemAll() throws {
         let list = try String(contentsOf: examples.appending(path: "README.md"), encoding: .utf8)

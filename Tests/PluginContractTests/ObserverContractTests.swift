@@ -61,7 +61,10 @@ import Testing
         #expect(FileManager.default.createFile(atPath: Self.file + ".go", contents: nil))
         #expect(observer.stop(.seconds(60)))
         #expect(told.count == 11, "\(told)")
-        #expect(told.map { String($0.prefix { $0 != " " }) } == ["1", "4", "2", "2", "2", "2", "3", "3", "3", "3", "3"])
-        #expect(told.dropFirst().first?.hasSuffix("lost 31") == true)
+        // What was lost is told before all that still waits; the one that hangs may have begun before or after the others came.
+        let kinds = told.map { String($0.prefix { $0 != " " }) }
+        #expect(kinds.filter { $0 != "4" } == ["1", "2", "2", "2", "2", "3", "3", "3", "3", "3"])
+        let place = try #require(kinds.firstIndex(of: "4"))
+        #expect(place <= 1 && told[place].hasSuffix("lost 31"), "\(told)")
     }
 }

@@ -6,7 +6,7 @@ import IKEWire
 import PluginABI
 
 extension RunningGateway {
-    /// Sessions whose pairs the plane is asked about at once: what is to be installed waits meanwhile.
+    /// Sessions whose pairs the plane is asked about at once, or a hundredth of all: what is to be installed waits meanwhile.
     private static let batch = 256
     /// How long the plane has to say what the pairs of a session that is over have carried.
     private static let countingTime = Duration.seconds(5)
@@ -83,7 +83,8 @@ extension RunningGateway {
         var due: [(session: UInt64, children: [ChildSAID])] = []
         account { book, now, unix in
             func before(_ time: Duration) -> Instant { Instant(nanoseconds: now.nanoseconds - min(now.nanoseconds, UInt64(clamping: time.wholeNanoseconds))) }
-            due = book.due(now: now, limit: Self.batch)
+            // All have their turn in the interval, however many they are.
+            due = book.due(now: now, limit: max(Self.batch, book.count / 100))
             return book.childless(before: before(Self.childTime)) + book.overdue(before: before(Self.countingTime), now: now, unix: unix)
         }
         count(due.flatMap(\.children)) { [weak self] counted in
