@@ -44,4 +44,5 @@ private let hashes: [UInt16] = [Hash.sha256, .sha384, .sha512, .identity].map(\.
 private nonisolated(unsafe) let reader = Immortal.table(
     martlet_credential_reader(
         struct_size: UInt32(MemoryLayout<martlet_credential_reader>.size), reserved: 0, name: Immortal.string("x509"),
-        read: { file, passphrase, found, explain, context in FileReading.read(file, passphrase, found, explain, context) }))
+        read: { file, passphrase, found, explain, context in FileReading.read(file, passphrase, found, explain, context) },
+        changed: { snapshot in Known.changed(snapshot) }))

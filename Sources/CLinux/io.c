@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -128,4 +129,24 @@ uint32_t martlet_machine_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (uint32_t)CPU_COUNT(&set);
     return 1;
+}
+
+int martlet_folders_watch(void) { return result(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)); }
+
+int martlet_folders_add(int fd, const char *folder) {
+    return result(inotify_add_watch(fd, folder, IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR));
+}
+
+void martlet_folders_remove(int fd, int watch) { inotify_rm_watch(fd, watch); }
+
+void martlet_folders_read(int fd, void (*found)(void *, int, const char *), void *context) {
+    char buffer[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t size;
+    while ((size = read(fd, buffer, sizeof buffer)) > 0)
+        for (ssize_t offset = 0; offset + (ssize_t)sizeof(struct inotify_event) <= size;) {
+            const struct inotify_event *event = (const struct inotify_event *)(buffer + offset);
+            // A watch that is gone is ours that was removed, or the folder's that has told of its end already.
+            if (!(event->mask & IN_IGNORED)) found(context, event->mask & IN_Q_OVERFLOW ? -1 : event->wd, event->len ? event->name : "");
+            offset += (ssize_t)sizeof *event + event->len;
+        }
 }

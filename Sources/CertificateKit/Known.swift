@@ -56,17 +56,24 @@ package final class Known: Sendable {
         }
     }
 
-    /// The last two: requests that began before a change go on with what they began with.
-    private static let made = Mutex<[(generation: UInt64, known: Known)]>([])
+    /// Of the latest snapshot alone: what was unloaded must not linger here.
+    private static let made = Mutex<(generation: UInt64, known: Known?)>((0, nil))
 
     package static func of(_ snapshot: UnsafePointer<martlet_credentials>) -> Known {
         let generation = snapshot.pointee.generation
         return made.withLock { made in
-            if let found = made.first(where: { $0.generation == generation }) { return found.known }
+            if made.generation == generation, let known = made.known { return known }
             let known = Known(snapshot.pointee)
-            made = Array(([(generation, known)] + made).prefix(2))
+            // A request that began before a change brings an older one, for itself.
+            if generation >= made.generation { made = (generation, known) }
             return known
         }
+    }
+
+    /// There is a new one. It is made when it is first needed.
+    package static func changed(_ snapshot: UnsafePointer<martlet_credentials>) {
+        let generation = snapshot.pointee.generation
+        made.withLock { made in if generation > made.generation { made = (generation, nil) } }
     }
 
     package func certificate(_ der: [UInt8]) -> X509Certificate? { certificates[der] ?? X509Certificate(der: der) }

@@ -134,6 +134,8 @@ package struct GatewayStatus {
     var uptime: UInt64? { stats.integer("martlet-uptime") }
     /// The last failure of a peer that no connection is configured for.
     var lastRefusal: ViciMessage? { stats.section("martlet-last-refusal") }
+    /// Certificates that have expired, or will within 30 days.
+    var expiring: [ViciMessage] { stats.section("martlet-expiring")?.sections.map(\.body) ?? [] }
     /// Packets and datagrams that were not carried, by reason, where there are any.
     var drops: [(reason: String, count: UInt64)] {
         guard let section = stats.section("martlet-drops") else { return [] }

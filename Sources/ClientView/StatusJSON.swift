@@ -12,6 +12,16 @@ extension GatewayStatus {
             ("ike_sas", .array(sas.map { $0.json(rates) })),
             ("connections", .array(connections.map { $0.json(isUp: up.contains($0.name), childrenUp: children[$0.name] ?? []) })),
             ("last_refusal", failureJSON(lastRefusal)),
+            (
+                "expiring_certificates",
+                .array(
+                    expiring.map { item in
+                        .object([
+                            ("subject", .text(item["subject"])), ("origin", .text(item["origin"])), ("authority", .bool(item.boolean("authority"))), ("expired", .bool(item.boolean("expired"))),
+                            ("not_after", .text(item["not-after"])), ("not_after_seconds", .integer(item["not-after-seconds"])),
+                        ])
+                    })
+            ),
             ("drops", .object((stats.section("martlet-drops")?.elements ?? []).map { ($0.name, .integer(stats.section("martlet-drops")?[$0.name])) })),
         ])
     }

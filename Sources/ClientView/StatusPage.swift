@@ -109,6 +109,12 @@ package struct StatusPage {
                 refused.map { StyledText("\($0.packets) \($0.reason)") }, separator: ", ",
                 lead: StyledText(printable(tunnel.name), .bold) + ": " + StyledText("packets refused: ", .yellow), width: width, indent: 2)
         }
+        for item in status.expiring {
+            let isExpired = item.boolean("expired"), what = item.boolean("authority") ? "The certificate of the authority" : "Our certificate"
+            lines += paragraph(
+                "\(printable(item["subject"] ?? "?")) \(isExpired ? "has expired on" : "expires on") \(printable(item["not-after"] ?? "?")) (\(printable(item["origin"] ?? "?"))).",
+                lead: StyledText(what, isExpired ? .red : .yellow) + " ", width: width, indent: 2)
+        }
         if let refusal = status.lastRefusal {
             lines += FailureText(refusal, word: "Refused a peer").short(width: width, indent: 2)
         }

@@ -5,6 +5,16 @@ import ViciWire
 @testable import Gateway
 
 enum Sample {
+    /// Nothing but certificates that expire.
+    static func expiring() -> GatewayStatus {
+        func item(_ subject: String, isAuthority: Bool, isExpired: Bool) -> ExpiringSnapshot {
+            ExpiringSnapshot(subject: subject, origin: "/etc/martlet/x509/own.pem", isAuthority: isAuthority, notAfter: 1_893_456_000, isExpired: isExpired)
+        }
+        var stats = StatsSnapshot()
+        stats.expiring = [item("CN=gw\u{1b}[31m", isAuthority: false, isExpired: true), item("CN=Root", isAuthority: true, isExpired: false)]
+        return GatewayStatus(sas: [], connections: [], stats: ConfigurationMessages.stats(stats))
+    }
+
     static func status(_ sas: [IKESASnapshot], _ connections: [ConnectionSnapshot], drops: [(String, UInt64)] = [], uptime: UInt64 = 273_600, rates: Bool = false) -> GatewayStatus {
         var stats = StatsSnapshot()
         stats.uptimeSeconds = uptime

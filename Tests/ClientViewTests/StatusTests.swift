@@ -25,6 +25,16 @@ import Testing
         #expect(office.lines("nowhere") == nil)
     }
 
+    @Test func certificatesThatExpireAreSaid() throws {
+        let status = Sample.expiring()
+        let text = StatusPage(status, width: 200).lines.map(\.plain).joined(separator: "\n")
+        #expect(text.contains("Our certificate CN=gw") && text.contains("has expired on") && !text.contains("\u{1b}"))
+        #expect(text.contains("The certificate of the authority CN=Root expires on"))
+        let document = try #require(try JSONSerialization.jsonObject(with: Data(status.json.text.utf8)) as? [String: Any])
+        let listed = try #require(document["expiring_certificates"] as? [[String: Any]])
+        #expect(listed.map { $0["expired"] as? Bool } == [true, false] && listed.first?["not_after_seconds"] as? Int == 1_893_456_000)
+    }
+
     @Test func otherFormsAreThereForTheAsking() throws {
         try Golden.expect(StatusPage(Sample.office(), width: 80, form: .lines).lines, width: 80, "office-80-lines")
         try Golden.expect(StatusPage(Sample.hostile(), width: 80, form: .lines).lines, width: 80, "hostile-80-lines")

@@ -114,6 +114,14 @@ void martlet_udp_send(int fd, const uint8_t *buffer, struct martlet_outgoing *it
 // The source address that the kernel would use towards `remote`, at a mark. 0 or -errno.
 int martlet_source_address(const struct martlet_endpoint *remote, uint32_t mark, struct martlet_endpoint *local);
 
+// Watches folders for files that come, go or were written. A descriptor, or -errno.
+int martlet_folders_watch(void);
+// The number of a folder's watch, the same for one that is watched already, or -errno.
+int martlet_folders_add(int fd, const char *folder);
+void martlet_folders_remove(int fd, int watch);
+// Calls `found` for each name that something happened to; an empty one is the folder itself. With the watch -1, something was missed.
+void martlet_folders_read(int fd, void (*found)(void *context, int watch, const char *name), void *context);
+
 // Sends one datagram to a Unix socket; a leading @ is the abstract namespace. For systemd's notifications.
 int martlet_notify(const char *path, const char *message);
 #endif

@@ -14,7 +14,7 @@ package struct ConfigurationResult: Sendable {
 }
 
 /// A configuration that was read and whose names and types were checked.
-package struct ReadConfiguration: Sendable {
+package final class ReadConfiguration: Sendable {
     package let path: String
     /// As far as they are right. Enough to load the plugins by.
     package let gateway: GatewaySettings
@@ -26,6 +26,13 @@ package struct ReadConfiguration: Sendable {
     let diagnostics: [ConfigurationError]
 
     package var errors: [ConfigurationError] { diagnostics.filter { $0.severity == .error } }
+
+    init(
+        path: String, gateway: GatewaySettings, plugins: PluginConfiguration, tree: ConfigurationSection, readableByOthers: Set<String>, isIncomplete: Bool, diagnostics: [ConfigurationError]
+    ) {
+        (self.path, self.gateway, self.plugins, self.tree) = (path, gateway, plugins, tree)
+        (self.readableByOthers, self.isIncomplete, self.diagnostics) = (readableByOthers, isIncomplete, diagnostics)
+    }
 }
 
 package enum ConfigurationLoader {
@@ -68,9 +75,10 @@ package enum ConfigurationLoader {
     ///
     /// Connections that a client loads join a `running` configuration: its section `gateway` and its secrets are theirs. A secret may come
     /// after the connection that needs it, so that one that is missing is a warning then.
-    /// `index` is of the running configuration's secrets, for callers that have it already.
+    /// `before` has what damaged files held when they were whole. `index` is of the running configuration's secrets, for callers that have it already.
     package static func validate(
-        _ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil, index: SecretIndex? = nil, files: any FileReader = SystemFileReader()
+        _ read: ReadConfiguration, _ capabilities: Capabilities, joining running: GatewayConfiguration? = nil, index: SecretIndex? = nil, files: any FileReader = SystemFileReader(),
+        before: EarlierCredentials = EarlierCredentials()
     ) -> ConfigurationResult {
         var diagnostics = Diagnostics()
         for item in read.diagnostics { diagnostics.add(item) }
@@ -89,7 +97,7 @@ package enum ConfigurationLoader {
             diagnostics.warning(at: position, "the file holds secrets and everybody on this machine can read it: chmod o-r")
         }
 
-        let loader = CredentialLoader(reader: capabilities.credentials, files: files, base: running == nil ? folder(of: read.path) : nil)
+        let loader = CredentialLoader(reader: capabilities.credentials, files: files, base: running == nil ? folder(of: read.path) : nil, before: before)
         loader.load(read.tree, &diagnostics)
         configuration.pools = (read.tree.section("pools")?.sections ?? []).compactMap { PoolBuilder().build($0, &diagnostics) }
         let index = index ?? SecretIndex(running?.secrets ?? configuration.secrets)
@@ -114,6 +122,7 @@ package enum ConfigurationLoader {
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
         (configuration.credentials, configuration.authorities) = (loader.credentials, loader.authorities)
+        (configuration.credentialFiles, configuration.credentialFolders) = (loader.paths, loader.folders)
 
         let sorted = diagnostics.items.enumerated().sorted { a, b in
             (a.element.position, a.offset) < (b.element.position, b.offset)

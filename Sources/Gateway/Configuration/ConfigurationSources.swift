@@ -90,6 +90,11 @@ package struct ConfigurationSources: Sendable {
         for case (let key, let secret?) in loaded.secrets { secrets.set(secret, for: key) }
     }
 
+    /// The same again, but for where its certificates come from and what there is to say of them.
+    package mutating func filesRead(_ new: GatewayConfiguration) {
+        (files.credentialFiles, files.credentialFolders, files.warnings) = (new.credentialFiles, new.credentialFolders, new.warnings)
+    }
+
     /// The connections, secrets and pools of `new` files that clients have loaded already, and the pools that those of clients would miss.
     package func conflicts(with new: GatewayConfiguration) -> [ConfigurationError] {
         func conflict(_ kind: String, _ name: String, at position: SourcePosition?) -> ConfigurationError {

@@ -1,9 +1,24 @@
 // Certificates, CRLs and keys of a configuration: the folders beside it, and the files that it names. The folders are swanctl's.
 // Source of the names: swanctl.conf(5) and swanctl(8).
 
+import Glibc
 import IKECore
 import IKECrypto
 import IKEWire
+
+/// What the files of the configuration in use held.
+package struct EarlierCredentials: Sendable {
+    /// By the path of their file.
+    fileprivate var items: [String: [Credential]] = [:]
+    /// Also for files that the configuration names: nobody has asked for them to be read again.
+    fileprivate var isForNamedFiles = false
+    package init() {}
+
+    package init(_ configuration: GatewayConfiguration, isForNamedFiles: Bool) {
+        items = Dictionary(grouping: configuration.credentials, by: \.origin)
+        self.isForNamedFiles = isForNamedFiles
+    }
+}
 
 /// What one reading of a configuration collects.
 final class CredentialLoader {
@@ -17,13 +32,18 @@ final class CredentialLoader {
     private var known: [String: [Credential]] = [:]
     /// Passphrases by the path of their file.
     private var passphrases: [String: SecretBox] = [:]
+    /// Every file that was looked for, and the folders that are read as a whole.
+    private(set) var paths: Set<String> = []
+    private(set) var folders: Set<String> = []
+    /// What files held when they were last read, for those that cannot be used now.
+    private let before: EarlierCredentials
 
     static let fileLimit = 16 << 20
     /// The folders of keys, in which a section of that prefix has its files.
     private static let keyFolders = ["private", "rsa", "ecdsa", "pkcs8", "pkcs12"]
 
-    init(reader: (any CredentialReading)?, files: any FileReader, base: String?) {
-        (self.reader, self.files, self.base) = (reader, files, base)
+    init(reader: (any CredentialReading)?, files: any FileReader, base: String?, before: EarlierCredentials = EarlierCredentials()) {
+        (self.reader, self.files, self.base, self.before) = (reader, files, base, before)
     }
 
     /// Everything that needs no connection: the sections of keys and authorities, and the folders.
@@ -42,6 +62,7 @@ final class CredentialLoader {
         guard let base, reader != nil else { return }
         let place = SourcePosition(file: base, line: 1, column: 1)
         for folder in ["x509", "x509ca", "x509crl", "pubkey"] + Self.keyFolders {
+            folders.insert(base + folder)
             for path in files.files(matching: Self.escaped(base + folder) + "/*") where known[path] == nil {
                 // Editors and package managers leave such files.
                 if path.hasSuffix("~") || path.hasSuffix(".swp") || path.hasSuffix(".bak") { continue }
@@ -127,6 +148,18 @@ final class CredentialLoader {
         _ path: String, at position: SourcePosition, _ severity: ConfigurationError.Severity, trusted: TrustedPart = .nothing, authority: Bool = false, _ diagnostics: inout Diagnostics
     ) -> [Credential]? {
         func complain(_ text: String) { diagnostics.add(ConfigurationError(severity, at: position, text)) }
+        paths.insert(path)
+        /// What the file held before it was damaged, if anything.
+        func earlier(_ text: String) -> [Credential]? {
+            guard severity == .warning || before.isForNamedFiles, let items = before.items[path], !items.isEmpty else {
+                complain(text)
+                return nil
+            }
+            diagnostics.add(ConfigurationError(.warning, at: position, "\(text); what it held before stays in use"))
+            known[path] = items
+            credentials += items
+            return items
+        }
         guard let reader else {
             complain(Self.noReader)
             return nil
@@ -152,8 +185,7 @@ final class CredentialLoader {
                 }
                 if let problem { throw problem }
             } catch {
-                complain("\(path) cannot be used: \(error.reason)")
-                return nil
+                return earlier("\(path) cannot be used: \(error.reason)")
             }
             if content.isReadableByOthers, items.contains(where: { $0.kind == .privateKey }) {
                 diagnostics.warning(at: position, "\(path) holds a private key and everybody on this machine can read it: chmod o-r")
@@ -166,8 +198,11 @@ final class CredentialLoader {
             credentials += items
             return items
         } catch {
-            complain("\(path) cannot be read: \(error)")
-            return nil
+            if case .system(ENOENT) = error {
+                complain("\(path) cannot be read: \(error)")
+                return nil
+            }
+            return earlier("\(path) cannot be read: \(error)")
         }
     }
 

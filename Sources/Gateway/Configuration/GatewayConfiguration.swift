@@ -106,6 +106,9 @@ package struct GatewayConfiguration: Sendable {
     package var pools: [PoolConfiguration] = []
     package var credentials: [Credential] = []
     package var authorities: [Authority] = []
+    /// Where they came from: files, there or not, and folders that are read as a whole.
+    package var credentialFiles: Set<String> = []
+    package var credentialFolders: Set<String> = []
     /// Where things stand: by `connections.NAME`, `connections.NAME.children.CHILD`.
     package var origins: [String: SourcePosition] = [:]
     package var warnings: [ConfigurationError] = []

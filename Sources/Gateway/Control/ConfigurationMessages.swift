@@ -51,6 +51,20 @@ enum ConfigurationMessages {
         m.add("martlet-shards", stats.shards)
         m.add("martlet-drops", section: counters(stats.drops))
         m.add("martlet-counters", section: counters(stats.counters))
+        if !stats.expiring.isEmpty {
+            var list = ViciMessage()
+            for (index, item) in stats.expiring.prefix(64).enumerated() {
+                var one = ViciMessage()
+                one.add("subject", item.subject)
+                one.add("origin", item.origin)
+                one.add("authority", item.isAuthority ? "yes" : "no")
+                one.add("expired", item.isExpired ? "yes" : "no")
+                one.add("not-after", date(item.notAfter))
+                one.add("not-after-seconds", String(item.notAfter))
+                list.add("certificate-\(index + 1)", section: one)
+            }
+            m.add("martlet-expiring", section: list)
+        }
         if let failure = stats.lastRefusal { m.add("martlet-last-refusal", section: self.failure(failure)) }
         return m
     }

@@ -222,7 +222,30 @@ package struct StatsSnapshot: Sendable, Hashable {
     package var shards = 1
     /// The last failure that belongs to no connection: a peer that none is configured for.
     package var lastRefusal: FailureSnapshot?
+    /// Certificates of ours and of trusted authorities that have expired, or will within 30 days.
+    package var expiring: [ExpiringSnapshot] = []
     package init() {}
+}
+
+/// A certificate whose time is over, or soon will be.
+package struct ExpiringSnapshot: Sendable, Hashable {
+    package var subject: String
+    package var origin: String
+    package var isAuthority: Bool
+    /// Seconds of 1970.
+    package var notAfter: Int64
+    package var isExpired: Bool
+
+    /// Those of `items` that anybody relies on: with a key of ours, or trusted.
+    package static func all(in items: [Credential], now: Int64) -> [ExpiringSnapshot] {
+        let keys = Set(items.filter { $0.kind == .privateKey }.map(\.facts.keyID))
+        return items.filter { item in
+            item.kind == .certificate && item.facts.notAfter < now + 30 * 86_400 && (keys.contains(item.facts.keyID) || item.isTrusted && item.facts.isAuthority)
+        }.map { item in
+            ExpiringSnapshot(
+                subject: item.facts.subjectText, origin: item.origin, isAuthority: !keys.contains(item.facts.keyID), notAfter: item.facts.notAfter, isExpired: item.facts.notAfter < now)
+        }.sorted { $0.notAfter < $1.notAfter }
+    }
 }
 
 /// One line of the log.

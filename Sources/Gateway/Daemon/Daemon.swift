@@ -76,6 +76,7 @@ package enum Daemon {
                 log.write(.info, "ESP", "the data plane \(planes.name ?? "") carries the packets, not \(name): \(reason)")
             }
             let gateway = try start(configuration, plugins, planes, log: log)
+            gateway.loop.post { gateway.watchFiles(read) }
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 gateway.loop.post {

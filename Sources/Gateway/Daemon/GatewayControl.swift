@@ -23,6 +23,7 @@ extension RunningGateway: ControlBackend {
             stats.plugins = plugins.loaded.map(\.name)
             stats.shards = shards.count
             stats.lastRefusal = lastRefusal.map { FailureSnapshot($0.failure, ageSeconds: UInt64(clamping: Instant.now().since($0.at).wholeSeconds)) }
+            stats.expiring = ExpiringSnapshot.all(in: sources.credentials, now: unixMilliseconds() / 1000)
             let transport = transport.counters
             stats.drops =
                 view.drops.map { CounterSnapshot(name: $0.reason, value: $0.packets) } + [

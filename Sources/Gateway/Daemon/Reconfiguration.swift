@@ -40,6 +40,7 @@ extension RunningGateway {
         poolsChanged()
         connectionsChanged()
         log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
+        watchFiles()
         updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))
         initiateStarting(only: Set(difference.addedConnections + difference.changedConnections))
     }
@@ -64,6 +65,7 @@ extension RunningGateway {
     func credentialsChanged() {
         let snapshot = CredentialSnapshot(items: sources.credentials, authorities: sources.files.authorities + sources.loaded.authorities)
         runner.replaceCredentials(snapshot)
+        plugins.credentialReader?.changed(snapshot)
         let hashes = snapshot.authorityHashes
         for shard in shards { shard.post(.authoritiesChanged(hashes)) }
     }
@@ -85,17 +87,18 @@ extension RunningGateway {
 
     package func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) {
         let path = sources.files.path
-        let plugins = plugins, planes = planes
+        let plugins = plugins, planes = planes, before = EarlierCredentials(sources.files, isForNamedFiles: false)
         log.write(.info, "CFG", "reading \(path) again")
         // Perhaps because logs were moved away.
         for observer in observers { observer.reopen() }
         // One at a time: what was read first is applied first.
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
-            ConfigurationLoader.validate(ConfigurationLoader.read(path: path), Capabilities(plugins, planes))
-        } _: { [weak self] outcome in
+            let read = ConfigurationLoader.read(path: path)
+            return (read, ConfigurationLoader.validate(read, Capabilities(plugins, planes), before: before))
+        } _: { [weak self] (outcome: JobPool.Outcome<(ReadConfiguration, ConfigurationResult)>) in
             self?.loop.post { [weak self] in
                 guard let self else { return }
-                guard case .done(let result) = outcome else {
+                guard case .done((let read, let result)) = outcome else {
                     log.write(.error, "CFG", "the configuration could not be read in time; the running one stays")
                     return completion(Self.refusal("the configuration could not be read in time"))
                 }
@@ -106,8 +109,52 @@ extension RunningGateway {
                     log.write(.error, "CFG", "the configuration has \(errors.count) errors; the running one stays")
                     return completion(Self.refusal(errors))
                 }
+                text = read
                 replace(with: new)
                 completion(.success(result.warnings.map(\.text)))
+            }
+        }
+    }
+
+    // MARK: Certificates and keys that are renewed
+
+    /// Watches the files of certificates and keys of the configuration in use. `read`: the text of it, where it is new.
+    func watchFiles(_ read: ReadConfiguration? = nil) {
+        if let read { text = read }
+        let files = sources.files.credentialFiles, folders = sources.files.credentialFolders
+        guard plugins.credentialReader != nil, !files.isEmpty || !folders.isEmpty else { return }
+        do throws(SystemError) {
+            if fileWatch == nil { fileWatch = try FileWatch(loop) { [unowned self] in filesChanged() } }
+            for problem in fileWatch?.watch(WatchedPlaces(files: files, folders: folders)) ?? [] { log.write(.error, "CFG", "\(problem): renewed certificates in it are seen with a reload alone") }
+        } catch {
+            log.write(.error, "CFG", "\(error): renewed certificates are seen with a reload alone")
+        }
+    }
+
+    /// The same text as before, with what its files hold now. What is wrong with that leaves everything as it is.
+    private func filesChanged() {
+        guard let text else { return }
+        let plugins = plugins, planes = planes, before = EarlierCredentials(sources.files, isForNamedFiles: true)
+        let known = Set(sources.files.warnings.map(\.description) + complaints)
+        jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
+            ConfigurationLoader.validate(text, Capabilities(plugins, planes), before: before)
+        } _: { [weak self] outcome in
+            self?.loop.post { [weak self] in
+                // A reload has come between: it has read the files itself.
+                guard let self, case .done(let result) = outcome, self.text === text else { return }
+                complaints = result.diagnostics.map(\.description)
+                for complaint in result.diagnostics where !known.contains(complaint.description) { log.write(.error, "CFG", complaint.description) }
+                guard let new = result.configuration else {
+                    log.write(.error, "CFG", "files of certificates or keys have changed, and what they hold now cannot be used: what they held before stays in use")
+                    return watchFiles()
+                }
+                let difference = sources.files.difference(to: new)
+                guard !difference.isEmpty else {
+                    sources.filesRead(new)
+                    return watchFiles()
+                }
+                log.write(.info, "CFG", "files of certificates or keys have changed")
+                replace(with: new)
             }
         }
     }

@@ -43,6 +43,11 @@ package final class RunningGateway: @unchecked Sendable {
     var failures: [String: (failure: Failure, at: Instant)] = [:]
     var traps = TrapPolicies()
     private var addressWatch: AddressWatch?
+    var fileWatch: FileWatch?
+    /// The configuration as its files have it, for when those of certificates change alone.
+    var text: ReadConfiguration?
+    /// What was wrong with those, and has been said.
+    var complaints: [String] = []
     /// Why a peer that no connection is configured for was last refused.
     var liveCheck = LiveCheck(interval: .seconds(60))
     var isLiveCheckArmed = false

@@ -19,6 +19,9 @@ package struct CredentialReader: CredentialReading, @unchecked Sendable {
         name = String(cString: table.pointee.name)
     }
 
+    /// Tells the plugin of a new snapshot, so that it lets go of what it made of earlier ones.
+    func changed(_ snapshot: CredentialSnapshot) { withExtendedLifetime(snapshot) { table.pointee.changed?(snapshot.table) } }
+
     /// The most that is taken of one file.
     private static let limit = 4096
 

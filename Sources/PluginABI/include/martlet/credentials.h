@@ -99,6 +99,9 @@ struct martlet_credential_reader {
     martlet_status (*read)(
         struct martlet_bytes file, struct martlet_bytes passphrase, void (*MARTLET_NONNULL found)(void *MARTLET_NULLABLE context, const struct martlet_found_credential *found),
         void (*MARTLET_NONNULL explain)(void *MARTLET_NULLABLE context, const char *text), void *MARTLET_NULLABLE context);
+    /* Tells of a new snapshot, lent for the call, after every change; on any thread. What was made of earlier ones is to be let go: keys that
+     * were unloaded are in it. Requests under way still bring the one that they began with. May be null. */
+    void (*MARTLET_NULLABLE changed)(const struct martlet_credentials *credentials);
 };
 
 MARTLET_HEADER_END
