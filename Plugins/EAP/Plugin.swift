@@ -5,7 +5,9 @@ import PluginABI
 import PluginKit
 
 /// The preferred ones first: `eap-dynamic` offers them in this order.
-private nonisolated(unsafe) let methods = [("mschapv2", MSCHAPv2.method), ("tls", EAPTLS.method), ("gtc", GTC.method), ("md5", MD5Challenge.method)]
+private nonisolated(unsafe) let methods = [
+    ("mschapv2", MSCHAPv2.method), ("tls", EAPTLS.method), ("ttls", TTLS.method), ("peap", PEAP.method), ("gtc", GTC.method), ("md5", MD5Challenge.method),
+]
 
 private nonisolated(unsafe) let descriptor = Descriptor.make(
     name: "eap", version: "0.1", provides: methods.map { .eap($0.0) },

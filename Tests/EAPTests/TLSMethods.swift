@@ -13,9 +13,15 @@ import Testing
         let certificates: (server: [UInt8], client: [UInt8])
     }
 
-    static nonisolated(unsafe) let methods: [UnsafePointer<martlet_eap_method>] = [EAPTLS.method]
+    static nonisolated(unsafe) let methods: [UnsafePointer<martlet_eap_method>] = [EAPTLS.method, TTLS.method, PEAP.method]
 
-    private func parties(_ index: Int, padding: Int = 0, hasKey: Bool = true) throws -> Parties {
+    private func use(_ change: (inout Settings) -> Void) {
+        var settings = Settings()
+        change(&settings)
+        Settings.use(settings)
+    }
+
+    private func parties(_ index: Int, padding: Int = 0, hasKey: Bool = true, password: String = "right", server hash: Bool = false, name: String = "carol@example.org") throws -> Parties {
         let root = try #require(TestPKI())
         let server = try #require(root.issue("gateway", san: "DNS:vpn.example", usage: "serverAuth", padding: padding))
         let client = try #require(root.issue("user", san: "email:carol@example.org", usage: "clientAuth", padding: padding))
@@ -26,14 +32,22 @@ import Testing
                 certificates: [server.certificate]))
         let b = try #require(
             Conversation(
-                Self.methods[index], server: false, identity: "carol@example.org", name: "vpn.example", items: [(1, 0, client.certificate), (3, 0, client.key), (1, 1, root.root)],
+                Self.methods[index], server: false, identity: name, name: "vpn.example", items: [(1, 0, client.certificate), (3, 0, client.key), (1, 1, root.root)],
                 certificates: [client.certificate]))
+        if hash {
+            let secret = SecretMemory(count: 5)
+            for (index, byte) in "right".utf8.enumerated() { secret.pointer[index] = byte }
+            a.hashes["carol@example.org"] = NTHash.of(secret).octets
+        } else {
+            a.passwords["carol@example.org"] = Array("right".utf8)
+        }
+        b.passwords[name] = Array(password.utf8)
         return Parties(server: a, client: b, certificates: (server.certificate, client.certificate))
     }
 
     @Test(arguments: [0, 6000], [true, false]) func bothEndsAreContent(_ padding: Int, _ tls13: Bool) throws {
-        Settings.use(tls13: tls13)
-        defer { Settings.use(tls13: true) }
+        use { $0.allowsTLS13 = tls13 }
+        defer { use { _ in } }
         for index in Self.methods.indices {
             let parties = try parties(index, padding: padding)
             let end = talk(parties.server, parties.client)
@@ -48,15 +62,15 @@ import Testing
     }
 
     @Test(arguments: [true, false]) func keysAreNewEachTime(_ tls13: Bool) throws {
-        Settings.use(tls13: tls13)
-        defer { Settings.use(tls13: true) }
+        use { $0.allowsTLS13 = tls13 }
+        defer { use { _ in } }
         let first = try parties(0), second = try parties(0)
         #expect(talk(first.server, first.client).server?.key != talk(second.server, second.client).server?.key)
     }
 
     @Test(arguments: [true, false]) func aServerThatIsNotBelievedLearnsNothing(_ tls13: Bool) throws {
-        Settings.use(tls13: tls13)
-        defer { Settings.use(tls13: true) }
+        use { $0.allowsTLS13 = tls13 }
+        defer { use { _ in } }
         for index in Self.methods.indices {
             let parties = try parties(index)
             parties.client.judge = { _ in MARTLET_E_REJECTED }
@@ -71,8 +85,8 @@ import Testing
     }
 
     @Test(arguments: [true, false]) func aClientThatIsNotBelievedIsRefused(_ tls13: Bool) throws {
-        Settings.use(tls13: tls13)
-        defer { Settings.use(tls13: true) }
+        use { $0.allowsTLS13 = tls13 }
+        defer { use { _ in } }
         let parties = try parties(0)
         parties.server.judge = { _ in MARTLET_E_REJECTED }
         let end = talk(parties.server, parties.client)
@@ -96,6 +110,34 @@ import Testing
             let end = talk(parties.server, parties.client)
             #expect(end.server?.reason.contains("has no private key here") == true, "\(String(describing: end.server))")
         }
+    }
+
+    static let inside: [(Int, Settings.Inside, [UInt8])] = [(1, .pap, [26]), (1, .mschapv2, [26]), (1, .eap, [26]), (1, .eap, [6]), (1, .eap, [4, 26]), (1, .eap, [4]), (2, .eap, [26])]
+
+    /// What goes inside the tunnels: PAP, MSCHAPv2, methods of EAP; with a password and with a hash, as far as that goes; a wrong password; answers that come later.
+    @Test(arguments: 0..<7) func whatGoesInside(_ number: Int) throws {
+        let (index, inside, types) = Self.inside[number]
+        use { ($0.ttls, $0.innerTypes) = (inside, types) }
+        defer { use { _ in } }
+        for (password, hash, isRight) in [("right", false, true), ("right", true, types != [4]), ("wrong", false, false), ("wrong", true, false)] {
+            let parties = try parties(index, password: password, server: hash)
+            let end = talk(parties.server, parties.client)
+            #expect(
+                (end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue) == (isRight || types == [4, 26] && password == "right" && !hash),
+                "\(inside) \(types) \(password) \(hash): \(String(describing: end))")
+            if isRight, types != [4, 26] {
+                #expect(end.client?.outcome == MARTLET_EAP_SUCCESS.rawValue && end.server?.key == end.client?.key && end.server?.key.count == 64, "\(String(describing: end.client))")
+            } else if password == "wrong", !hash || types.last != 4 {
+                #expect(end.server?.status == MARTLET_E_REJECTED, "\(inside) \(types): \(String(describing: end.server))")
+            }
+        }
+    }
+
+    /// The name inside is the one outside: connection, address and limits go by that.
+    @Test(arguments: 1..<3) func anotherNameInsideIsRefused(_ index: Int) throws {
+        let server = try parties(index).server, other = try parties(index, name: "dave@example.org").client
+        let end = talk(server, other)
+        #expect(end.server?.outcome == MARTLET_EAP_FAILURE.rawValue && end.server?.reason.contains("otherwise inside") == true, "\(String(describing: end.server))")
     }
 
     /// RFC 9190 section 2.5: with TLS 1.3 the client is content with one octet of zero, and nothing else.
@@ -140,8 +182,8 @@ import Testing
 
     /// The messages cut short, turned and made longer: refused, and nothing is read that is not there.
     @Test(arguments: [true, false]) func whatIsNoMessageIsRefused(_ tls13: Bool) throws {
-        Settings.use(tls13: tls13)
-        defer { Settings.use(tls13: true) }
+        use { $0.allowsTLS13 = tls13 }
+        defer { use { _ in } }
         var generator = SystemRandomNumberGenerator()
         for index in Self.methods.indices {
             for round in 0..<10 {

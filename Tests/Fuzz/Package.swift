@@ -38,7 +38,12 @@ let package = Package(
         .target(name: "KernelReplies", dependencies: ["CLinux", "CXFRM", "XFRMMessages", "IKEWire"], swiftSettings: common),
         .target(name: "LDAPSchema", swiftSettings: common),
         .systemLibrary(name: "COpenSSLX509", path: "Sources/CertificateKit/COpenSSLX509", pkgConfig: "libcrypto"),
-        .target(name: "CertificateKit", dependencies: ["COpenSSLX509"], exclude: ["COpenSSLX509"], swiftSettings: common),
+        .target(name: "PluginABI"),
+        .target(name: "CSwiftVersion", cSettings: [.define("MARTLET_SWIFT_VERSION", to: "\"fuzzing\"")]),
+        .target(name: "PluginKit", dependencies: ["PluginABI", "CSwiftVersion", "CSecret"], swiftSettings: common),
+        .systemLibrary(name: "CTLS", path: "Sources/CTLS", pkgConfig: "libssl"),
+        .target(name: "EAPMethods", dependencies: ["PluginKit", "PluginABI", "CertificateKit", "CTLS"], swiftSettings: common),
+        .target(name: "CertificateKit", dependencies: ["COpenSSLX509", "PluginKit", "PluginABI"], exclude: ["COpenSSLX509"], swiftSettings: common),
         .target(name: "Configuration", dependencies: ["IKECore", "IKECrypto", "IKEWire", "ViciWire", "CSecret"], swiftSettings: common),
     ] + fuzzers
 )

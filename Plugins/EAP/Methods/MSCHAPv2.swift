@@ -110,18 +110,22 @@ package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
 
     // MARK: Both
 
-    /// The NT hash of the user, or made of the password.
     private func hash(_ reply: EAPReply, _ then: @escaping @Sendable (SecretMemory) -> Void) {
-        let parameters = parameters
-        @Sendable func fail(_ answer: EAPParameters.Answer) {
+        Self.hash(parameters, deadline: reply.deadline, then) { [self] answer in
             guard parameters.isServer else { return reply.fail(answer) }
             let isOfUser = answer.status == MARTLET_E_REJECTED || answer.status == MARTLET_E_NOT_FOUND
             refuse(reply, isOfUser ? answer.status : MARTLET_E_FAILED, answer.reason.isEmpty ? "cannot be looked up" : answer.reason)
         }
-        parameters.findSecret(.ntHash, of: parameters.identity, deadline: reply.deadline) { answer in
+    }
+
+    /// The NT hash of the user, or made of the password.
+    static func hash(
+        _ parameters: EAPParameters, deadline: UInt64, _ then: @escaping @Sendable (SecretMemory) -> Void, _ fail: @escaping @Sendable (EAPParameters.Answer) -> Void
+    ) {
+        parameters.findSecret(.ntHash, of: parameters.identity, deadline: deadline) { answer in
             if let hash = answer.secret, hash.count == 16 { return then(hash) }
             guard answer.status == MARTLET_E_UNSUPPORTED else { return fail(answer) }
-            parameters.findSecret(.password, of: parameters.identity, deadline: reply.deadline) { other in
+            parameters.findSecret(.password, of: parameters.identity, deadline: deadline) { other in
                 guard let password = other.secret else { return fail(other.status == MARTLET_E_UNSUPPORTED ? answer : other) }
                 then(NTHash.of(password))
             }
@@ -139,7 +143,9 @@ package final class MSCHAPv2: EAPConversation, @unchecked Sendable {
         return Array(message.dropFirst(4))
     }
 
-    private func hexadecimal(_ bytes: [UInt8]) -> String {
+    private func hexadecimal(_ bytes: [UInt8]) -> String { Self.hexadecimal(bytes) }
+
+    static func hexadecimal(_ bytes: [UInt8]) -> String {
         let digits = Array("0123456789ABCDEF")
         return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
     }

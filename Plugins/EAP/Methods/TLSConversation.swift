@@ -11,6 +11,8 @@ enum TLSNext {
     case send([UInt8])
     /// As the server nothing more; as the client with these octets.
     case succeed(SecretMemory, [UInt8])
+    /// The last that goes out, as words of a method inside: the other end has failed, or has said that we have.
+    case refuse([UInt8], TLSSession.Failure)
     /// Somebody is being asked, who goes on with the reply.
     case later
 }
@@ -119,6 +121,9 @@ package class TLSConversation: EAPConversation, @unchecked Sendable {
         switch next {
         case .later: break
         case .succeed(let key, let last): reply.succeed(parameters.isServer ? [] : [0] + last, key: key)
+        case .refuse(let bytes, let failure):
+            guard bytes.count <= Self.pieceByteCount else { return reply.fail(failure.status, failure.reason) }
+            reply.refuse([0] + bytes, failure.status, failure.reason)
         case .send(let bytes):
             outgoing = bytes
             if bytes.isEmpty { reply.send([0]) } else { sendPiece(reply, isFirst: true) }

@@ -7,15 +7,15 @@ import PluginABI
 import PluginKit
 
 /// Used by one step at a time.
-final class TLSSession: @unchecked Sendable {
-    struct Failure: Error {
-        let status: martlet_status
-        let reason: String
+package final class TLSSession: @unchecked Sendable {
+    package struct Failure: Error {
+        package let status: martlet_status
+        package let reason: String
         init(_ status: martlet_status, _ reason: String) { (self.status, self.reason) = (status, reason) }
     }
 
     /// A certificate of ours with its key, and what is above it but the root.
-    struct Credentials {
+    package struct Credentials {
         var certificate: X509Certificate
         var key: SigningKey
         var chain: [X509Certificate]
@@ -25,7 +25,7 @@ final class TLSSession: @unchecked Sendable {
     private let ssl: OpaquePointer
     private let isServer: Bool
     /// The handshake is over; what the other end has shown may not be judged yet.
-    private(set) var isDone = false
+    package private(set) var isDone = false
     /// Whether the other end is who it has to be. TLS alone shows that it has the key of what it has shown.
     private var isProven: Bool
     /// The most that the other end may make us hold in all.
@@ -34,7 +34,7 @@ final class TLSSession: @unchecked Sendable {
 
     /// `credentials`: ours; a client may have none. `asksForCertificate`: as the server, of a client that has to show one. `serverName`: for a server that has
     /// more than one certificate.
-    init(server: Bool, _ credentials: Credentials?, asksForCertificate: Bool, most: Int32, serverName: String? = nil) throws(Failure) {
+    package init(server: Bool, _ credentials: Credentials?, asksForCertificate: Bool, most: Int32, serverName: String? = nil) throws(Failure) {
         isServer = server
         isProven = server && !asksForCertificate
         func fail() -> Failure { Failure(MARTLET_E_FAILED, "cannot be asked: TLS could not be set up (\(Self.errors))") }
@@ -63,7 +63,7 @@ final class TLSSession: @unchecked Sendable {
     // MARK: The handshake
 
     /// Goes on with the handshake. What goes out after the other end has shown a certificate waits in `takeOutput` until that is judged.
-    func advance(_ bytes: [UInt8]) throws(Failure) {
+    package func advance(_ bytes: [UInt8]) throws(Failure) {
         try give(bytes)
         guard !isDone else { return }
         ERR_clear_error()
@@ -94,7 +94,7 @@ final class TLSSession: @unchecked Sendable {
     }
 
     /// It was judged, and is who it has to be.
-    func accept() { isProven = true }
+    package func accept() { isProven = true }
 
     private func give(_ bytes: [UInt8]) throws(Failure) {
         taken += bytes.count
@@ -103,7 +103,7 @@ final class TLSSession: @unchecked Sendable {
     }
 
     /// What is to be sent: all of it. Alerts too.
-    func takeOutput() -> [UInt8] {
+    package func takeOutput() -> [UInt8] {
         var output: [UInt8] = []
         while martlet_tls_pending(ssl) > 0, output.count < Self.longest {
             var piece = [UInt8](repeating: 0, count: min(martlet_tls_pending(ssl), 65_536))
@@ -140,7 +140,7 @@ final class TLSSession: @unchecked Sendable {
         guard isDone, isProven else { throw Failure(MARTLET_E_FAILED, "is asked before TLS has proven who it is") }
     }
 
-    func write(_ bytes: [UInt8]) throws(Failure) {
+    package func write(_ bytes: [UInt8]) throws(Failure) {
         try requireProof()
         ERR_clear_error()
         guard !bytes.isEmpty, SSL_write(ssl, bytes, Int32(clamping: bytes.count)) == Int32(clamping: bytes.count) else { throw failure() }

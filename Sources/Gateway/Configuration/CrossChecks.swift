@@ -14,7 +14,8 @@ enum CrossChecks {
         } else if connection.remote.asksForPasswords, users.isEmpty, directory == nil {
             diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users: add a section eap-NAME with `id` and `secret` to `secrets` for each")
         }
-        guard connection.local.asksForPasswords else { return }
+        // One that proves itself by EAP alone and has a certificate for it is the server.
+        guard connection.local.asksForPasswords, !connection.remote.isEAP || connection.local.certificates.certificates.isEmpty else { return }
         var own = connection.local.identity
         if case .exactly? = connection.local.eapIdentity, let identity = connection.local.eapIdentity { own = identity }
         guard case .exactly(let identity) = own, !users.knows(identity.eapIdentity, isServer: false) else { return }

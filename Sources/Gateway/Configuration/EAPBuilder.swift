@@ -98,14 +98,16 @@ extension EAPBuilder {
 
 extension AuthenticationPolicy {
     /// Whether users give a password, whatever else the method does.
-    var asksForPasswords: Bool { ["eap-md5", "eap-gtc", "eap-mschapv2"].contains(method) }
+    var asksForPasswords: Bool { ["eap-md5", "eap-gtc", "eap-mschapv2", "eap-ttls", "eap-peap"].contains(method) }
 
     /// Whether a directory can say what the method needs of a user. MSCHAPv2 needs the NT hash, MD5 the password itself, which no directory hands out.
     func canBeServed(by directory: DirectoryAbilities) -> Bool {
         switch method {
         case "eap-md5": false
         case "eap-gtc": directory.verifiesPasswords
-        case "eap-mschapv2": directory.hasNTHashes
+        case "eap-mschapv2", "eap-peap": directory.hasNTHashes
+        // By PAP or GTC inside, or by MSCHAPv2.
+        case "eap-ttls": directory.verifiesPasswords || directory.hasNTHashes
         default: true
         }
     }
