@@ -208,6 +208,58 @@ def test_refusals_of_use_and_name():
     refused(west, [root], ["signed with a hash that is broken"], east=root.issue("east.example", digest="sha1"))
 
 
+PINNED = "certs = ../../east/x509/own.pem"
+
+
+def test_pinned_certificates():
+    """A peer's certificate that is trusted as it is needs no authority, unless the connection asks for one; its time and its revocation count all the same."""
+    root, other = Authority("Root"), Authority("Other")
+    west, east, bad = other.issue("west.example"), root.issue("east.example"), root.issue("east.example")
+    with martlets(east, west, [other], [], theirs=dict(remote=PINNED)) as (lab, a, b):
+        a.up()
+        carries(lab, a, b, bytes_each=10_000)
+    root.revoke(bad)
+    for identity, more, trusted, crls, says in (
+        (root.issue("east.example", start=-60, end=-30), "", [], [], ["its certificate has expired"]),
+        (east, f'ca_id = "C=CH, O=Martlet Tests, CN=Root"', [], [], ["leads to no authority that is trusted"]),
+        (east, "cert_policy = 1.3.6.1.4.1.99999.1", [root], [], ["certificate policies that are asked for"]),
+        (east, "revocation = strict", [], [], ["its authority is not known here", "revocation = strict"]),
+        (bad, "", [root], [root.crl()], ["was revoked on"]),
+        (other.issue("east.example", eku="codeSigning"), "", [], [], ["for another use"]),
+    ):
+        with martlets(identity, west, [other], trusted, theirs=dict(remote=f"{PINNED}\n {more}"), crls=crls) as (lab, a, b):
+            done = a.up(check=False)
+            expect(done.returncode != 0 and not b.sas() and "AUTHENTICATION_FAILED" in done.stdout + done.stderr, lambda: f"{more}: {done.stdout}{done.stderr}")
+            for word in says:
+                expect(b.logged(word), lambda: f"{more}: the log does not say {word!r}")
+
+
+def test_what_clients_would_refuse():
+    """Said when the configuration is checked, each with whom it keeps out."""
+    root = Authority("Root")
+    with Lab() as lab:
+        for identity, says in (
+            (root.issue("west.example", san=None), ["no subjectAltName with a host name or an address: Windows, Apple and Android"]),
+            (root.issue("west.example", eku="clientAuth"), ["has no serverAuth", "Windows and Apple refuse it"]),
+            (root.issue("west.example", eku=None), ["no extended key usage serverAuth"]),
+            (root.issue("west.example", "ed25519"), ["Windows, Apple and Android do not know it"]),
+            (root.issue("west.example", "rsa1024"), ["clients want 2048"]),
+            (root.issue("west.example", digest="sha1"), ["signed with a hash that clients no longer take"]),
+            (root.issue("west.example", end=1_000), ["Apple takes no server certificate for more than 825"]),
+            (root.issue("west.example", end=10), ["expires in"]),
+            (root.issue("west.example", start=-10, end=-1), ["has expired"]),
+            (root.issue("west.example", start=5, end=60), ["is not yet valid"]),
+        ):
+            gateway = Gateway(lab, "west", martlet("west", local_id='"C=CH, O=Martlet Tests, CN=west.example"'))
+            place(gateway.folder, identity, [root])
+            done = gateway.cli("check", gateway.file)
+            for word in says:
+                expect(word in done.stdout + done.stderr, lambda: f"nothing is said of {word!r}: {done.stdout}{done.stderr}")
+        place(gateway.folder, root.issue("west.example"), [root])
+        done = gateway.cli("check", gateway.file)
+        expect("our certificate" not in done.stdout + done.stderr, lambda: f"a good certificate is warned of: {done.stdout}{done.stderr}")
+
+
 def test_refusals_by_the_connection():
     root, other = Authority("Root"), Authority("Other")
     east, west = root.issue("east.example"), root.issue("west.example")
