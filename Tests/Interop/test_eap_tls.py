@@ -68,7 +68,7 @@ class PKI:
 
 
 @contextlib.contextmanager
-def pair(pki, east=None, west=None, peer=None, tls="", load=EAP_PLUGINS, plugins="", peer_plugins="", gateway="", users="", crls=(), more=(), files=None):
+def pair(pki, east=None, west=None, peer=None, tls="", load=EAP_PLUGINS, plugins="", peer_plugins="", gateway="", users="", crls=(), more=(), files=None, loud=False):
     """A client in the east and a gateway in the west, of which `peer` is a strongSwan that speaks TLS `tls` at most. `more`: authorities that the gateway trusts as well; `files`: other certificates of the client, by name."""
     if peer:
         required()
@@ -76,7 +76,7 @@ def pair(pki, east=None, west=None, peer=None, tls="", load=EAP_PLUGINS, plugins
         daemons = []
         for host, text, own in (("west", west or server(), pki.gateway), ("east", east or client(), pki.user)):
             if host == peer:
-                daemon = StrongSwan(lab, host, text + users, settings=f"tls {{ version_max = {tls} }}" if tls else "", plugins=peer_plugins, load=load)
+                daemon = StrongSwan(lab, host, text + users, settings=(f"tls {{ version_max = {tls} }}\n" if tls else "") + ("filelog { file { ike = 4 } }" if loud else ""), plugins=peer_plugins, load=load)
                 place(daemon.file.parent, own, [pki.root], chain=False)
             else:
                 head = martlet(host, plugins=plugins, gateway=gateway).split("connections {")[0]
