@@ -1,0 +1,71 @@
+"""Users of a directory at a gateway with a certificate: TTLS with PAP or GTC by a bind, TTLS and PEAP with MSCHAPv2 by the NT hash, EAP-TLS by look-up alone; groups, and accounts that are disabled."""
+
+import contextlib
+
+from certificates import martlet, place
+from lab import Gateway, Lab, carries, expect, print_tails, wait
+from pki import Authority
+from test_directory import BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, Directory
+from test_eap import keeps_secrets
+from test_eap_tls import client, server
+
+
+@contextlib.contextmanager
+def directory(method, password="none", remote="", plugins="", local=""):
+    with Lab() as lab:
+        slapd = Directory(lab, "west")
+        root = Authority("Root")
+        b = Gateway(lab, "west", martlet("west").split("connections {")[0] + slapd.plugin() + server(remote=f"auth = {method}\n {remote}"))
+        users = f'secrets {{ eap-carol {{ id = carol\n secret = "{password}" }} }}'
+        a = Gateway(lab, "east", martlet("east", plugins=plugins).split("connections {")[0] + client(local=f"auth = {method}\n {local}", user="carol") + users)
+        place(b.folder, root.issue("vpn.example", eku="serverAuth"), [root])
+        place(a.folder, root.issue("carol", san=None, eku="clientAuth"), [root])
+        try:
+            b.start()
+            a.start()
+            yield lab, a, b, slapd
+        except BaseException:
+            print_tails(a, b)
+            raise
+
+
+def comes_and_is_kept_out(lab, a, b, slapd, *secrets):
+    a.up("rw")
+    wait(lambda: a.children() and b.children(), "both have a child")
+    carries(lab, a, b, source="10.3.0.1", bytes_each=10_000)
+    a.down("rw")
+    wait(lambda: not a.sas() and not b.sas(), "both have closed it")
+    slapd.flags("carol", "[UD         ]")
+    said = a.up("rw", check=False)
+    expect(said.returncode != 0 and "disabled" not in said.stdout + said.stderr, lambda: said.stdout + said.stderr)
+    wait(lambda: "the account carol is disabled: sambaAcctFlags has D" in b.log(), "the gateway says why")
+    expect(not b.sas(), "a disabled account came in")
+    keeps_secrets(a, b, secrets=(BIND_PASSWORD, HASH, SERVICE_PASSWORD, *secrets))
+
+
+def test_passwords_by_a_bind():
+    for plugins in ("eap { ttls = pap }", "eap { ttls = eap\n ttls_eap = gtc }"):
+        with directory("eap-ttls", BIND_PASSWORD, plugins=plugins) as (lab, a, b, slapd):
+            comes_and_is_kept_out(lab, a, b, slapd)
+
+
+def test_passwords_by_the_hash():
+    for method in ("eap-ttls", "eap-peap"):
+        with directory(method, HASHED_PASSWORD) as (lab, a, b, slapd):
+            comes_and_is_kept_out(lab, a, b, slapd)
+
+
+def test_certificates_by_look_up():
+    with directory("eap-tls", remote="groups = staff", local="certs = own.pem") as (lab, a, b, slapd):
+        comes_and_is_kept_out(lab, a, b, slapd)
+        slapd.flags("carol", "[U          ]")
+        slapd.leave("staff", "carol")
+        expect(a.up("rw", check=False).returncode != 0, "who is in no group came in")
+        wait(lambda: "is in none of the groups" in b.log(), "the gateway says why")
+
+
+def test_a_wrong_password_is_the_directorys_word():
+    with directory("eap-ttls", "not the words of carol", plugins="eap { ttls = pap }") as (_, a, b, _slapd):
+        expect(a.up("rw", check=False).returncode != 0, "it came in")
+        wait(lambda: "the directory refuses the password of carol" in b.log(), "the gateway says why")
+        keeps_secrets(a, b, secrets=(BIND_PASSWORD, "not the words of carol"))
