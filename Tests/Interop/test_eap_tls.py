@@ -5,6 +5,7 @@ import contextlib
 from certificates import martlet, place
 from lab import Gateway, Lab, carries, expect, print_tails, wait
 from pki import Authority
+from responder import AT, Responder
 from strongswan import PLUGINS, StrongSwan, required
 from test_certificates import quiet_about, secrets_of
 
@@ -244,3 +245,22 @@ def test_servers_that_clients_refuse():
             expect(not a.sas() and not b.sas(), "it came up")
     with pair(PKI(root=root), west=server(local="auth = psk"), east=client(local="auth = eap-tls\n certs = own.pem\n aaa_id = vpn.example", remote="auth = psk"), users=secret) as (lab, a, b):
         come_and_go(lab, a, b)
+
+
+def test_revocation_that_is_fetched():
+    """The authority is asked by OCSP whether a user's certificate is good, in the middle of the handshake; one that was revoked is refused, and so is one of which nobody says anything."""
+    for revokes, path, words in ((False, "ocsp", None), (True, "ocsp", "was revoked on"), (False, "dead", "is not known")):
+        root = Authority("Root")
+        pki = PKI(root=root, extensions=f"authorityInfoAccess = OCSP;URI:{AT}/{path}\n")
+        if revokes:
+            root.revoke(pki.user)
+        with pair(pki, west=server(remote="revocation = strict\n auth = eap-tls")) as (lab, a, b):
+            asked = Responder(lab, "west", root)
+            if words is None:
+                come_and_go(lab, a, b)
+                expect("/ocsp" in asked.requests(), "nobody was asked")
+                continue
+            said = a.up("rw", check=False)
+            expect(said.returncode != 0 and "refused us: EAP-Failure" in said.stdout + said.stderr, lambda: said.stdout + said.stderr)
+            wait(lambda: words in b.log(), f"the gateway says {words!r}")
+            expect(not b.sas(), "it came up")
