@@ -35,6 +35,8 @@ final class ChildSA {
     var replacesOther = false
     /// The exchange in which the peer rekeyed this pair; none any more once ours has won. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
+    /// Somebody has ended it: what comes of a rekey under way goes with it.
+    var isUnwanted = false
     /// The peer would not rekey this pair with us.
     var rekeyFailed = false
 

@@ -81,7 +81,7 @@ extension Endpoint {
             guard let established = sa.established else { continue }
             begun += 1
             touch(sa) {
-                established.enqueue(.deleteChild(child.id, begun == 1 ? requests : []))
+                established.endChild(child, begun == 1 ? requests : [])
                 sa.state = established.settled()
             }
         }

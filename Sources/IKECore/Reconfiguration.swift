@@ -53,6 +53,6 @@ extension Established {
 
     private func remove(_ child: ChildSA, _ why: String) {
         context.note(.notice, "the child \(child.policy.name) \(why): its SAs end", sa)
-        enqueue(.deleteChild(child.id, []))
+        endChild(child, [])
     }
 }

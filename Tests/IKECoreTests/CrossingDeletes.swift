@@ -153,6 +153,58 @@ import Testing
         #expect(established.delayed.isEmpty && established.postponedSince == nil)
     }
 
+    /// The peer's answer to our last request, and what comes of it.
+    private func reply(_ lab: Lab, _ exchange: ExchangeType, _ payloads: [Payload]) throws -> [Action] {
+        let asked = try #require(lab.lastRequest)
+        return lab.handle(lab.datagram(try lab.peer.seal(exchange, payloads, id: asked.messageID, response: true)))
+    }
+
+    /// An operator ends a pair while our rekey of it is under way: the new pair goes as well, and the operator hears of it when it has gone.
+    @Test(arguments: [false, true]) func whatIsEndedWhileWeRekeyItDoesNotLiveOn(installing: Bool) throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first), operatorsRequest = RequestID(rawValue: 7)
+        lab.handle(.rekey(.childSA(child.id), request: nil))
+        func end() { #expect(results(lab.handle(.terminate(.childSA(child.id), request: operatorsRequest))).isEmpty) }
+        if !installing { end() }
+        try lab.respond(.createChildSA, lab.childAnswer())
+        if installing { end() }
+        let new = try #require(children(lab).last)
+        #expect(new.id != child.id && results(lab.handle(.childSAInstalled(new.id, failure: nil))).isEmpty)
+        #expect(child.state == .deleting)
+        #expect(results(try reply(lab, .informational, deleting(Self.first))).isEmpty)
+        #expect(new.state == .deleting)
+        #expect(results(try reply(lab, .informational, deleting(Self.answered))).count == 1)
+        #expect(children(lab).allSatisfy { $0.removeAt != nil })
+    }
+
+    /// As above, where the rekey is the peer's and the data plane installs its pair.
+    @Test func whatIsEndedWhileThePeerRekeysItDoesNotLiveOn() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first)
+        _ = try ask(lab, .createChildSA, lab.rekeyChild())
+        let new = try #require(children(lab).last)
+        lab.handle(.terminate(.childSA(child.id), request: lab.request))
+        lab.handle(.childSAInstalled(new.id, failure: nil))
+        _ = try reply(lab, .informational, deleting(Self.first))
+        #expect(new.state == .deleting)
+        // The peer closes it at the same time: that was to be.
+        #expect(!(try ask(lab, .informational, deleting(Self.theirs)).actions.contains { if case .initiateAgain = $0 { true } else { false } }))
+        #expect(children(lab).allSatisfy { $0.removeAt != nil })
+    }
+
+    /// Nor is it made anew where the peer no longer had it.
+    @Test func whatIsEndedWhileWeRekeyItIsNotMadeAnew() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first)
+        lab.handle(.rekey(.childSA(child.id), request: nil))
+        lab.handle(.terminate(.childSA(child.id), request: lab.request))
+        let actions = try reply(lab, .createChildSA, [.notify(Notify(.childSANotFound, protocolID: .esp, spi: child.inboundSPI.bytes))])
+        #expect(results(actions).count == 1 && !actions.contains { if case .transmit = $0 { true } else { false } })
+    }
+
     /// The pair's life ends while the peer's rekey of it is being installed: it sends no more, and the peer will not delete it any more, so the new pair
     /// carries our packets from the start (seed 10460 of Chaos).
     @Test(arguments: [true, false]) func aPairThatExpiresWhileThePeerRekeysItHandsOver(answeredFirst: Bool) throws {

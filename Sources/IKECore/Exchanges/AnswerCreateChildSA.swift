@@ -164,6 +164,7 @@ extension Established {
         respond(exchange, messageID, payloads)
         // The configuration may have changed meanwhile.
         adopt(child)
+        endUnwanted(child, replacing: old?.id)
     }
 
     /// The selectors agreed on, and whether there could be more.

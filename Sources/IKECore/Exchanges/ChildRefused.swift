@@ -45,6 +45,7 @@ extension Established {
         }
         context.emit(.report(.childSADown(sa.status, old.status)))
         retire(old)
+        guard !old.isUnwanted else { return answer(creation.requests, .success("the child was ended meanwhile")) }
         enqueue(.createChild(creation.offer.policy, creation.requests))
     }
 

@@ -206,6 +206,7 @@ extension Established {
             old.peerRekey = nil
             enqueueFirst(.deleteChild(old.id, []))
             answer(creation?.requests ?? [], .success("rekeyed \(child.policy.name): SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex)"))
+            endUnwanted(child, replacing: old.id)
         } else {
             context.emit(.report(.childSAUp(sa.status, child.status)))
             answer(creation?.requests ?? [], .success("\(child.policy.name) is up (SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex))"))
@@ -280,6 +281,7 @@ extension Established {
             id: context.newChildID(for: sa.localSPI), policy: policy, instance: instance, carriage: carriage, inboundSPI: offer.inboundSPI, outboundSPI: agreement.outboundSPI,
             transforms: context.shared(agreement.chosen.transforms), localTS: agreement.localTS, remoteTS: agreement.remoteTS, originals: agreement.originals, path: sa.espPath,
             installed: now)
+        child.isUnwanted = old?.isUnwanted ?? false
         let life = policy.lifetime
         if life.rekeyTime > .zero {
             child.rekeyAt = Instant(nanoseconds: (now + life.rekeyTime).nanoseconds - context.jitter(upTo: min(life.randTime, life.rekeyTime)).wholeNanoseconds)

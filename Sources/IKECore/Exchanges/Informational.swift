@@ -6,6 +6,28 @@ import IKEWire
 extension Established {
     // MARK: Ours
 
+    /// Ends a child in its turn, and with it what a rekey under way makes of it, ours or the peer's.
+    func endChild(_ child: ChildSA, _ requests: [RequestID]) {
+        child.isUnwanted = true
+        if !requests.isEmpty || !isToBeDeleted(child.id) { enqueue(.deleteChild(child.id, requests)) }
+        for new in children where new.id == child.peerRekey?.replacement || new.id == beingInstalled(for: child.id) {
+            new.isUnwanted = true
+            if new.isCurrent, !isToBeDeleted(new.id) { enqueue(.deleteChild(new.id, [])) }
+        }
+    }
+
+    /// The new pair whose predecessor was ended while it was being made. Whoever waits for that end waits for this one's.
+    func endUnwanted(_ child: ChildSA, replacing old: ChildSAID?) {
+        guard child.isUnwanted, !isToBeDeleted(child.id) else { return }
+        var waiting: [RequestID] = []
+        queue = queue.map { task in
+            guard case .deleteChild(let id, let requests) = task, id == old else { return task }
+            waiting += requests
+            return .deleteChild(id, [])
+        }
+        enqueue(.deleteChild(child.id, waiting))
+    }
+
     func startDelete(child id: ChildSAID, _ requests: [RequestID]) {
         guard let child = children.first(where: { $0.id == id }), child.removeAt == nil, child.state != .deleting else { return answer(requests, .success("it is gone already")) }
         if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
@@ -178,7 +200,7 @@ extension Established {
         let unexpected = child.isCurrent
         if unexpected { context.emit(.report(.childSADown(sa.status, child.status))) }
         retire(child)
-        return unexpected ? child.policy : nil
+        return unexpected && !child.isUnwanted ? child.policy : nil
     }
 }
 

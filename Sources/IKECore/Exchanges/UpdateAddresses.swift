@@ -230,7 +230,7 @@ extension Established {
             // RFC 4555 section 1.3: MOBIKE is for tunnel mode. What transport mode carries has the old addresses.
             if child.policy.mode == .transport, child.path.ends.local.address != path.ends.local.address || child.path.ends.remote.address != path.ends.remote.address, child.isCurrent {
                 context.note(.notice, "the child \(child.policy.name) is in transport mode and does not move: its SAs end", sa)
-                enqueue(.deleteChild(child.id, []))
+                endChild(child, [])
             }
             child.path = path
             context.emit(.moveChildSA(child.id, local: path.ends.local, remote: path.ends.remote, encapsulated: path.encapsulated))

@@ -77,6 +77,11 @@ extension Established {
         var replacesIKESA: Bool { if case .agreeingIKE = self { true } else { false } }
     }
 
+    /// The pair that our rekey of a child has made, while the data plane installs it.
+    func beingInstalled(for old: ChildSAID) -> ChildSAID? {
+        if case .installing(let id, let creation?) = outgoing, creation.replacing == old { id } else { nil }
+    }
+
     /// The peer may hold a child that we do not know yet.
     var isCreatingChild: Bool {
         switch outgoing {
