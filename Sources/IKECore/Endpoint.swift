@@ -296,20 +296,21 @@ package final class Endpoint {
     }
 
     /// An unprotected answer to a request for which nothing is kept.
-    func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload], isCookie: Bool = false) {
+    func reply(_ header: Header, _ datagram: Datagram, _ payloads: [Payload], isUnlimited: Bool = false) {
         //= RFC 7296 §1.5: a response, with the SPIs, the Message ID and the exchange of the request.
         let answer = Header(
             initiatorSPI: header.initiatorSPI, responderSPI: header.responderSPI, exchangeType: header.exchangeType, flags: header.isFromInitiator ? .response : [.response, .initiator],
             messageID: header.messageID)
-        sendUnkept(Message(header: answer, payloads: payloads), to: datagram, isCookie: isCookie)
+        sendUnkept(Message(header: answer, payloads: payloads), to: datagram, isUnlimited: isUnlimited)
     }
 
-    func sendUnkept(_ message: Message, to datagram: Datagram, isCookie: Bool = false) {
+    func sendUnkept(_ message: Message, to datagram: Datagram, isUnlimited: Bool = false) {
         let bytes = message.serialized()
         // The address may be anybody's: never more bytes to it than came from it.
         guard bytes.count <= datagram.bytes.count else { return }
-        //= RFC 7296 §2.4: what is done for unprotected messages is limited in rate. Cookies are not: in a flood they are what lets honest peers through.
-        guard isCookie || unprovenReplies.take(now: context.now) else { return counters.overLimit += 1 }
+        //= RFC 7296 §2.4: what is done for unprotected messages is limited in rate. Cookies are not, nor is what goes to those who bring one: in a flood they
+        // are what lets honest peers through.
+        guard isUnlimited || unprovenReplies.take(now: context.now) else { return counters.overLimit += 1 }
         context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes)))
     }
 }

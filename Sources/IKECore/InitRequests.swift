@@ -33,7 +33,9 @@ extension Endpoint {
         context.messages.count(.initRequestIn, nil)
         // A cookie that nobody asked for proves as much, if it is one of ours.
         let isProven = cookie.map { takesCookie($0, header, datagram, nonce) } ?? false
-        if verdict == .cookieFirst, !isProven { return demandCookie(header, datagram, nonce) }
+        // So many have been answered that nothing is kept of that the next answer would not go out. With a cookie it does.
+        if !isProven, verdict == .cookieFirst || unprovenReplies.isSpent(now: context.now) { return demandCookie(header, datagram, nonce) }
+        func deny(_ type: NotifyType, _ data: [UInt8] = []) { reply(header, datagram, [.notify(Notify(type, data: data))], isUnlimited: isProven) }
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
         let probe = candidates.first ?? Connection(name: "?", proposals: [])
@@ -42,7 +44,7 @@ extension Endpoint {
             marked: datagram.marked)
         guard !candidates.isEmpty else {
             context.reportUnproven(nil, nil) { .noConnection(sa) }
-            return reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+            return deny(.noProposalChosen)
         }
         var comparisons = 0, refused: Set<Accepted> = []
         for candidate in candidates {
@@ -59,9 +61,9 @@ extension Endpoint {
                 let method = chosen.transform(.keyExchange), let suite = context.suite(chosen, provider: candidate.provider)
             else { continue }
             //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
-            guard method.id == value.method else { return reply(header, datagram, [.notify(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))]) }
+            guard method.id == value.method else { return deny(.invalidKEPayload, [UInt8(method.id >> 8), UInt8(method.id & 0xff)]) }
             // Nothing is kept, and nothing computed, for a value that cannot be one.
-            guard value.data.count == suite.keyExchange.publicLength else { return reply(header, datagram, [.notify(Notify(.invalidSyntax))]) }
+            guard value.data.count == suite.keyExchange.publicLength else { return deny(.invalidSyntax) }
             sa.connection = candidate
             sa.transforms = sa.context.shared(chosen.transforms)
             sa.takesFragments = takesFragments
@@ -91,7 +93,7 @@ extension Endpoint {
             return
         }
         context.reportUnproven(candidates.count == 1 ? probe.name : nil, nil) { .noCommonIKEProposal(offered: proposals, connections: Array(candidates.prefix(Wording.shown)), sa) }
-        reply(header, datagram, [.notify(Notify(.noProposalChosen))])
+        deny(.noProposalChosen)
     }
 
     /// What a connection takes.
@@ -128,6 +130,6 @@ extension Endpoint {
     private func demandCookie(_ header: Header, _ datagram: Datagram, _ nonce: [UInt8]) {
         counters.cookiesDemanded += 1
         guard let prf = context.crypto.preferred.prfs.first, let fresh = freshCookies().cookie(prf: prf, nonce: nonce, remote: datagram.remote, initiatorSPI: header.initiatorSPI) else { return }
-        reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isCookie: true)
+        reply(header, datagram, [.notify(Notify(.cookie, data: fresh))], isUnlimited: true)
     }
 }

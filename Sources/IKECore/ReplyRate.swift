@@ -13,14 +13,23 @@ struct ReplyRate {
         tokens = self.perSecond
     }
 
+    /// There is nothing left at this moment.
+    mutating func isSpent(now: Instant) -> Bool {
+        earn(now)
+        return tokens == 0
+    }
+
     mutating func take(now: Instant) -> Bool {
+        guard !isSpent(now: now) else { return false }
+        tokens -= 1
+        return true
+    }
+
+    private mutating func earn(_ now: Instant) {
         let earned = now.since(last).wholeNanoseconds / (1_000_000_000 / perSecond)
         if earned > 0 {
             tokens = min(tokens + min(earned, perSecond), perSecond)
             last = now
         }
-        guard tokens > 0 else { return false }
-        tokens -= 1
-        return true
     }
 }

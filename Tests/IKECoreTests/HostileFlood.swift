@@ -125,6 +125,32 @@ import TestSupport
         #expect(target.remnants == [])
     }
 
+    /// Requests of which nothing is kept count as nothing half-open. When they use up the answers, a cookie gets an honest peer its own: here the group to
+    /// begin with.
+    @Test func requestsThatAreRefusedDoNotStarveHonestPeers() throws {
+        let target = Target(), peer = try HostilePeer()
+        let weak = Proposal(number: 1, protocolID: .ike, transforms: [.aesCBC(128), .prfHMACSHA1, .hmacSHA1_96, .modp1024])
+        let strange: [Payload] = [.securityAssociation(SecurityAssociation(proposals: [weak])), .keyExchange(KeyExchange(method: 2, data: [UInt8](repeating: 1, count: 128))), .nonce(peer.nonce)]
+        for number in 1...Self.count {
+            peer.spi = IKESPI(rawValue: number)
+            target.receive(peer.initRequest(strange), from: Self.stranger(number))
+        }
+        #expect(target.endpoint.halfOpenCount == 0 && target.endpoint.counters.cookiesDemanded > 0)
+        let honest = try HostilePeer(seed: 7)
+        let offer: [Payload] = [
+            .securityAssociation(SecurityAssociation(proposals: [Fixtures.ikeProposal([.ecp256, .curve25519])])), .keyExchange(KeyExchange(method: 19, data: [UInt8](repeating: 1, count: 64))),
+            .nonce(honest.nonce),
+        ]
+        let demand = try #require(target.receive(honest.initRequest(offer)).first), cookie = try Message.parse(demand.span).payloads
+        #expect(cookie.notifications == [.cookie])
+        let answer = try #require(target.receive(honest.initRequest(cookie + offer)).first)
+        #expect(try Message.parse(answer.span).payloads == [.notify(Notify(.invalidKEPayload, data: [0, 31]))])
+        // In peace nobody is asked for one.
+        target.now = target.now + .seconds(2)
+        let calm = try #require(target.receive(try HostilePeer(seed: 8).initRequest(), from: Self.stranger(1)).first)
+        #expect(try !Message.parse(calm.span).payloads.notifications.contains(.cookie))
+    }
+
     @Test func cookiesDoNotLiftTheLimit() throws {
         var limits = Limits()
         limits.cookieThreshold = 10
@@ -170,7 +196,7 @@ import TestSupport
         target.now = target.now + .seconds(3)
         target.receive(peer.initRequest())
         #expect(target.failures.count == 21)
-        let told = target.reports.contains { if case .note(_, let text, _, _) = $0 { text.contains("9980") } else { false } }
+        let told = target.reports.contains { if case .note(_, let text, _, _) = $0 { text.contains("4980") } else { false } }
         #expect(told)
     }
 
