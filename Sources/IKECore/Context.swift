@@ -210,7 +210,7 @@ final class Context {
         newSAs = []
         return taken
     }
-    /// Whether an established SA of the same connection, or between the same identities, is in this shard beside the one given.
+    /// Whether an SA of the same connection, or between the same identities, is in this shard beside the one given: established, or about to be.
     var hasOtherSA: (IKESA) -> Bool = { _ in false }
     /// Whether an SA of this shard has the SPI.
     var holdsSPI: (IKESPI) -> Bool = { _ in false }

@@ -67,7 +67,10 @@ package final class Endpoint {
         context.holdsSPI = { [unowned self] spi in sas[spi] != nil }
         context.hasOtherSA = { [unowned self] sa in
             sas.values.contains { other in
-                guard other !== sa, other.established != nil else { return false }
+                guard other !== sa else { return false }
+                // The peer may hold that one already, and would drop it.
+                if other.isAuthenticating { return other.connection.mayReachPeer(of: sa.connection) && other.remote.address.family == sa.remote.address.family }
+                guard other.established != nil else { return false }
                 return other.connection.name == sa.connection.name
                     || (other.localIdentity == sa.localIdentity && other.remoteIdentity.map { sa.connection.remote.identity.matches($0) } == true
                         && other.remote.address.family == sa.remote.address.family)

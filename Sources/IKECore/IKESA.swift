@@ -291,6 +291,14 @@ final class IKESA {
         }
     }
 
+    /// Initiating, and the peer has been sent IKE_AUTH.
+    var isAuthenticating: Bool {
+        switch state {
+        case .authSent, .answeringEAP, .verifyingResponder: true
+        default: false
+        }
+    }
+
     /// Another request for a child while the first exchanges run: it waits for them.
     func enqueue(_ child: ChildPolicy, _ request: RequestID?) {
         switch state {

@@ -63,6 +63,23 @@ import Testing
         #expect(target.endpoint.status().map { $0.initialContact != nil } == [says])
     }
 
+    /// Two that begin at the same moment, as when a gateway starts: one says it.
+    @Test func norDoesOneThatComesUpBesideAnother() throws {
+        for (other, expected) in [(connection("b"), [true, false]), (connection("b", peer: "south.example"), [true, true])] {
+            let target = Target(east: true), connections = [connection("a"), other]
+            target.handle(.configurationReplaced(connections))
+            let requests = try connections.map { connection in
+                target.handle(.initiate(connection: connection.name, child: "net", packet: nil, local: target.node.local, remote: HostilePeer.address, request: nil))
+                return try #require(target.sent.last).bytes
+            }
+            let said = try requests.enumerated().map { number, request in
+                let peer = try HostilePeer(isInitiator: false, seed: UInt64(number) &* 1000 &+ 4711)
+                return try peer.open(try #require(target.receive(try peer.initResponse(to: request)).first)).notifications.contains(.initialContact)
+            }
+            #expect(said == expected)
+        }
+    }
+
     @Test func norWithOneInAnotherShard() throws {
         #expect(try says([connection("a"), connection("b")], elsewhere: ["a"]) == [false])
         #expect(try says([connection("a"), connection("b", peer: "south.example")], elsewhere: ["a"]) == [true])
