@@ -64,6 +64,8 @@ package struct ChildSAParameters: Sendable {
     package var softBytes: UInt64, hardBytes: UInt64
     package var softPackets: UInt64, hardPackets: UInt64
     package var provider: String?
+    /// Who is at the other end, as it has proven.
+    package var peer: Identification?
     /// A new child carries traffic as soon as it is installed; one that replaces another waits for its turn.
     package var activates: Bool
     /// The peer asked for this new child. Where another pair with the same peer's address and the same selectors carries the traffic, that goes on with

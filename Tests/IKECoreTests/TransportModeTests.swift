@@ -32,6 +32,7 @@ import Testing
         #expect(east.children.map(\.localTS) == [[Self.east]] && east.children.map(\.remoteTS) == [[Self.west]])
         #expect(west.children.map(\.localTS) == [[Self.west]] && west.children.map(\.remoteTS) == [[Self.east]])
         #expect(east.plane.parameters.allSatisfy { $0.isTransport && $0.originalLocal == nil && $0.originalRemote == nil })
+        #expect(west.plane.parameters.map(\.peer) == [Fixtures.identity("east.example")])
         // New keys, and the mode is the same, whoever makes them.
         for node in [east, west] {
             world.send(.rekey(.child("net", connection: nil), request: nil), to: node)

@@ -66,6 +66,7 @@ package final class PlaneDriver: @unchecked Sendable {
     /// How many children with an outbound SA have each `traffic`: all are looked through only where there is one.
     private var carriers: [Int: UInt32] = [:]
     private var waiting: Set<ChildSAID> = []
+    private var shared = SharedAddresses()
     private var history = TunnelHistory()
     private var isRunning = false
     /// Inner addresses, with how often each was added.
@@ -108,7 +109,7 @@ package final class PlaneDriver: @unchecked Sendable {
         _ = loop.sync { [self] in
             if isRunning { table.pointee.stop() }
             isRunning = false
-            (children, carriers, waiting) = ([:], [:], [])
+            (children, carriers, waiting, shared) = ([:], [:], [], SharedAddresses())
             return true
         }
         loop.end()
@@ -165,6 +166,7 @@ package final class PlaneDriver: @unchecked Sendable {
             history.ended(child.tunnel)
         }
         child.hasOutbound = false
+        shared.remove(id, at: child.remote)
         if !keepInbound {
             if child.hasInbound {
                 let counted = counters(child.inboundSPI, MARTLET_INBOUND, id)
@@ -322,6 +324,9 @@ package final class PlaneDriver: @unchecked Sendable {
     /// Inbound, then outbound; takes the keys, which are wiped when it returns. Why the plane refused, or nil.
     private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
         guard isRunning else { return "it is not running" }
+        if let rival = shared.rival(of: parameters) {
+            return "\(rival) has the same packets in transport mode at \(parameters.remote.address), the address of a NAT, and nothing tells the two apart (RFC 3948 section 5.2)"
+        }
         var child = Child(
             shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS,
             remote: parameters.remote.address, reqid: parameters.reqid)
@@ -334,6 +339,7 @@ package final class PlaneDriver: @unchecked Sendable {
             return words(outbound)
         }
         child.hasOutbound = true
+        shared.add(parameters)
         let traffic = child.traffic
         let others = carriers[traffic] != nil
         carriers[traffic, default: 0] += 1
