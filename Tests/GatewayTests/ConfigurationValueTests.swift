@@ -222,6 +222,12 @@ import Testing
         #expect(result.errors.map(\.message) == Array(repeating: "no loaded plugin provides the authentication 'psk'", count: 2))
     }
 
+    /// RFC 7296 section 2.4: the time between two tries grows.
+    @Test func retransmissionsGrow() {
+        #expect(load("gateway { retransmit_growth = 1 }").configuration == nil)
+        #expect(load("gateway { retransmit_growth = 1.5 }").configuration?.gateway.limits.retransmitGrowth == 1.5)
+    }
+
     @Test func gatewaySettingsAreRead() throws {
         let files = MemoryFiles([
             "etc/m.conf": """

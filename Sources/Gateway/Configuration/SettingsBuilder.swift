@@ -78,10 +78,10 @@ struct SettingsBuilder {
             }
         }
         if let text = reader.text("retransmit_growth") {
-            if let growth = decimalValue(text), (1...10).contains(growth) {
+            if let growth = decimalValue(text), growth > 1, growth <= 10 {
                 limits.retransmitGrowth = growth
             } else {
-                diagnostics.error(at: reader.position("retransmit_growth"), "'retransmit_growth' is a factor from 1 to 10, not \(quoted(text))")
+                diagnostics.error(at: reader.position("retransmit_growth"), "'retransmit_growth' is a factor above 1, up to 10, not \(quoted(text))")
             }
         }
     }
