@@ -98,7 +98,10 @@ package enum KeySchedule {
         -> IKEKeys
     {
         let nonces = initiatorNonce + responderNonce
-        let seed = try prf(suite.prf, key: nonces.span, data: sharedSecret.span)
+        //= RFC 7296 §2.14: with PRF_AES128_XCBC and PRF_AES128_CMAC SKEYSEED is made of the first 64 bits of each nonce.
+        let isFixed = [4, 8].contains(suite.prf.transform.id)
+        let key = isFixed ? [UInt8](initiatorNonce.prefix(8) + responderNonce.prefix(8)) : nonces
+        let seed = try prf(suite.prf, key: key.span, data: sharedSecret.span)
         return try keys(suite: suite, seed: seed, nonces: nonces, initiatorSPI: initiatorSPI, responderSPI: responderSPI)
     }
 

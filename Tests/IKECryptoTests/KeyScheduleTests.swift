@@ -60,6 +60,32 @@ import Testing
         #expect(keys.pr.array == cut[6])
     }
 
+    /// A PRF whose key has a fixed size, as far as its number says.
+    private final class FixedPRF: PRFAlgorithm {
+        let transform: Transform
+        private let inner: any PRFAlgorithm
+        var keyLength: Int { inner.keyLength }
+        var outputLength: Int { inner.outputLength }
+        init(_ id: UInt16, _ inner: any PRFAlgorithm) {
+            transform = Transform(type: .prf, id: id)
+            self.inner = inner
+        }
+        func compute(key: Span<UInt8>, data: Span<UInt8>, into output: inout MutableSpan<UInt8>) throws(CryptoError) { try inner.compute(key: key, data: data, into: &output) }
+    }
+
+    /// RFC 7296 section 2.14: half of such a key is from either nonce; what is expanded from SKEYSEED takes them whole.
+    @Test(arguments: [4, 8] as [UInt16]) func aPRFWithAFixedKeyTakesTheFirst64BitsOfEachNonce(id: UInt16) throws {
+        let before = try suite(.aesGCM16(256)), prf = FixedPRF(id, before.prf)
+        let suite = IKESuite(encryption: before.encryption, integrity: nil, prf: prf, keyExchange: before.keyExchange)
+        let nonces: [UInt8] = Array(0..<36), secret = SecretBytes(copying: [9, 9].span)
+        let keys = try KeySchedule.initial(
+            suite: suite, sharedSecret: secret, initiatorNonce: Array(nonces[..<20]), responderNonce: Array(nonces[20...]), initiatorSPI: IKESPI(rawValue: 1), responderSPI: IKESPI(rawValue: 2))
+        let seed = try KeySchedule.prf(prf, key: [UInt8](nonces[..<8] + nonces[20..<28]).span, data: secret.span)
+        let tail: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+        let material = try KeySchedule.prfPlus(prf, key: seed.span, seed: (nonces + tail).span, count: 32)
+        #expect(keys.d.array == material.array)
+    }
+
     /// RFC 7296 section 2.18: SKEYSEED is the old PRF's work, and what is expanded from it the new one's.
     @Test func aRekeyToAnotherPRFExpandsWithTheNewOne() throws {
         let old = try #require(registry.prf(.prfHMACSHA256)), new = try #require(registry.prf(.prfHMACSHA384))
