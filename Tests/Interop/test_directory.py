@@ -328,3 +328,22 @@ def test_certificates_are_looked_up():
         except BaseException:
             print_tails(a, b)
             raise
+
+
+def test_wrong_passwords_count_once_for_all_shards():
+    """Five wrong tries, each on a shard by chance and under one of two spellings: the sixth is not looked at, whatever shard it meets."""
+    with directory(client("carol", "not the words of carol", ("gtc",)), connection("gtc", "gtc"), gateway="gateway { shards = 4 }\n") as (_, a, b, _):
+        wrong, waits = "the directory refuses the password of carol", "has guessed wrong too often from 192.0.2.1"
+        for number in range(5):
+            spelling = ("CAROL", "carol")[number % 2]
+            a.write(client(spelling, "not the words of carol", ("gtc",)).join(("gateway { control = @FOLDER@/vici.sock\n state = @FOLDER@/state\n resolver = no\n log { level = trace }\n retransmit_initial = 0.5 }\n", "")))
+            reload(a)
+            expect(a.up("gtc", check=False).returncode != 0, "a wrong password opens")
+            wait(lambda: b.log().count(wrong) == number + 1, f"wrong try {number + 1} is looked at")
+        expect(waits not in b.log(), "a try was put off too early")
+        # The right words do not help now.
+        a.write(a.file.read_text().replace("not the words of carol", BIND_PASSWORD))
+        reload(a)
+        expect(a.up("gtc", check=False).returncode != 0, "a sixth try counted at once")
+        wait(lambda: waits in b.log(), "the log says that it was not looked at")
+        expect(b.log().count(wrong) == 5, "the directory was asked")
