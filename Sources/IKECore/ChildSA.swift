@@ -33,7 +33,7 @@ final class ChildSA {
     let carriage: Carriage
     /// Made by a rekey of the peer's.
     var replacesOther = false
-    /// The exchange in which the peer rekeyed this pair; none any more once ours has won. RFC 7296 section 2.8.1.
+    /// The exchange in which the peer rekeyed this pair. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
     /// Somebody has ended it: what comes of a rekey under way goes with it.
     var isUnwanted = false
@@ -43,6 +43,8 @@ final class ChildSA {
     struct PeerRekey {
         let lowestNonce: [UInt8]
         let replacement: ChildSAID
+        /// Ours has won: what the peer has made is the peer's to delete, and carries nothing.
+        var isRedundant = false
     }
 
     init(

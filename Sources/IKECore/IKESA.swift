@@ -51,9 +51,9 @@ final class IKESA {
     /// The IKE SA that a rekey made of this one.
     weak var successor: IKESA?
     /// Those that it descends from by rekeys and that are not gone yet, as of the last rekey.
-    private var ancestors: [Ancestor] = []
-    /// The SA that this one has authenticated anew, and that is about to go.
-    weak var leaving: IKESA?
+    private var ancestors: [Link] = []
+    /// Those that this one has authenticated anew, itself or through one that has gone before, and that are about to go.
+    private var leavingLinks: [Link] = []
     /// The one that does so for this one.
     weak var replacement: IKESA?
     /// The number that all its children share, where the connection has `if_id = %unique`.
@@ -106,7 +106,7 @@ final class IKESA {
         proof = AddressProof(isProven: isInitiator, factor: context.limits.amplification)
     }
 
-    private struct Ancestor { weak var sa: IKESA? }
+    private struct Link { weak var sa: IKESA? }
 
     /// How many replaced IKE SAs this one has left behind, closed ones that still answer included.
     var livingAncestors: Int { ancestors.count { $0.sa?.isDead == false } }
@@ -121,7 +121,30 @@ final class IKESA {
     /// Notes what the successor descends from, and what it inherits by it.
     func bequeath(to successor: IKESA) {
         successor.number = number
-        successor.ancestors = (ancestors + [Ancestor(sa: self)]).filter { $0.sa?.isDead == false }
+        successor.ancestors = (ancestors + [Link(sa: self)]).filter { $0.sa?.isDead == false }
+    }
+
+    /// From now on this one carries the traffic of `old`, and of all that `old` has carried it for.
+    func take(over old: IKESA) {
+        let all = (old.leavingLinks.compactMap(\.sa) + [old]).map(Established.current).filter { $0 !== self && !$0.isDead }
+        for sa in all where !leavingLinks.contains(where: { $0.sa === sa }) {
+            sa.replacement = self
+            leavingLinks.append(Link(sa: sa))
+        }
+        leavingLinks.removeAll { $0.sa?.isDead != false }
+    }
+
+    /// A rekey has put `successor` in the place of this one, whoever leaves it or is left for it.
+    func handLinks(to successor: IKESA) {
+        for sa in leavingLinks.compactMap(\.sa).map(Established.current) where sa !== successor && !sa.isDead {
+            sa.replacement = successor
+            successor.leavingLinks.append(Link(sa: sa))
+        }
+        leavingLinks = []
+        guard let new = replacement.map(Established.current) else { return }
+        successor.replacement = new
+        // One that is not done yet takes over when it is.
+        if new.leavingLinks.contains(where: { $0.sa === self }) { new.leavingLinks.append(Link(sa: successor)) }
     }
 
     var initiatorSPI: IKESPI { isInitiator ? localSPI : remoteSPI }

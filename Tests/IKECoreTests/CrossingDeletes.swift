@@ -237,6 +237,22 @@ import Testing
         #expect(!actions.contains { if case .initiateAgain = $0 { true } else { false } })
     }
 
+    /// The same, where the data plane is done with the peer's pair only after ours has won: the peer's is installed, and its answer goes out, late.
+    @Test func theRedundantPairThatComesLateCarriesNothing() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first)
+        lab.handle(.rekey(.childSA(child.id), request: lab.request))
+        lab.peer.nonce = [UInt8](repeating: 0, count: 32)
+        _ = try ask(lab, .createChildSA, lab.rekeyChild())
+        let redundant = try #require(children(lab).last)
+        lab.peer.nonce = [UInt8](repeating: 0xff, count: 32)
+        try lab.respond(.createChildSA, lab.childAnswer())
+        let ours = try #require(children(lab).last)
+        #expect(activated(lab.handle(.childSAInstalled(ours.id, failure: nil))) == [ours.id])
+        #expect(activated(lab.handle(.childSAInstalled(redundant.id, failure: nil))).isEmpty)
+    }
+
     /// A rekey of ours that has won: that the peer deletes the old pair first does not bring its own, redundant pair into use.
     @Test func theRedundantPairOfACollisionCarriesNothing() throws {
         let lab = try Lab(east: false)

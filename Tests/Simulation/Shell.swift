@@ -51,7 +51,7 @@ final class Shell {
                 case .terminateSoon(let succession):
                     let index = identities[node.index]
                     world.schedule(after: 4000) { [unowned self] in
-                        if let index, index === identities[node.index], let member = index.due(succession) { world.schedule(.terminate(.ikeSA(member.sa), request: nil), for: node, after: 0) }
+                        if let index, index === identities[node.index], let member = index.due(succession) { world.schedule(.replaced(member.sa), for: node, after: 0) }
                     }
                 case .forget(let member): world.schedule(.forget(member.sa), for: node, after: 0)
                 }

@@ -276,7 +276,7 @@ package final class RunningGateway: @unchecked Sendable {
                     loop.arm(after: .seconds(4)) { [unowned self] in
                         guard let member = identities.due(succession) else { return }
                         willEnd(member.sa, .replaced, "the peer has authenticated anew")
-                        event(.terminate(.ikeSA(member.sa), request: nil), to: member.shard)
+                        event(.replaced(member.sa), to: member.shard)
                     }
                 case .forget(let member):
                     willEnd(member.sa, .replaced, "the peer has begun anew")

@@ -202,8 +202,7 @@ extension Established {
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
             old.state = .rekeyed
-            // What the peer has made of it as well is the peer's to delete.
-            old.peerRekey = nil
+            old.peerRekey?.isRedundant = true
             enqueueFirst(.deleteChild(old.id, []))
             answer(creation?.requests ?? [], .success("rekeyed \(child.policy.name): SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex)"))
             endUnwanted(child, replacing: old.id)

@@ -60,7 +60,7 @@ extension Established {
 
     /// A pair sends no more: our packets go through what the peer's rekey has made of it. Whether there is such a pair.
     @discardableResult func handOver(_ old: ChildSA) -> Bool {
-        guard let rekey = old.peerRekey, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) else { return false }
+        guard let rekey = old.peerRekey, !rekey.isRedundant, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) else { return false }
         context.emit(.activateChildSA(replacement.id))
         return true
     }

@@ -94,8 +94,7 @@ extension Established {
         // Its own tasks are of no use any more.
         standing.rekeyAt = nil
         standing.reauthAt = nil
-        sa.leaving = old
-        old.replacement = sa
+        sa.take(over: old)
         standing.delayed.append((now + Established.reauthGrace, .deleteIKE([], reason: ClosingReason(.replaced, "the peers have authenticated anew"))))
         context.adopt(old)
         answer(reauthRequests.take(), .success("authenticated anew: IKE SA \(sa.initiatorSPI) and \(sa.responderSPI)"))

@@ -263,10 +263,7 @@ extension Established {
         if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
         sa.successor = successor
         sa.bequeath(to: successor)
-        successor.replacement = sa.replacement.map(Established.current)
-        successor.replacement?.leaving = successor
-        successor.leaving = sa.leaving.map(Established.current)
-        successor.leaving?.replacement = successor
+        sa.handLinks(to: successor)
         successor.replaces = sa.replaces.take()
         if let old = successor.replaces { Established.current(old).replacement = successor }
         heir.reauthRequests += reauthRequests
@@ -275,6 +272,10 @@ extension Established {
         heir.children += children
         children = []
         for child in heir.children { context.moveChild(child.id, to: successor.localSPI) }
+        // A Delete that has its time, keeps it.
+        let later = delayed.filter { if case .deleteIKE = $0.task { true } else { false } }
+        delayed.removeAll { if case .deleteIKE = $0.task { true } else { false } }
+        heir.delayed += later
         for task in takeTasks() {
             switch task {
             case .rekeyIKE(let requests): answer(requests, .success("it has just been rekeyed"))
