@@ -82,6 +82,9 @@ final class IKESA {
     var countsAsClosed = false
     /// When this SA is next in the endpoint's queue.
     var scheduled: Instant?
+    /// Where IKE_SA_INIT came from, where IKE_AUTH came from another address. That one has shown that it answers: whoever repeats the peer's request
+    /// from elsewhere before it comes does not keep the answer from it.
+    var firstAddress: IPAddress?
     /// Whether the peer's address has shown that it answers: what we send to it before has a limit.
     var proof: AddressProof
     /// The address under which this SA counts as half-open.
@@ -180,7 +183,9 @@ final class IKESA {
         let isHere = datagram.remote.address == remote.address
         // What repetitions bring adds up: or an answer too long for one request would never go out.
         if isHere { proof.receive(datagram.bytes.count) }
-        guard isHere ? proof.spend(datagrams.byteCount) : datagrams.byteCount <= context.limits.amplification * datagram.bytes.count else { return context.counters.answersHeldBack += 1 }
+        let isAllowed =
+            isHere ? proof.spend(datagrams.byteCount) : datagram.remote.address == firstAddress || datagrams.byteCount <= context.limits.amplification * datagram.bytes.count
+        guard isAllowed else { return context.counters.answersHeldBack += 1 }
         for bytes in datagrams { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
     }
 

@@ -121,6 +121,8 @@ import Testing
         #expect(target.receive(request, from: Self.victim) == [])
         #expect(target.receive(request, from: Self.victim) == [])
         #expect(target.endpoint.counters.answersHeldBack == 2)
+        // Nor do they keep the answer from where IKE_SA_INIT came from: somebody may have been first with a copy.
+        #expect(target.receive(request).count == 1)
     }
 
     @Test func theLastRequestRepeatedFromElsewhereDoesNotAmplify() throws {

@@ -108,9 +108,10 @@ struct AwaitingAuth {
     /// IKE_AUTH comes from another port than IKE_SA_INIT when the initiator found a NAT. The message is authentic by now.
     static func move(_ sa: IKESA, _ datagram: Datagram, _ channel: SecureChannel) {
         // It could not be made without our IKE_SA_INIT, which the address has received therefore; another address may be anybody's.
-        if datagram.remote.address == sa.remote.address {
+        if datagram.remote.address == sa.remote.address || datagram.remote.address == sa.firstAddress {
             sa.proof.prove()
         } else {
+            if sa.firstAddress == nil { sa.firstAddress = sa.remote.address }
             sa.proof = AddressProof(isProven: false, factor: sa.context.limits.amplification)
             sa.proof.receive(channel.openedByteCount)
         }
