@@ -9,6 +9,7 @@ import PluginKit
 final class Connection {
     let server: Server
     private let session: OpaquePointer
+    private let descriptor: Int32
     private let clock: () -> UInt64
     /// Told of the socket, and of -1 before it is closed.
     private let opened: (Int32) -> Void
@@ -29,7 +30,7 @@ final class Connection {
             close(descriptor)
             throw .down("there is no memory for a connection")
         }
-        self.session = session
+        (self.session, self.descriptor) = (session, descriptor)
         do throws(Failure) {
             try configure(settings)
             switch server.transport {
@@ -159,17 +160,24 @@ final class Connection {
             set(LDAP_OPT_X_TLS_REQUIRE_CERT, LDAP_OPT_X_TLS_NEVER)
         }
         set(LDAP_OPT_X_TLS_PROTOCOL_MIN, MARTLET_LDAP_TLS12)
-        var time = remaining(deadline)
-        ldap_set_option(session, LDAP_OPT_NETWORK_TIMEOUT, &time)
         var isServer: Int32 = 0
         guard ldap_set_option(session, LDAP_OPT_X_TLS_NEWCTX, &isServer) == LDAP_OPT_SUCCESS else {
             throw .down("TLS cannot be set up: is \(settings.caFile) a file of certificates that the daemon may read?")
         }
+        // On a socket that does not block, or with a time-out of its own, the library asks it again and again until the handshake is over, and has a core to
+        // itself meanwhile. So it blocks, and the directory's clock shuts the socket when the time is over.
+        setBlocking(true)
+        defer { setBlocking(false) }
         guard ldap_install_tls(session) == LDAP_SUCCESS else {
             guard clock() < deadline else { throw .down("\(server.uri) did not finish the TLS handshake in time") }
             let words = diagnostic()
             throw .down("the TLS handshake with \(server.uri) fails\(words.isEmpty ? "" : ": " + words)")
         }
+    }
+
+    private func setBlocking(_ blocks: Bool) {
+        let flags = fcntl(descriptor, F_GETFL)
+        if flags >= 0 { _ = fcntl(descriptor, F_SETFL, blocks ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) }
     }
 
     /// Waits for the next message of an operation.
