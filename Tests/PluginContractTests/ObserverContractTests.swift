@@ -60,11 +60,10 @@ import Testing
         #expect(!observer.stop(.milliseconds(20)))
         #expect(FileManager.default.createFile(atPath: Self.file + ".go", contents: nil))
         #expect(observer.stop(.seconds(60)))
-        #expect(told.count == 11, "\(told)")
-        // What was lost is told before all that still waits; the one that hangs may have begun before or after the others came.
+        // What was lost is told before all that still waits; the one that hangs may have begun before the others came, after them, or in between: then it is told in two parts.
         let kinds = told.map { String($0.prefix { $0 != " " }) }
         #expect(kinds.filter { $0 != "4" } == ["1", "2", "2", "2", "2", "3", "3", "3", "3", "3"])
-        let place = try #require(kinds.firstIndex(of: "4"))
-        #expect(place <= 1 && told[place].hasSuffix("lost 31"), "\(told)")
+        let places = kinds.indices.filter { kinds[$0] == "4" }
+        #expect(places.allSatisfy { $0 <= 2 } && places.compactMap { told[$0].split(separator: " ").last.flatMap { Int($0) } }.reduce(0, +) == 31, "\(told)")
     }
 }
