@@ -132,6 +132,11 @@ final class RevocationWorker {
         let now = RevocationService.now
         for log in waiting.values.filter({ $0.inquiry.deadline <= now }) {
             for one in log.cases where !one.isSettled && !log.isDone {
+                // What was known before still counts, even where it was to be asked for anew.
+                if let known = known(one) {
+                    settle(one, known.answer, known.source)
+                    continue
+                }
                 one.reasons.append("\(one.steps.indices.contains(one.next) ? place(one.steps[one.next]) : "nobody") did not answer in the time that the log-in has")
                 giveUp(one)
             }
@@ -196,8 +201,7 @@ final class RevocationWorker {
 
     /// What a source has said already, or who waits for it from now on.
     private func lookAtAnswer(_ uri: String, _ one: Case) -> Look {
-        let key = sha256(one.certificate.der + (one.issuer.key?.der ?? [])), now = options.clock()
-        let known = answers[key].flatMap { counts($0.answer, now) ? $0 : nil }
+        let key = key(one), now = options.clock(), known = known(one)
         if let known, known.asked + options.answerAge >= now { return .answer(known.answer, known.source) }
         let wanted = Wanted.answer(uri, key)
         if let failure = failure(wanted, now) {
@@ -206,6 +210,11 @@ final class RevocationWorker {
         }
         return fetch(wanted, one) { OCSPRequest(about: one.certificate, issuedBy: one.issuer) }
     }
+
+    private func key(_ one: Case) -> [UInt8] { sha256(one.certificate.der + (one.issuer.key?.der ?? [])) }
+
+    /// The answer of a responder that still counts.
+    private func known(_ one: Case) -> KnownAnswer? { answers[key(one)].flatMap { counts($0.answer, options.clock()) ? $0 : nil } }
 
     private func counts(_ answer: RevocationAnswer, _ now: Int64) -> Bool {
         if case .revoked = answer.status { return true }
@@ -321,7 +330,10 @@ final class RevocationWorker {
             if answers.count >= Self.answerCount { answers = [:] }
             failures[fetch.wanted] = nil
             // "Revoked" stays, whatever an older answer says.
-            if let before = answers[key], case .revoked = before.answer.status, before.answer.thisUpdate > answer.thisUpdate { return }
+            if let before = answers[key], case .revoked = before.answer.status, before.answer.thisUpdate > answer.thisUpdate {
+                answers[key]?.asked = now
+                return
+            }
             answers[key] = KnownAnswer(answer: answer, source: "the OCSP responder \(fetch.wanted.uri)", asked: now)
         } catch { note(fetch.wanted, error.reason, now) }
     }

@@ -139,6 +139,23 @@ import Testing
         #expect(server.requests.count == 2)
     }
 
+    /// Neither an older word that it is good nor silence lets in who is known to be revoked.
+    @Test(arguments: [false, true]) func whoIsRevokedStaysSo(isSilent: Bool) async throws {
+        let isSecond = Mutex(false)
+        let server = try TestServer { _, body in
+            if !isSecond.withLock({ $0 }) { return .octets(Responder(status: V_OCSP_CERTSTATUS_REVOKED).answer(body)) }
+            return isSilent ? .silence : .octets(Responder(thisUpdate: -600, nextUpdate: 90_000, nonce: .none).answer(body))
+        }
+        let clock = Mutex(Int64(time(nil)))
+        let service = Self.service { $0.clock = { clock.withLock { $0 } } }
+        for rule in [RevocationRule.strict, .relaxed] { #expect(try await Self.verdict(service, ocsp: [server.uri("ocsp")], rule: rule)?.reason.contains("was revoked") == true) }
+        isSecond.withLock { $0 = true }
+        // More than an hour later it is asked for again.
+        clock.withLock { $0 += 4_000 }
+        #expect(try await Self.verdict(service, ocsp: [server.uri("ocsp")], rule: .relaxed, seconds: isSilent ? 2 : 600)?.reason.contains("was revoked") == true)
+        #expect(server.requests.count == 2)
+    }
+
     @Test func whoeverHangsCostsThatLogInAlone() async throws {
         let list = try Vector.bytes("root.crl")
         let server = try TestServer { path, _ in path == "crl" ? .octets(list) : .silence }
