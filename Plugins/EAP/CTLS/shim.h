@@ -20,7 +20,7 @@ static inline int martlet_tls_take_any_chain(X509_STORE_CTX *context, void *igno
 static inline SSL_CTX *martlet_tls_context(int server, int least, int most, int asks_for_certificate) {
     SSL_CTX *context = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
     if (context == NULL) return NULL;
-    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_CIPHER_SERVER_PREFERENCE);
     // Nobody renegotiates here, so that a server that does not know how to do it safely has nothing to do wrong.
     if (!server) SSL_CTX_set_options(context, SSL_OP_LEGACY_SERVER_CONNECT);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);

@@ -106,7 +106,7 @@ package final class PEAP: TLSConversation, @unchecked Sendable {
             inner.answered(inside[0], body, identifier: 0, reply.deadline) { [self] move in finish(reply) { () throws(TLSSession.Failure) in try carry(try move(), session) } }
             return .later
         case .result:
-            guard let end = try Self.result(in: inside, code: 2), end.isSuccess else { throw TLSSession.Failure(MARTLET_E_REJECTED, "does not take the success of PEAP") }
+            guard let end = try Self.result(in: inside, code: 2), end.isSuccess else { throw TLSSession.Failure(MARTLET_E_INVALID, "does not take the success of PEAP") }
             return try success(session)
         case .tunnel, .over: throw TLSSession.Failure(MARTLET_E_INVALID, "goes on with PEAP after its end")
         }

@@ -117,7 +117,8 @@ package final class TLSSession: @unchecked Sendable {
     /// What the other end did.
     private func failure() -> Failure {
         let errors = Self.errors
-        if errors.contains("alert") { return Failure(MARTLET_E_REJECTED, "broke TLS off: \(errors)") }
+        // Nobody has guessed anything by that.
+        if errors.contains("alert") { return Failure(MARTLET_E_INVALID, "broke TLS off: \(errors)") }
         if errors.contains("peer did not return a certificate") { return Failure(MARTLET_E_REJECTED, "has shown no certificate") }
         return Failure(MARTLET_E_INVALID, "breaks TLS: \(errors)")
     }
@@ -151,7 +152,13 @@ package final class TLSSession: @unchecked Sendable {
         try requireProof()
         try give(bytes)
         var all: [UInt8] = [], piece = [UInt8](repeating: 0, count: 16_384)
-        defer { wipe(&piece, piece.count) }
+        // It is never moved, or what was inside would be left behind.
+        all.reserveCapacity(65_536 + piece.count)
+        var isRead = false
+        defer {
+            wipe(&piece, piece.count)
+            if !isRead { wipe(&all, all.count) }
+        }
         while all.count < 65_536 {
             ERR_clear_error()
             let count = SSL_read(ssl, &piece, Int32(piece.count))
@@ -159,14 +166,14 @@ package final class TLSSession: @unchecked Sendable {
                 switch SSL_get_error(ssl, count) {
                 case SSL_ERROR_WANT_READ:
                     guard martlet_tls_unread(ssl) == 0, SSL_has_pending(ssl) == 0 else { throw Failure(MARTLET_E_INVALID, "sends a record of TLS that is cut short") }
+                    isRead = true
                     return all
-                case SSL_ERROR_ZERO_RETURN: throw Failure(MARTLET_E_REJECTED, "has closed TLS")
+                case SSL_ERROR_ZERO_RETURN: throw Failure(MARTLET_E_INVALID, "has closed TLS")
                 default: throw failure()
                 }
             }
             all += piece.prefix(Int(count))
         }
-        wipe(&all, all.count)
         throw Failure(MARTLET_E_INVALID, "says too much inside TLS")
     }
 

@@ -211,7 +211,8 @@ package final class TTLS: TLSConversation, @unchecked Sendable {
         guard let (identifier, type, data) = Self.opened(packet, code: 1) else { throw TLSSession.Failure(MARTLET_E_INVALID, "sent something inside TLS that is no request of EAP") }
         let inner: InnerEAP
         switch phase {
-        case .handshake: inner = InnerEAP(parameters, Settings.innerTypes)
+        // Where the password is not to leave this host, the server cannot have it by asking for GTC.
+        case .handshake: inner = InnerEAP(parameters, Settings.ttls == .mschapv2 ? Settings.innerTypes.filter { $0 != InnerType.gtc } : Settings.innerTypes)
         case .eap(let known, _): inner = known
         case .challenged, .answered, .over: throw TLSSession.Failure(MARTLET_E_INVALID, "begins EAP inside TLS too late")
         }
