@@ -240,30 +240,35 @@ import TestSupport
             connection.unique = .never
         }
         let elsewhere = SocketAddress(address: IPAddress(v4: 0xc633_6407), port: 4500)
-        west.endpoint.context.users.change { $0.sessions.begin(Array("carol".utf8), at: elsewhere) }
+        west.endpoint.context.users.change { $0.sessions.begin(Array("carol".utf8), at: elsewhere, now: Instant(nanoseconds: 0)) }
         guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "there are two") }
         let failure = try #require(west.failures.first)
         #expect(failure.code == .limit && failure.summary.contains("has 1 session elsewhere"), "\(failure)")
-        west.endpoint.context.users.change { $0.sessions.end(Array("carol".utf8), at: elsewhere) }
+        west.endpoint.context.users.change { $0.sessions.end(Array("carol".utf8), at: elsewhere, begun: Instant(nanoseconds: 0)) }
         Fixtures.initiate(world, east, west, request: 2)
         world.run(.seconds(60)) { east.answers[RequestID(rawValue: 2)] != nil }
         #expect(throws: Never.self) { try east.answers[RequestID(rawValue: 2)]?.first?.get() }
         #expect(west.established.count == 1)
     }
 
-    @Test func placesAreSessionsAndTheSamePlaceIsOne() {
+    /// Each IKE SA is a session; one that begins where another is may be that peer's anew, so that one is left out.
+    @Test func sessionsAreCounted() {
         var sessions = UserSessions()
         let user = Array("carol".utf8), here = SocketAddress(address: IPAddress(v4: 1), port: 4500), there = SocketAddress(address: IPAddress(v4: 2), port: 4500)
-        sessions.begin(user, at: here)
-        sessions.begin(user, at: here)
+        let six = SocketAddress(address: IPAddress(family: .v6, value: 1), port: 4500)
+        func at(_ second: Int64) -> Instant { Instant(nanoseconds: 0) + .seconds(second) }
+        sessions.begin(user, at: here, now: at(1))
         #expect(sessions.others(user, than: here) == 0 && sessions.others(user, than: there) == 1)
-        sessions.begin(user, at: there)
-        sessions.end(user, at: here)
-        #expect(sessions.others(user, than: there) == 1)
-        sessions.end(user, at: here)
-        sessions.end(user, at: here)
-        #expect(sessions.others(user, than: there) == 0 && sessions.held == 1)
-        sessions.end(user, at: there)
+        sessions.begin(user, at: here, now: at(2))
+        #expect(sessions.others(user, than: here) == 1 && sessions.others(user, than: there) == 2)
+        // INITIAL_CONTACT is a word about what was there before, in one family of addresses.
+        #expect(sessions.others(user, than: there, contact: at(2)) == 1 && sessions.others(user, than: there, contact: at(3)) == 0)
+        #expect(sessions.others(user, than: six, contact: at(3)) == 2)
+        sessions.end(user, at: there, begun: at(1))
+        sessions.end(user, at: here, begun: at(1))
+        sessions.end(user, at: here, begun: at(1))
+        #expect(sessions.others(user, than: there) == 1 && sessions.held == 1)
+        sessions.end(user, at: here, begun: at(2))
         #expect(sessions.held == 0)
     }
 

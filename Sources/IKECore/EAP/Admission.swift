@@ -18,9 +18,9 @@ enum Admission {
         }
         sa.connection = connection
         let limit = connection.sessionsPerUser
-        // Whoever says that it has no other session left takes the others' place.
-        let isOnly = sa.initialContact && connection.unique != .never
-        sa.userSession = UserSession.begin(sa.context.users, sa.account ?? sa.eapUser, at: sa.remote, limit: limit, isOnly: isOnly)
+        // Whoever says that it has no other session left takes the place of those that end because of that.
+        let contact = sa.initialContact && connection.unique != .never ? sa.begun : nil
+        sa.userSession = UserSession.begin(sa.context.users, sa.account ?? sa.eapUser, at: sa.remote, limit: limit, contact: contact, now: sa.now)
         guard sa.userSession == nil else { return nil }
         return EAPRefusal(.tooManySessions, "has \(limit) session\(limit == 1 ? "" : "s") elsewhere, and no more are allowed (sessions_per_user)")
     }

@@ -138,8 +138,8 @@ struct AuthenticatingPeer {
             guard case .eap(let conversation, let outcome) = result else {
                 return next.end(sa, next.layer.fail(EAPRefusal(.unavailable, "could not be asked by EAP: \(Failure.job(result, "authenticating by EAP", sa).summary)")))
             }
-            // A method that asked no directory leaves that to us.
-            if case .succeeded = outcome, conversation.groups == nil, Admission.needsLookUp(claim, sa) {
+            // A method that asked no directory leaves that to us; a password that is one of `secrets` is no user of the directory's, whoever has the same name there.
+            if case .succeeded = outcome, conversation.groups == nil, layer.method?.proof.password == false, Admission.needsLookUp(claim, sa) {
                 let user = conversation.account ?? (sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName ?? [])
                 next.phase = .account(sa.context.run(.lookUp(user: user), for: sa.localSPI), conversation, outcome, isFirst: isFirst)
                 next.deadline = min(next.end, sa.now + sa.context.limits.jobTime)
@@ -217,13 +217,11 @@ struct AuthenticatingPeer {
     /// What a step of the method has told of the user; a refusal where that keeps the user out.
     private func known(_ conversation: any EAPConversation, _ outcome: EAPOutcome, groups: [String]? = nil, _ sa: IKESA) -> EAPRefusal? {
         if let name = conversation.account, !name.isEmpty { sa.account = Identification(eap: name) }
-        // Who has guessed under one name does not go on under another: right or wrong, nothing of it shows.
-        let isOver =
-            switch outcome {
-            case .message: false;
-            case .refused, .succeeded, .failed: true
-            }
-        if isOver, let account = sa.account, account != sa.eapUser, let refusal = wait(account, sa) { return refusal }
+        // Who has guessed under one name does not go on under another: right or wrong, in the middle of a method or at its end, nothing of it shows, and wrong counts.
+        if let account = sa.account, account != sa.eapUser, let refusal = wait(account, sa) {
+            if case .failed(let wrong) = outcome { countFailure(wrong, sa) }
+            return refusal
+        }
         guard case .succeeded = outcome else { return nil }
         return Admission.refusal(groups ?? conversation.groups, claim, sa)
     }
