@@ -25,7 +25,7 @@ enum CertificateCheck {
     }
 
     private static func judge(_ check: martlet_certificate_check) throws(Refusal) -> (questions: [SourcedQuestion], rules: PathRules) {
-        let side = check.side.pointee, known = Known.of(check.credentials), isClient = check.use == MARTLET_CERTIFICATE_TLS_CLIENT.rawValue
+        let side = check.side.pointee, known = Known.of(check.credentials, keeping: true), isClient = check.use == MARTLET_CERTIFICATE_TLS_CLIENT.rawValue
         // `eap-tls:ecdsa-256`: what stands behind the colon is about the certificates of the method.
         let auth = String(cString: side.auth), wish = auth.hasPrefix("eap") ? auth.split(separator: ":", maxSplits: 1).dropFirst().first.map(String.init) ?? "" : auth
         guard let constraints = SchemeConstraints(wish) else { throw Refusal("the connection's `auth` asks for \(auth), which is not understood") }

@@ -62,7 +62,7 @@ enum Proof {
             try judge(key, scheme)
             return nil
         }
-        let known = Known.of(table.credentials), identity = IKEIdentity(type: table.remote.type, data: table.remote.data.array)
+        let known = Known.of(table.credentials, keeping: true), identity = IKEIdentity(type: table.remote.type, data: table.remote.data.array)
         let pinned = side.certificateList.compactMap(known.certificate)
         guard side.publicKeyList.isEmpty || !pinned.isEmpty || side.authority_count > 0 else { throw Refusal("its signature is not one of the public keys that the connection takes (`pubkeys`)") }
 
@@ -148,7 +148,7 @@ enum Proof {
     }
 
     private static func make(_ request: AuthRequest) throws(Refusal) -> [UInt8] {
-        let table = request.table.pointee, side = table.local_side.pointee, known = Known.of(table.credentials)
+        let table = request.table.pointee, side = table.local_side.pointee, known = Known.of(table.credentials, keeping: true)
         guard let constraints = SchemeConstraints(String(cString: side.auth)) else { throw Refusal("`auth = \(String(cString: side.auth))` is not understood") }
         let identity = IKEIdentity(type: table.local.type, data: table.local.data.array)
         let configured = side.certificateList.compactMap(known.certificate)

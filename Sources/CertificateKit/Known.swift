@@ -57,15 +57,23 @@ package final class Known: Sendable {
     }
 
     /// Of the latest snapshot alone: what was unloaded must not linger here.
-    private static let made = Mutex<(generation: UInt64, known: Known?)>((0, nil))
+    private struct Made {
+        var generation: UInt64 = 0
+        /// By a plugin that hears of changes.
+        var kept: Known?
+        /// By whoever uses it at the moment.
+        weak var used: Known?
+    }
+    private static let made = Mutex(Made())
 
-    package static func of(_ snapshot: UnsafePointer<martlet_credentials>) -> Known {
+    /// `keeping`: until `changed`, which is the credential reader's to hear. Others hold it only as long as they use it, or keys that were unloaded would stay.
+    package static func of(_ snapshot: UnsafePointer<martlet_credentials>, keeping: Bool) -> Known {
         let generation = snapshot.pointee.generation
         return made.withLock { made in
-            if made.generation == generation, let known = made.known { return known }
+            if made.generation == generation, let known = made.kept ?? made.used { return known }
             let known = Known(snapshot.pointee)
             // A request that began before a change brings an older one, for itself.
-            if generation >= made.generation { made = (generation, known) }
+            if generation >= made.generation { made = Made(generation: generation, kept: keeping ? known : nil, used: known) }
             return known
         }
     }
@@ -73,7 +81,7 @@ package final class Known: Sendable {
     /// There is a new one. It is made when it is first needed.
     package static func changed(_ snapshot: UnsafePointer<martlet_credentials>) {
         let generation = snapshot.pointee.generation
-        made.withLock { made in if generation > made.generation { made = (generation, nil) } }
+        made.withLock { made in if generation > made.generation { made = Made(generation: generation) } }
     }
 
     package func certificate(_ der: [UInt8]) -> X509Certificate? { certificates[der] ?? X509Certificate(der: der) }

@@ -16,7 +16,7 @@ extension EAPParameters {
 
     /// With its private key and what is above it. The first that is valid now, or else the first.
     func ownCredentials() throws(TLSSession.Failure) -> TLSSession.Credentials {
-        let known = Known.of(table.pointee.credentials), configured = table.pointee.local_side.pointee.certificateList.compactMap(known.certificate)
+        let known = Known.of(table.pointee.credentials, keeping: false), configured = table.pointee.local_side.pointee.certificateList.compactMap(known.certificate)
         let names = ownNames, now = Int64(time(nil))
         // A connection that names certificates means no other.
         let candidates =
