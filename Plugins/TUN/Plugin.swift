@@ -42,7 +42,7 @@ private func withPlane(_ body: (Plane) throws(PlaneError) -> Void) -> martlet_st
 // Immortal and never written after it was made.
 nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
     let table = martlet_plane(
-        struct_size: UInt32(MemoryLayout<martlet_plane>.size), flags: UInt32(MARTLET_PLANE_USERSPACE.rawValue), name: Immortal.string("tun"),
+        struct_size: UInt32(MemoryLayout<martlet_plane>.size), flags: UInt32(MARTLET_PLANE_USERSPACE.rawValue | MARTLET_PLANE_HEARS_ALL.rawValue), name: Immortal.string("tun"),
         start: { events, sockets, count, workers, mark in
             guard Current.plane == nil, let host = Current.host else { return MARTLET_E_INVALID }
             do throws(PlaneError) {

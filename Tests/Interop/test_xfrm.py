@@ -167,6 +167,20 @@ def guest_transport():
             expect(min(a - b for a, b in zip(counted(martlet)["site"], before)) > 20, "the packets did not go through the SAs")
             expect("mode transport" in " ".join(kernel(lab, "east", "state")), "the kernel has no SA in transport mode")
             print(role, flush=True)
+    # Whose child is a tunnel gives no transport mode, and takes no tunnel for the transport mode that its child is to have.
+    hosts = dict(local_ts="dynamic", remote_ts="dynamic")
+    with facing(martlet=hosts, peer={**hosts, "child": "mode = transport"}, load=WITH_KERNEL) as (lab, martlet, peer):
+        peer.up()
+        wait(lambda: martlet.children() and peer.children(), "both have a child")
+        for host in ("east", "west"):
+            states = " ".join(kernel(lab, host, "state"))
+            expect("mode tunnel" in states and "mode transport" not in states, lambda: f"{host} has {states}")
+        lab.ping("west", "192.0.2.1", source="192.0.2.2")
+    with facing(martlet={**hosts, "child": "mode = transport"}, peer=hosts, load=WITH_KERNEL) as (lab, martlet, peer):
+        done = martlet.up(check=False)
+        expect(done.returncode != 0 and "makes site a tunnel" in done.stdout + done.stderr, lambda: f"{done.stdout}{done.stderr}")
+        wait(lambda: not kernel(lab, "east", "state") and not kernel(lab, "west", "state"), lambda: f"no SA stays: {kernel(lab, 'east', 'state')}")
+    print("refused", flush=True)
 
 
 def guest_policies():

@@ -18,6 +18,7 @@ struct ChildTraffic: Sendable {
 
 package final class PlaneDriver: @unchecked Sendable {
     package let name: String
+    private var hearsAll: Bool { table.pointee.flags & UInt32(MARTLET_PLANE_HEARS_ALL.rawValue) != 0 }
     let loop: EventLoop
     /// Immortal and constant.
     private let table: UnsafePointer<martlet_plane>
@@ -348,8 +349,8 @@ package final class PlaneDriver: @unchecked Sendable {
             children[parameters.id] = child
             return nil
         }
-        // The kernel takes packets of those SAs alone that the policy in force names: there a pair of another policy, which is another shard's, cannot wait.
-        if parameters.yields, others, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || name == "tun") }) {
+        // Where a plane takes packets of those SAs alone that the policy in force names, a pair of another policy, which is another shard's, cannot wait.
+        if parameters.yields, others, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || hearsAll) }) {
             child.isWaiting = true
             waiting.insert(parameters.id)
             children[parameters.id] = child

@@ -164,7 +164,8 @@ struct martlet_plane_events {
 enum martlet_plane_flags {
     MARTLET_PLANE_USERSPACE = 1,     /* needs sockets from the host */
     MARTLET_PLANE_TRANSPORT = 4,     /* carries transport mode; without it no configuration may ask for it */
-    MARTLET_PLANE_KERNEL_UDP = 2     /* the kernel takes ESP off the host's UDP sockets (UDP_ENCAP_ESPINUDP) */
+    MARTLET_PLANE_KERNEL_UDP = 2,    /* the kernel takes ESP off the host's UDP sockets (UDP_ENCAP_ESPINUDP) */
+    MARTLET_PLANE_HEARS_ALL = 8      /* takes packets of an SA whatever policy is in force for their traffic */
 };
 
 /* What of the SAs' and policies' fields a plane can do here. Nothing that needs one that is missing is ever asked of it. */
