@@ -183,6 +183,35 @@ def guest_transport():
     print("refused", flush=True)
 
 
+def guest_algorithms():
+    """Each algorithm of the kernel against strongSwan's use of it, over IPv4 and some over IPv6, asked for by either side."""
+    algorithms = (
+        "aes128gcm8", "aes256gcm12", "aes192gcm16", "aes128ccm8", "aes192ccm12", "aes256ccm16-esn", "aes256gmac", "chacha20poly1305-esn", "camellia256-sha256", "aes128-aesxcbc", "aes128-aescmac",
+        "aes128-sha1", "aes192-sha384", "aes256-sha512-esn", "aes128ctr-sha256", "null-sha256",
+    )
+    for six, chosen in ((False, range(len(algorithms))), (True, (2, 5, 7, 13))):
+        def ways(here, there):
+            return "".join(
+                f"c{n} {{ local_ts = 10.{here}.{n}.0/24, fd0{here}:{n}::/64\n remote_ts = 10.{there}.{n}.0/24, fd0{there}:{n}::/64\n esp_proposals = {algorithms[n]} }}\n" for n in chosen
+            )
+
+        ends = ("2001:db8::1", "2001:db8::2")
+        ours = dict(children=ways(1, 2), **(dict(local=ends[0], remote=ends[1]) if six else {}))
+        theirs = dict(children=ways(2, 1), **(dict(local=ends[1], remote=ends[0]) if six else {}))
+        with facing(martlet=ours, peer=theirs, load=WITH_KERNEL) as (lab, martlet, peer):
+            for host, number in (("east", 1), ("west", 2)):
+                for n in chosen:
+                    lab.ip(host, "addr", "replace", f"10.{number}.{n}.1/32", "dev", "lo")
+                    lab.ip(host, "-6", "addr", "replace", f"fd0{number}:{n}::1/128", "dev", "lo", "nodad")
+            for n in chosen:
+                (martlet, peer)[n % 2].up(f"c{n}")
+                wait(lambda: f"c{n}" in counted(martlet), f"{algorithms[n]} is up")
+                lab.ping("east", f"10.2.{n}.1", source=f"10.1.{n}.1", size=1000)
+                lab.ping("west", f"fd01:{n}::1", source=f"fd02:{n}::1")
+                expect(counted(martlet)[f"c{n}"] == [6, 6], lambda: f"{algorithms[n]}: {counted(martlet)}")
+    print(f"{len(algorithms)} algorithms", flush=True)
+
+
 def guest_policies():
     """What passes and what drops, inside a tunnel and without one."""
     alone = """
@@ -594,6 +623,10 @@ def test_against_strongswan():
 
 def test_transport():
     in_kernel("guest_transport")
+
+
+def test_algorithms():
+    in_kernel("guest_algorithms")
 
 
 def test_policies():

@@ -22,7 +22,7 @@ KERNEL = Path("/usr/bin/linux.uml")
 UML_MODULES = Path("/usr/lib/uml/modules") / platform.release()
 MODULES = (
     "jitterentropy_rng drbg esp4 esp6 xfrm_user veth tun gcm ccm ctr cbc hmac sha256_generic sha512_generic aes_generic ghash-generic seqiv echainiv authenc authencesn chacha20poly1305 chacha_generic "
-    "poly1305_generic nf_tables iptable_nat xt_MASQUERADE"
+    "poly1305_generic camellia_generic cmac xcbc nf_tables iptable_nat xt_MASQUERADE"
 )
 BEGIN, OK, FAILED = "@@ the guest begins", "@@ the guest is done", "@@ the guest has failed"
 
