@@ -30,6 +30,11 @@ package enum ESPKeyLengths {
         }
     }
 
+    /// Every transform that is known here, with each Key Length that it has.
+    package static let all: [Transform] =
+        (1...31 as ClosedRange<UInt16>).flatMap { id in [nil, 128, 192, 256].map { Transform(type: .encryption, id: id, keyLength: $0) } }.filter { encryption($0) != nil }
+        + (1...15 as ClosedRange<UInt16>).map { Transform(type: .integrity, id: $0) }.filter { integrity($0) != nil }
+
     /// Whether the transform brings its own integrity.
     package static func isCombined(_ transform: Transform) -> Bool { transform.type == .encryption && ((14...16).contains(transform.id) || (18...21).contains(transform.id) || transform.id == 28) }
 }

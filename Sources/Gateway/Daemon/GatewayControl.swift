@@ -2,6 +2,7 @@
 
 import Glibc
 import IKECore
+import IKECrypto
 import IKEWire
 import PluginABI
 
@@ -241,13 +242,12 @@ extension RunningGateway: ControlBackend {
 }
 
 extension RunningGateway {
-    /// Whether a plane carries the packets, why it cannot, and which of the algorithms that IKE could negotiate for ESP it does not do.
+    /// Whether a plane carries the packets, why it cannot, and which of the algorithms that a configuration may name for ESP it does not do.
     private func planeNotes(_ name: String) -> [String] {
         guard name == planes.name else { return [planes.reasons[name] ?? "does not carry the packets: \(quoted(planes.name ?? "none")) does"] }
         var seen: Set<Transform> = []
-        let missing = plugins.algorithms.filter { ["aead", "encryption", "integrity"].contains(AlgorithmSnapshot.Kind(pluginKind: $0.kind).rawValue) }.compactMap(\.transform).filter {
-            seen.insert($0).inserted && !planes.carries($0)
-        }
+        let provided = plugins.algorithms.filter { ["aead", "encryption", "integrity"].contains(AlgorithmSnapshot.Kind(pluginKind: $0.kind).rawValue) }.compactMap(\.transform)
+        let missing = (provided + ESPKeyLengths.all).filter { seen.insert($0).inserted && !planes.carries($0) }
         let features = planes.features, unable = PlaneFeatures.names.filter { !features.contains($0.feature) }
         return ["carries the packets"] + (unable.isEmpty ? [] : ["cannot do " + unable.map(\.name).joined(separator: ", ")])
             + (missing.isEmpty ? [] : ["cannot do ESP with " + missing.map(\.description).joined(separator: ", ")])
