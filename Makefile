@@ -41,8 +41,8 @@ check: ## Run every test; at most 30 minutes on two cores
 	@packaging/python-deps.sh
 	@Tests/check.sh
 
-check-full: ## The same with more seeds, sanitizers and fuzzers; takes hours
-	@packaging/deps.sh build demo test
+check-full: ## The same with more seeds, sanitizers, fuzzers and a distribution's kernel; takes hours
+	@packaging/deps.sh build demo test kernel
 	@packaging/python-deps.sh
 	@Tests/check-full.sh
 

@@ -166,6 +166,9 @@ def guest_transport():
             lab.ping("west", "192.0.2.1", source="192.0.2.2")
             expect(min(a - b for a, b in zip(counted(martlet)["site"], before)) > 20, "the packets did not go through the SAs")
             expect("mode transport" in " ".join(kernel(lab, "east", "state")), "the kernel has no SA in transport mode")
+            # IKE passes by what its own SAs cover: its sockets have policies of their own.
+            own = lab.inside("east", "ip", "xfrm", "policy").stdout
+            expect("socket in" in own and "socket out" in own, lambda: f"the sockets of IKE have no policies of their own: {own}")
             print(role, flush=True)
     # Whose child is a tunnel gives no transport mode, and takes no tunnel for the transport mode that its child is to have.
     hosts = dict(local_ts="dynamic", remote_ts="dynamic")
@@ -259,6 +262,15 @@ def guest_policies():
         expect(lab.ping("east", "10.2.8.1", source="10.1.0.1", count=2, check=False) == 0, "what is dropped passed")
         expect(lab.ping("west", "10.1.0.1", source="10.2.8.1", count=2, check=False) == 0, "what is dropped passed when it came out of an SA")
         lab.ping("east", "10.2.0.1", source="10.1.0.1")
+        # A number in place of what was computed, and nothing at all.
+        for settings, said in (("mtu = 1300\n clamp_mss = no", "mtu 1300"), ("mtu = no\n clamp_mss = no", "")):
+            east.stop()
+            east.write(text.replace("plugins {", f"plugins {{ xfrm {{ {settings} }}", 1))
+            east.start()
+            east.up()
+            route = lab.inside("east", "ip", "route", "show", "table", "52100", "10.2.0.0/16").stdout
+            expect(route and said in route and "advmss" not in route and ("mtu" in route) == bool(said), lambda: f"with {settings} the route is {route}")
+            lab.ping("east", "10.2.0.1", source="10.1.0.1")
 
 
 def guest_bare():
@@ -369,6 +381,20 @@ def guest_ends():
         # Nobody there any more: the other end finds out, and its kernel has nothing left.
         west.kill()
         wait(lambda: not east.sas() and not kernel(lab, "east", "state"), "east has noticed that west is gone", 60)
+    # A tunnel in UDP, with a peer that is not ours.
+    for host in ("east", "west"):
+        with facing(nat=True, martlet_host=host, load=WITH_KERNEL) as (lab, martlet, peer):
+            (martlet if host == "east" else peer).up()
+            wait(lambda: martlet.children() and peer.children(), "the child is up")
+            carries(lab, martlet, martlet, bytes_each=50_000)
+            expect("encap type espinudp" in " ".join(kernel(lab, host, "state")), "the SA is not in UDP")
+    # Packets that call for a rekey.
+    with pair(both=dict(child="rekey_packets = 20\n life_packets = 1000"), start=True) as (lab, east, west):
+        east.up()
+        old = east.children()[0]["inbound"]["spi"]
+        lab.ping("east", "10.2.0.1", source="10.1.0.1", count=40)
+        wait(lambda: len(east.children()) == 1 and east.children()[0]["inbound"]["spi"] != old, "the child is rekeyed after its packets")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
     timed = "timed { local_ts = 10.%d.0.0/24\n remote_ts = 10.%d.0.0/24\n rekey_time = 0\n life_time = 4s }\n"
     few = "few { local_ts = 10.%d.1.0/24\n remote_ts = 10.%d.1.0/24\n rekey_time = 0\n life_packets = 12 }\n"
     children = {host: "".join(text % ends for text in (timed, few)) for host, ends in (("east", (1, 2)), ("west", (2, 1)))}
