@@ -84,7 +84,7 @@ let package = Package(
         .target(name: "CertificateKit", dependencies: ["COpenSSLX509", "PluginKit", "PluginABI"], exclude: ["COpenSSLX509"], swiftSettings: common),
         // Asking authorities who is revoked: libcurl is loaded when it is first needed, so nothing links it.
         .systemLibrary(name: "CCURL", path: "Sources/RevocationKit/CCURL", providers: [.apt(["libcurl4-openssl-dev"])]),
-        .target(name: "RevocationKit", dependencies: ["CertificateKit", "CCURL"], exclude: ["CCURL"], swiftSettings: common),
+        .target(name: "RevocationKit", dependencies: ["CertificateKit", "PluginKit", "CCURL"], exclude: ["CCURL"], swiftSettings: common),
         .target(name: "PlaneKit", dependencies: ["PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"], swiftSettings: common),
 
         // What the client shows, as functions of what the control socket says.

@@ -1,4 +1,4 @@
-// A value under a lock, with waits that end at a time of CLOCK_MONOTONIC; and threads that outlive a library that hangs in them.
+// A value under a lock, with waits that end at a time of CLOCK_MONOTONIC.
 
 import CLDAP
 import Glibc
@@ -44,37 +44,4 @@ final class Monitor<Value>: @unchecked Sendable {
             if pthread_cond_timedwait(condition, mutex, &time) == ETIMEDOUT { return body(&value) }
         }
     }
-}
-
-/// Starts a detached thread. False where the system has none.
-func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
-    final class Start: Sendable {
-        let name: String
-        let body: @Sendable () -> Void
-        init(_ name: String, _ body: @escaping @Sendable () -> Void) { (self.name, self.body) = (name, body) }
-    }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, 512 << 10)
-    // Signals are the daemon's main thread's.
-    var all = sigset_t()
-    var before = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_BLOCK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    var thread = pthread_t()
-    let start = Unmanaged.passRetained(Start(name, body))
-    let failure = pthread_create(
-        &thread, &attributes,
-        { argument in
-            guard let argument else { return nil }
-            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-            martlet_ldap_thread_name(start.name)
-            start.body()
-            return nil
-        }, start.toOpaque())
-    if failure != 0 { start.release() }
-    return failure == 0
 }

@@ -4,6 +4,7 @@
 import CCURL
 import CertificateKit
 import Glibc
+import PluginKit
 import Synchronization
 
 /// A question with the places that may know the answer, in the order in which they are asked.
@@ -88,7 +89,7 @@ package final class RevocationService: Sendable {
         }
         if isFull { return end(inquiry, "\(Self.most) log-ins wait for answers already", counts: false) }
         transfers?.wake()
-        guard starts, !startThread("x509 fetch", { self.run() }) else { return }
+        guard starts, !startThread("x509 fetch", stackBytes: 8 << 20, { self.run() }) else { return }
         for inquiry in stop() { end(inquiry, "there is no thread to ask with") }
     }
 
@@ -127,36 +128,4 @@ package final class RevocationService: Sendable {
             for inquiry in stop() { end(inquiry, "nothing can be fetched, for \(error.missing) is missing") }
         }
     }
-}
-
-/// Starts a detached thread. False where the system has none.
-private func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
-    final class Start: Sendable {
-        let name: String
-        let body: @Sendable () -> Void
-        init(_ name: String, _ body: @escaping @Sendable () -> Void) { (self.name, self.body) = (name, body) }
-    }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    // Signals are the daemon's main thread's.
-    var all = sigset_t()
-    var before = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_BLOCK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    var thread = pthread_t()
-    let start = Unmanaged.passRetained(Start(name, body))
-    let failure = pthread_create(
-        &thread, &attributes,
-        { argument in
-            guard let argument else { return nil }
-            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-            martlet_thread_name(start.name)
-            start.body()
-            return nil
-        }, start.toOpaque())
-    if failure != 0 { start.release() }
-    return failure == 0
 }

@@ -20,7 +20,7 @@ ALLOWED = {
     "Sources/PluginKit": {"PluginABI", "CSwiftVersion", "CSecret"} | SYSTEM,
     "Sources/PluginCrypto": {"PluginABI", "IKECrypto", "IKEWire"} | SYSTEM,
     "Sources/CertificateKit": {"COpenSSLX509", "PluginKit", "PluginABI"} | SYSTEM,
-    "Sources/RevocationKit": {"CertificateKit", "CCURL"} | SYSTEM,
+    "Sources/RevocationKit": {"CertificateKit", "PluginKit", "CCURL"} | SYSTEM,
     # What data planes share: the contract's values as Swift's, routes and rules.
     "Sources/PlaneKit": {"PluginABI", "PluginKit", "ESPCore", "IKEWire", "CLinux"} | SYSTEM,
     "Sources/Gateway": {

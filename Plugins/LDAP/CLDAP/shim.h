@@ -6,11 +6,9 @@
 #include <sys/un.h>
 #include <netdb.h>
 #include <poll.h>
-#include <sys/prctl.h>
 // A connection that somebody else has made; of openldap.h, which not every version installs.
 int ldap_init_fd(ber_socket_t fd, int proto, const char *url, LDAP **ldp);
 
-static inline void martlet_ldap_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 // Macros that Swift does not import.
 static const int MARTLET_LDAP_TCP = 1;   // LDAP_PROTO_TCP

@@ -2,7 +2,6 @@
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 // libcurl, loaded when something is to be fetched for the first time: it brings thirty libraries, 10 ms and 4 MB, which a gateway that fetches nothing does without.
@@ -115,5 +114,4 @@ static inline void martlet_curl_perform(const martlet_curl *curl, CURLM *multi) 
 static inline void martlet_curl_wait(const martlet_curl *curl, CURLM *multi, int milliseconds) { curl->multi_poll(multi, NULL, 0, milliseconds, NULL); }
 static inline void martlet_curl_wake(const martlet_curl *curl, CURLM *multi) { curl->multi_wakeup(multi); }
 static inline const char *martlet_curl_reason(const martlet_curl *curl, int result) { return curl->easy_strerror((CURLcode)result); }
-static inline void martlet_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 static const int MARTLET_CURL_OK = CURLE_OK, MARTLET_CURL_TIMEOUT = CURLE_OPERATION_TIMEDOUT, MARTLET_CURL_SIZE = CURLE_FILESIZE_EXCEEDED;
