@@ -54,16 +54,18 @@ package final class TTLS: TLSConversation, @unchecked Sendable {
     // MARK: Server
 
     private func serve(_ inside: [UInt8], _ session: TLSSession, _ reply: EAPReply) throws(TLSSession.Failure) -> TLSNext {
-        guard let pairs = AVP.parse(inside), !pairs.isEmpty else { throw TLSSession.Failure(MARTLET_E_INVALID, "sent attributes inside TLS that are cut short, or that are not known and must be") }
+        guard var pairs = AVP.parse(inside), !pairs.isEmpty else { throw TLSSession.Failure(MARTLET_E_INVALID, "sent attributes inside TLS that are cut short, or that are not known and must be") }
+        // A password may be in them.
+        defer { for index in pairs.indices { wipe(&pairs[index].data, pairs[index].data.count) } }
         if let packet = pairs.eap { return try serveEAP(packet, session, reply) }
         guard case .handshake = phase else { throw TLSSession.Failure(MARTLET_E_INVALID, "leaves EAP inside TLS in the middle") }
         guard let user = pairs.first(0, AVP.Code.userName) else { throw TLSSession.Failure(MARTLET_E_INVALID, "names no user inside TLS") }
         try Tunnel.checkUser(user, parameters)
-        if let padded = pairs.first(0, AVP.Code.userPassword) {
+        if let index = pairs.firstIndex(where: { $0.vendor == 0 && $0.code == AVP.Code.userPassword }) {
             //= RFC 5281 §11.2.5: padded with zeros.
-            let count = padded.lastIndex { $0 != 0 }.map { $0 + 1 } ?? 0
+            let count = pairs[index].data.lastIndex { $0 != 0 }.map { $0 + 1 } ?? 0
             guard (1...1024).contains(count) else { throw TLSSession.Failure(MARTLET_E_REJECTED, count == 0 ? "gave an empty password" : "gave a password of \(count) octets") }
-            let password = padded.withUnsafeBufferPointer { SecretMemory(UnsafeBufferPointer(rebasing: $0[..<count])) }
+            let password = pairs[index].data.withUnsafeBufferPointer { SecretMemory(UnsafeBufferPointer(rebasing: $0[..<count])) }
             PasswordCheck.run(parameters, password, of: parameters.identity, reply) { [self] in finish(reply) { () throws(TLSSession.Failure) in try success(session) } }
             return .later
         }
