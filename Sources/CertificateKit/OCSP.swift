@@ -75,7 +75,7 @@ package struct OCSPRequest: Sendable {
         guard nonce != 0 else { throw OCSPProblem("its answer is to another request: the nonce is another one") }
 
         var reason: Int32 = -1, revoked: UnsafePointer<ASN1_TIME>?, from: UnsafePointer<ASN1_TIME>?, until: UnsafePointer<ASN1_TIME>?
-        let said = martlet_ocsp_status(answer, certificate.pointer, issuer.pointer, &reason, &revoked, &from, &until)
+        let said = martlet_ocsp_status(answer, certificate.pointer, issuer.pointer, time_t(time), time_t(Self.skew), &reason, &revoked, &from, &until)
         guard said >= 0 else { throw OCSPProblem("its answer is about another certificate") }
         guard let thisUpdate = seconds(from) else { throw OCSPProblem("its answer does not say of when it is") }
         let nextUpdate = until == nil ? nil : seconds(until) ?? 0
@@ -97,9 +97,7 @@ package struct OCSPRequest: Sendable {
 
     /// Whether the signature's hash is broken; throws where nobody signed who may.
     private func checkSigner(_ answer: OpaquePointer, _ time: Int64, _ leastRSA: Int, _ isRevoked: (X509Certificate) -> Bool) throws(OCSPProblem) -> Bool {
-        var hash: Int32 = 0
-        let isKnown = OBJ_find_sigid_algs(martlet_ocsp_signature(answer), &hash, nil) == 1
-        let isWeak = !isKnown || isBroken(hash: hash)
+        let isWeak = isBroken(signature: martlet_ocsp_signature(answer))
         //= RFC 6960 §4.2.2.2: the authority itself, or whom it has named for that.
         if martlet_ocsp_is_signed(answer, issuer.pointer) == 1 { return isWeak }
         var objection: String?
@@ -134,3 +132,10 @@ package struct OCSPRequest: Sendable {
 
 /// Whether who signs with it could be made to sign something else.
 func isBroken(hash: Int32) -> Bool { [NID_md2, NID_md4, NID_md5, NID_sha1, NID_md5_sha1, NID_ripemd160].contains(hash) }
+
+/// The same of a signature's X509_ALGOR. One of which the hash cannot be told is no better.
+func isBroken(signature algorithm: UnsafePointer<X509_ALGOR>?) -> Bool {
+    defer { forgetErrors() }
+    let hash = martlet_signature_hash(algorithm)
+    return hash < 0 || isBroken(hash: hash)
+}

@@ -11,6 +11,13 @@ package struct RevocationQuestion: Sendable {
     package let isGood: Bool
     /// Why what is at hand does not settle it.
     fileprivate let reason: String
+    /// The CRLs at hand that are the issuer's.
+    fileprivate var lists: [RevocationList] = []
+
+    /// Whether they say that another certificate of that issuer is revoked: that of whoever signs its answers.
+    package func hasRevoked(_ other: X509Certificate, time: Int64) -> Bool {
+        lists.contains { if case .revoked = $0.judge(other, issuedBy: issuer, time: time) { true } else { false } }
+    }
 
     fileprivate var who: String { certificate.isAuthority ? "the certificate of the authority \"\(certificate.subjectText)\"" : "its certificate" }
 
@@ -50,7 +57,8 @@ extension Anchors {
 
     private func question(_ certificate: X509Certificate, _ issuer: X509Certificate, _ rules: PathRules) throws(Refusal) -> RevocationQuestion {
         var stale: RevocationList?, isGood = false
-        for list in lists where list.isOf(issuer) {
+        let own = lists.filter { $0.isOf(issuer) }
+        for list in own {
             switch list.judge(certificate, issuedBy: issuer, time: rules.time) {
             case .revoked(let date, let reason):
                 throw RevocationQuestion(certificate: certificate, issuer: issuer, isGood: false, reason: "").revoked(date, reason, by: "the CRL of \"\(list.issuerText)\"")
@@ -61,7 +69,7 @@ extension Anchors {
         }
         var reason = "there is no CRL of \"\(issuer.subjectText)\""
         if let stale { reason = "the CRL of \"\(stale.issuerText)\" \(stale.age)" }
-        return RevocationQuestion(certificate: certificate, issuer: issuer, isGood: isGood, reason: reason)
+        return RevocationQuestion(certificate: certificate, issuer: issuer, isGood: isGood, reason: reason, lists: own)
     }
 }
 
@@ -121,12 +129,15 @@ extension RevocationList {
     package var age: String { nextUpdate.map { "is out of date since \(dateText($0))" } ?? "does not say until when it counts" }
 
     var hasBrokenHash: Bool {
-        var hash: Int32 = 0
-        return OBJ_find_sigid_algs(X509_CRL_get_signature_nid(pointer), &hash, nil) == 1 && isBroken(hash: hash)
+        var algorithm: UnsafePointer<X509_ALGOR>?
+        X509_CRL_get0_signature(pointer, nil, &algorithm)
+        return isBroken(signature: algorithm)
     }
 
-    /// RFC 5280 section 5.2: one that is not understood makes the list useless. Delta CRLs are among them: they say nothing alone.
+    //= RFC 5280 §5.2: a critical extension that is not understood makes the list useless; so does one of an entry (section 5.3).
+    /// Delta CRLs are among them: they say nothing alone.
     package var hasUnknownCriticalExtension: Bool {
+        if hasUnknownCriticalEntry { return true }
         for index in 0..<max(0, X509_CRL_get_ext_count(pointer)) {
             guard let found = X509_CRL_get_ext(pointer, index), X509_EXTENSION_get_critical(found) == 1 else { continue }
             if ![NID_authority_key_identifier, NID_crl_number, NID_issuing_distribution_point].contains(OBJ_obj2nid(X509_EXTENSION_get_object(found))) { return true }

@@ -8,6 +8,8 @@ package final class RevocationList: @unchecked Sendable {
     /// An X509_CRL.
     let pointer: OpaquePointer
     package let der: [UInt8]
+    /// An entry has a critical extension that is not known here. Looked for once: lists are long.
+    let hasUnknownCriticalEntry: Bool
     /// By their SubjectPublicKeyInfo: whether the key has signed it.
     let signers = Mutex<[[UInt8]: Bool]>([:])
     static let signerLimit = 8
@@ -32,6 +34,7 @@ package final class RevocationList: @unchecked Sendable {
             return nil
         }
         (pointer, self.der) = (list, der)
+        hasUnknownCriticalEntry = martlet_crl_entry_is_unknown(list) == 1
     }
 
     deinit { X509_CRL_free(pointer) }

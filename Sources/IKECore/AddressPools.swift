@@ -24,11 +24,11 @@ package struct Lease: Hashable, Sendable {
         package var connection: String
         /// What we were to it.
         package var local: Identification?
-        /// Its outer address.
-        package var remote: IPAddress
+        /// Its outer address and port: behind one NAT the ports tell devices apart.
+        package var remote: SocketAddress
         /// When it asked.
         package var at: Instant
-        package init(connection: String, local: Identification?, remote: IPAddress, at: Instant) {
+        package init(connection: String, local: Identification?, remote: SocketAddress, at: Instant) {
             (self.connection, self.local, self.remote, self.at) = (connection, local, remote, at)
         }
     }
@@ -66,7 +66,7 @@ package struct LeaseRequest: Sendable {
 
     /// Whether the SA that has this lease will go.
     package func replaces(_ lease: Lease) -> Bool {
-        guard lease.origin.local == origin.local, lease.origin.remote.family == origin.remote.family else { return false }
+        guard lease.origin.local == origin.local, lease.origin.remote.address.family == origin.remote.address.family else { return false }
         return switch takingOver {
         case .nothing: false
         case .ofConnection: lease.origin.connection == origin.connection
@@ -107,7 +107,7 @@ package protocol AddressPools: AnyObject, Sendable {
     /// The address stays lent where another lease has it as well.
     func release(_ lease: Lease)
     /// The peer has another outer address from now on.
-    func moved(_ lease: Lease, to remote: IPAddress)
+    func moved(_ lease: Lease, to remote: SocketAddress)
     /// Whether one of the pools has addresses of the family, lent or not.
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool
     /// What else the pools tell a client: name servers, networks.
@@ -121,7 +121,7 @@ package final class NoPools: AddressPools {
     package init() {}
     package func lease(_ request: LeaseRequest) -> Lease? { nil }
     package func release(_ lease: Lease) {}
-    package func moved(_ lease: Lease, to remote: IPAddress) {}
+    package func moved(_ lease: Lease, to remote: SocketAddress) {}
     package func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { false }
     package func attributes(of pools: [String]) -> [Configuration.Attribute] { [] }
     package func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] { [] }

@@ -64,6 +64,8 @@ final class RevocationWorker {
         var answer: RevocationAnswer
         var source: String
         var asked: Int64
+        /// Whom the authority has named to sign it; nil where it has signed itself.
+        var signer: X509Certificate?
     }
     private struct Failure {
         var reason: String
@@ -81,6 +83,8 @@ final class RevocationWorker {
     private var queues: [String: [Case]] = [:]
     private var lists: [String: KnownList] = [:]
     private var answers: [[UInt8]: KnownAnswer] = [:]
+    /// One object for each of those that signed them, by its DER.
+    private var signers: [[UInt8]: X509Certificate] = [:]
     /// Of one certificate's answer.
     private var failures: [Wanted: Failure] = [:]
     /// Of a place as a whole: it is down.
@@ -88,7 +92,7 @@ final class RevocationWorker {
     private var folder: ListFolder?
 
     private static let transfersPerPlace = 8
-    private static let listCount = 256, listBytes = 64 << 20, answerCount = 65_536, failureCount = 4_096
+    private static let listCount = 256, listBytes = 64 << 20, answerCount = 65_536, failureCount = 4_096, signerCount = 256
 
     init(_ service: RevocationService, _ transfers: Transfers) {
         (self.service, self.transfers) = (service, transfers)
@@ -203,6 +207,10 @@ final class RevocationWorker {
     private func lookAtAnswer(_ uri: String, _ one: Case) -> Look {
         let key = key(one), now = options.clock(), known = known(one)
         if let known, known.asked + options.answerAge >= now { return .answer(known.answer, known.source) }
+        // It was asked a moment ago, and signs with what is worth nothing.
+        if known == nil, let held = answers[key], held.asked + options.rest >= now, isRevoked(held, one, now) {
+            return .nothing("the OCSP responder \(uri) signs with the certificate \"\(held.signer?.subjectText ?? "")\", which is revoked")
+        }
         let wanted = Wanted.answer(uri, key)
         if let failure = failure(wanted, now) {
             // One that still counts is better than none.
@@ -214,7 +222,22 @@ final class RevocationWorker {
     private func key(_ one: Case) -> [UInt8] { sha256(one.certificate.der + (one.issuer.key?.der ?? [])) }
 
     /// The answer of a responder that still counts.
-    private func known(_ one: Case) -> KnownAnswer? { answers[key(one)].flatMap { counts($0.answer, options.clock()) ? $0 : nil } }
+    private func known(_ one: Case) -> KnownAnswer? {
+        let now = options.clock()
+        return answers[key(one)].flatMap { counts($0.answer, now) && !isRevoked($0, one, now) ? $0 : nil }
+    }
+
+    /// Whether who signed an answer has been revoked since. What says "revoked" is kept all the same.
+    private func isRevoked(_ known: KnownAnswer, _ one: Case, _ now: Int64) -> Bool {
+        guard case .good = known.answer.status, let signer = known.signer else { return false }
+        return isRevoked(signer, one, now)
+    }
+
+    /// By a list that was fetched, or one of the configuration.
+    private func isRevoked(_ signer: X509Certificate, _ one: Case, _ now: Int64) -> Bool {
+        one.sourced.question.hasRevoked(signer, time: now)
+            || lists.values.contains { if case .revoked = $0.list.judge(signer, issuedBy: one.issuer, time: now) { true } else { false } }
+    }
 
     private func counts(_ answer: RevocationAnswer, _ now: Int64) -> Bool {
         if case .revoked = answer.status { return true }
@@ -323,8 +346,10 @@ final class RevocationWorker {
         guard let request = fetch.request, let first = fetch.cases.first else { return }
         let rules = first.waiting.inquiry.rules
         do throws(OCSPProblem) {
-            let answer = try request.judge(bytes, time: now, leastRSA: rules.leastRSA) { [lists] signer in
-                lists.values.contains { if case .revoked = $0.list.judge(signer, issuedBy: first.issuer, time: now) { true } else { false } }
+            var signer: X509Certificate?
+            let answer = try request.judge(bytes, time: now, leastRSA: rules.leastRSA) { named in
+                signer = named
+                return fetch.cases.contains { isRevoked(named, $0, now) }
             }
             if answers.count >= Self.answerCount { answers = answers.filter { counts($0.value.answer, now) } }
             if answers.count >= Self.answerCount { answers = [:] }
@@ -334,8 +359,15 @@ final class RevocationWorker {
                 answers[key]?.asked = now
                 return
             }
-            answers[key] = KnownAnswer(answer: answer, source: "the OCSP responder \(fetch.wanted.uri)", asked: now)
+            answers[key] = KnownAnswer(answer: answer, source: "the OCSP responder \(fetch.wanted.uri)", asked: now, signer: signer.map(shared))
         } catch { note(fetch.wanted, error.reason, now) }
+    }
+
+    private func shared(_ signer: X509Certificate) -> X509Certificate {
+        if let known = signers[signer.der] { return known }
+        if signers.count >= Self.signerCount { signers = [:] }
+        signers[signer.der] = signer
+        return signer
     }
 
     private func take(list bytes: [UInt8], _ fetch: Fetch, _ now: Int64) {

@@ -61,6 +61,31 @@ import Testing
         }
     }
 
+    /// Until the client has signed with the key of its certificate nobody is asked about that: it may be anybody's.
+    @Test func aCertificateIsJudgedWithItsProof() throws {
+        use { $0.allowsTLS13 = false }
+        defer { use { _ in } }
+        let parties = try parties(0)
+        var kept: [UInt8] = []
+        let end = talk(parties.server, parties.client) { number, message in
+            // The flight with the certificate (11), cut before CertificateVerify (15): records of the handshake are type, version, length.
+            var at = 1, kinds: [UInt8] = []
+            while number % 2 == 1, kept.isEmpty, at + 6 <= message.count {
+                if message[at] == 22, message[at + 5] == 15, kinds.contains(11) {
+                    kept = Array(message[at...])
+                    return Array(message[..<at])
+                }
+                if message[at] == 22 { kinds.append(message[at + 5]) }
+                at += 5 + (Int(message[at + 3]) << 8 | Int(message[at + 4]))
+            }
+            return message
+        }
+        #expect(!kept.isEmpty && end.server?.outcome == MARTLET_EAP_CONTINUE.rawValue && parties.server.shown.isEmpty, "\(String(describing: end.server))")
+        // With the rest it is.
+        _ = parties.server.step([0] + kept)
+        #expect(parties.server.shown.map(\.first) == [parties.certificates.client])
+    }
+
     @Test(arguments: [true, false]) func keysAreNewEachTime(_ tls13: Bool) throws {
         use { $0.allowsTLS13 = tls13 }
         defer { use { _ in } }

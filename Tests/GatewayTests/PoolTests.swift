@@ -11,9 +11,9 @@ extension AddressPoolSet {
     /// From one outer address.
     func lease(
         _ family: IPAddress.Family, from pools: [String], to identity: Identification, asking: IPAddress?, takingOver: LeaseRequest.Takeover, connection: String = "rw",
-        at: Instant = Instant(nanoseconds: 0), remote: IPAddress = IPAddress(v4: 0xc000_0201), beside: [IPAddress] = []
+        at: Instant = Instant(nanoseconds: 0), remote: IPAddress = IPAddress(v4: 0xc000_0201), port: UInt16 = 4500, beside: [IPAddress] = []
     ) -> Lease? {
-        let origin = Lease.Origin(connection: connection, local: nil, remote: remote, at: at)
+        let origin = Lease.Origin(connection: connection, local: nil, remote: SocketAddress(address: remote, port: port), at: at)
         return lease(LeaseRequest(family, from: pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: beside))
     }
 }
@@ -233,6 +233,16 @@ extension AddressPoolSet {
         #expect(lease(set, "carl")?.address == address(4))
     }
 
+    /// Two devices of one user behind one NAT, each with a tunnel of its own: the second does not get the first one's address by asking for it.
+    @Test func anotherDeviceBehindTheSameNATGetsItsOwn() throws {
+        let set = set(1, 5), anna = Fixtures.identity("anna")
+        let old = try #require(set.lease(.v4, from: ["rw"], to: anna, asking: nil, takingOver: .nothing, port: 40_001))
+        #expect(set.lease(.v4, from: ["rw"], to: anna, asking: old.address, takingOver: .nothing, port: 40_002)?.address == address(2))
+        // A NAT that has begun anew.
+        set.moved(old, to: SocketAddress(address: IPAddress(v4: 0xc000_0201), port: 40_003))
+        #expect(set.lease(.v4, from: ["rw"], to: anna, asking: old.address, takingOver: .nothing, port: 40_003)?.address == old.address)
+    }
+
     /// The new SA comes to nothing and the old one stays: the address is still its own.
     @Test func whatComesToNothingTakesNoAddressWithIt() throws {
         let set = set(1, 1)
@@ -268,7 +278,7 @@ extension AddressPoolSet {
         let set = set(1, 9)
         let here = IPAddress(v4: 0xc000_0201), there = IPAddress(v4: 0xc000_0202)
         let old = try #require(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: nil, takingOver: .nothing, remote: here))
-        set.moved(old, to: there)
+        set.moved(old, to: SocketAddress(address: there, port: 4500))
         #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: here)?.address == address(2))
         #expect(set.lease(.v4, from: ["rw"], to: Fixtures.identity("anna"), asking: old.address, takingOver: .nothing, remote: there)?.address == old.address)
     }

@@ -39,7 +39,7 @@ final class CountingPools: AddressPools {
         let was = state.withLock { $0.lent.remove(lease.address) }
         #expect(was != nil, "\(lease.address) came back twice")
     }
-    func moved(_ lease: Lease, to remote: IPAddress) {}
+    func moved(_ lease: Lease, to remote: SocketAddress) {}
     func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { family == .v4 }
     func attributes(of pools: [String]) -> [Configuration.Attribute] { others }
     func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] {

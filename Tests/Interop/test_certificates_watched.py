@@ -14,6 +14,7 @@ def running(root, east, west, **theirs):
         a, b = Gateway(lab, "east", martlet("east")), Gateway(lab, "west", martlet("west", **theirs))
         place(a.folder, east, [root])
         place(b.folder, west, [root])
+        (b.folder / "x509" / "peer.pem").write_bytes(east.certificate)
         try:
             b.start()
             a.start()
@@ -128,6 +129,22 @@ def test_a_new_list_revokes():
         said(b, "root.pem cannot be used")
         done = a.up(check=False)
         expect(done.returncode != 0 and b.log().count("was revoked on") >= 2, "a damaged list has taken it back")
+
+
+def test_a_missing_file_keeps_no_list_out():
+    """One peer's certificate is gone; a list that comes later counts all the same."""
+    root = Authority("Root")
+    east = root.issue("east.example")
+    with running(root, east, root.issue("west.example"), remote="certs = peer.pem") as (lab, a, b):
+        (b.folder / "x509" / "peer.pem").unlink()
+        said(b, "peer.pem cannot be read")
+        expect(b.logged("what it held before stays in use"), "nobody says that the old one stays")
+        root.revoke(east)
+        renew(b.folder / "x509crl" / "root.pem", root.crl())
+        wait(lambda: any(cert["type"] == "X509_CRL" for cert in b.vici("list-certs", events="list-cert")), "the list is in use", 30)
+        a.down()
+        done = a.up(check=False)
+        expect(done.returncode != 0 and b.logged("was revoked on"), "the list is not in use")
 
 
 def test_expiry_in_the_status():

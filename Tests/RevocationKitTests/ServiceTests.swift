@@ -156,6 +156,18 @@ import Testing
         #expect(server.requests.count == 2)
     }
 
+    /// The authority has put the key of its responder on a list that the administrator has installed.
+    @Test func aResponderThatAListAtHandRevokesIsNotBelieved() async throws {
+        let server = try TestServer { _, body in .octets(Responder(signer: "revoked-responder", carries: ["revoked-responder"], nonce: .none).answer(body)) }
+        let service = Self.service()
+        // The list is out of date: of the certificate itself it settles nothing.
+        #expect(try await Self.verdict(service, ocsp: [server.uri("a")], lists: ["stale.crl"])?.reason.contains("which is revoked") == true)
+        // Nor is what was believed before the list was there.
+        #expect(try await Self.verdict(service, "named", ocsp: [server.uri("b")]) == nil)
+        #expect(try await Self.verdict(service, "named", ocsp: [server.uri("b")], lists: ["stale.crl"])?.reason.contains("which is revoked") == true)
+        #expect(try await Self.verdict(service, "named", ocsp: [server.uri("b")]) == nil)
+    }
+
     @Test func whoeverHangsCostsThatLogInAlone() async throws {
         let list = try Vector.bytes("root.crl")
         let server = try TestServer { path, _ in path == "crl" ? .octets(list) : .silence }

@@ -79,8 +79,9 @@ package final class TLSSession: @unchecked Sendable {
     }
 
     /// What has to be judged before anything else happens: the certificates that the other end has shown, DER, its own first. Nil where it has shown none yet, or is proven.
+    /// A server judges a client that has shown the key as well, at the end of the handshake: for somebody else's certificate nobody is asked.
     var shown: [[UInt8]]? {
-        guard !isProven else { return nil }
+        guard !isProven, isDone || !isServer else { return nil }
         var all: [[UInt8]] = []
         while all.count < 17 {
             var der: UnsafeMutablePointer<UInt8>?

@@ -105,6 +105,17 @@ static inline int martlet_pss_parameters(const X509_ALGOR *algorithm, int *hash,
     return ok;
 }
 
+// The hash of a signature, NID_undef for one that has none of its own; -1 where that cannot be told.
+static inline int martlet_signature_hash(const X509_ALGOR *algorithm) {
+    const ASN1_OBJECT *object;
+    int hash = 0, mask = 0;
+    long salt = 0;
+    if (!algorithm) return -1;
+    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+    if (OBJ_obj2nid(object) == NID_rsassaPss) return martlet_pss_parameters(algorithm, &hash, &mask, &salt) == 1 ? hash : -1;
+    return OBJ_find_sigid_algs(OBJ_obj2nid(object), &hash, NULL) == 1 ? hash : -1;
+}
+
 static inline int martlet_set_rsa_padding(EVP_PKEY_CTX *context, int pss, int salt, const EVP_MD *mask_hash) {
     if (!pss) return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING);
     return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) > 0 && EVP_PKEY_CTX_set_rsa_pss_saltlen(context, salt) > 0 &&
@@ -160,6 +171,20 @@ static inline int martlet_crl_scope(const X509_CRL *crl) {
     else if (point->onlyCA > 0) scope = 2;
     ISSUING_DIST_POINT_free(point);
     return scope;
+}
+// 1 where an entry has a critical extension that is not known here. RFC 5280 section 5.3: the reason and the date of invalidity are; whose certificate it is in a list of several
+// authorities is not.
+static inline int martlet_crl_entry_is_unknown(X509_CRL *crl) {
+    STACK_OF(X509_REVOKED) *entries = X509_CRL_get_REVOKED(crl);
+    for (int i = 0; i < sk_X509_REVOKED_num(entries); i++) {
+        const X509_REVOKED *entry = sk_X509_REVOKED_value(entries, i);
+        for (int j = 0; j < X509_REVOKED_get_ext_count(entry); j++) {
+            X509_EXTENSION *extension = X509_REVOKED_get_ext(entry, j);
+            int kind = OBJ_obj2nid(X509_EXTENSION_get_object(extension));
+            if (X509_EXTENSION_get_critical(extension) && kind != NID_crl_reason && kind != NID_invalidity_date) return 1;
+        }
+    }
+    return 0;
 }
 // RFC 5280 section 5.3.1; NULL for a number without a name.
 static inline const char *martlet_reason_name(long number) {
@@ -273,11 +298,15 @@ static inline int martlet_ocsp_is_signed(OCSP_BASICRESP *answer, X509 *signer) {
     ERR_clear_error();
     return result;
 }
-static inline int martlet_ocsp_signature(const OCSP_BASICRESP *answer) { return OBJ_obj2nid(OCSP_resp_get0_tbs_sigalg(answer)->algorithm); }
-// What the answer says of a certificate: V_OCSP_CERTSTATUS_*, -1 where it is about others. One that says "revoked" comes before all others.
-static inline int martlet_ocsp_status(OCSP_BASICRESP *answer, const X509 *certificate, const X509 *issuer, int *reason, const ASN1_TIME **revoked, const ASN1_TIME **this_update,
-    const ASN1_TIME **next_update) {
-    int found = -1;
+static inline const X509_ALGOR *martlet_ocsp_signature(const OCSP_BASICRESP *answer) { return OCSP_resp_get0_tbs_sigalg(answer); }
+// Whether word of those times counts now.
+static inline int martlet_is_current(const ASN1_TIME *from, const ASN1_TIME *until, time_t now, time_t skew) {
+    return from && ASN1_TIME_cmp_time_t(from, now + skew) <= 0 && (until ? ASN1_TIME_cmp_time_t(until, now) >= 0 : ASN1_TIME_cmp_time_t(from, now - skew) >= 0);
+}
+// What the answer says of a certificate: V_OCSP_CERTSTATUS_*, -1 where it is about others. What says "revoked" comes before all others, and what counts now before what does not.
+static inline int martlet_ocsp_status(OCSP_BASICRESP *answer, const X509 *certificate, const X509 *issuer, time_t now, time_t skew, int *reason, const ASN1_TIME **revoked,
+    const ASN1_TIME **this_update, const ASN1_TIME **next_update) {
+    int found = -1, found_current = 0;
     for (int i = 0; i < OCSP_resp_count(answer); i++) {
         OCSP_SINGLERESP *single = OCSP_resp_get0(answer, i);
         const OCSP_CERTID *given = OCSP_SINGLERESP_get0_id(single);
@@ -291,8 +320,11 @@ static inline int martlet_ocsp_status(OCSP_BASICRESP *answer, const X509 *certif
         ASN1_GENERALIZEDTIME *at = NULL, *from = NULL, *until = NULL;
         int why = -1, status = OCSP_single_get0_status(single, &why, &at, &from, &until);
         if (status < 0) continue;
-        if (found != -1 && status != V_OCSP_CERTSTATUS_REVOKED) continue;
+        int current = martlet_is_current(from, until, now, skew);
+        // Of two that count now the one that does not say "good".
+        if (found != -1 && status != V_OCSP_CERTSTATUS_REVOKED && (current < found_current || (current == found_current && status == V_OCSP_CERTSTATUS_GOOD))) continue;
         found = status;
+        found_current = current;
         *reason = why;
         *revoked = at;
         *this_update = from;

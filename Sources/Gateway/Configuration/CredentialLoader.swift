@@ -122,8 +122,9 @@ final class CredentialLoader {
     /// A relative path is meant in the folder of its kind, or, where there is none, beside the configuration.
     private func path(_ name: String, in folder: String) -> String {
         guard !name.hasPrefix("/"), let base else { return name }
-        let usual = base + folder + "/" + name
-        return files.exists(usual) || !files.exists(base + name) ? usual : base + name
+        let usual = base + folder + "/" + name, beside = base + name
+        if files.exists(usual) { return usual }
+        return files.exists(beside) || before.items[usual] == nil && before.items[beside] != nil ? beside : usual
     }
 
     private func parse(_ bytes: [UInt8], _ position: SourcePosition, _ trusted: TrustedPart, _ diagnostics: inout Diagnostics) -> [Credential]? {
@@ -198,7 +199,8 @@ final class CredentialLoader {
             credentials += items
             return items
         } catch {
-            if case .system(ENOENT) = error {
+            // One that left a folder is meant to be gone; one that a connection names is missing, and must not keep what else has changed from being used.
+            if case .system(ENOENT) = error, severity == .warning || !before.isForNamedFiles {
                 complain("\(path) cannot be read: \(error)")
                 return nil
             }

@@ -99,7 +99,7 @@ package final class AddressPoolSet: AddressPools {
         }
     }
 
-    package func moved(_ lease: Lease, to remote: IPAddress) {
+    package func moved(_ lease: Lease, to remote: SocketAddress) {
         state.withLock { state in
             guard let index = state.lent[lease.address]?.firstIndex(where: { $0.number == lease.number }) else { return }
             state.lent[lease.address]?[index].origin.remote = remote

@@ -98,7 +98,7 @@ extension Established {
         // From an older SA that will go, and from no other: `IdentityIndex` judges by the same. With `unique = never` it stays, and so does its address.
         let takingOver: LeaseRequest.Takeover =
             if sa.initialContact, sa.connection.unique != .never { .ofPeer(before: sa.begun) } else if sa.connection.unique == .replace { .ofConnection } else { .nothing }
-        let origin = Lease.Origin(connection: sa.connection.name, local: sa.localIdentity, remote: sa.remote.address, at: sa.now)
+        let origin = Lease.Origin(connection: sa.connection.name, local: sa.localIdentity, remote: sa.remote, at: sa.now)
         let request = LeaseRequest(family, from: sa.connection.pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: sa.leases.map(\.address))
         guard let lease = context.pools.lease(request) else { return nil }
         sa.leases.append(lease)

@@ -205,7 +205,7 @@ extension Established {
         guard ends != AddressPair(local: sa.local, remote: sa.remote) || marked != sa.marked else { return }
         sa.userSession?.move(to: ends.remote)
         if phase == .active { context.emit(.report(.ikeSAMoved(sa.status, local: ends.local, remote: ends.remote))) }
-        if ends.remote.address != sa.remote.address { for lease in sa.leases { context.pools.moved(lease, to: ends.remote.address) } }
+        if ends.remote != sa.remote { for lease in sa.leases { context.pools.moved(lease, to: ends.remote) } }
         sa.movedFrom = AddressPair(local: sa.local, remote: sa.remote)
         sa.local = ends.local
         sa.remote = ends.remote

@@ -32,7 +32,7 @@ package final class SimulatedPools: AddressPools {
         }
     }
     package func release(_ lease: Lease) { tables.withLock { if $0.leases[lease.address] == lease { $0.leases[lease.address] = nil } } }
-    package func moved(_ lease: Lease, to remote: IPAddress) {}
+    package func moved(_ lease: Lease, to remote: SocketAddress) {}
     package func serves(_ family: IPAddress.Family, _ pools: [String]) -> Bool { family == .v4 }
     package func attributes(of pools: [String]) -> [Configuration.Attribute] { [] }
     package func occupancy(_ family: IPAddress.Family, of pools: [String]) -> [PoolOccupancy] { [] }
