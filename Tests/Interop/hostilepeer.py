@@ -3,7 +3,7 @@
 
 As the initiator it sends IKE_SA_INIT with octets changed, and then, with keys it has agreed on, IKE_AUTH, CREATE_CHILD_SA and
 INFORMATIONAL whose insides are changed; between them it sees that an honest exchange still works. As the responder it answers what
-it is asked the same way. What it did is one line of JSON at the end. RFC 7296 sections 1.2, 2.14, 2.15 and 3.14, written for this alone.
+it is asked the same way; as a `client` it only asks for configuration. What it did is one line of JSON at the end. RFC 7296 sections 1.2, 2.14, 2.15 and 3.14, written for this alone.
 """
 import ctypes
 import ctypes.util
@@ -23,7 +23,7 @@ PRIME = int(
     "4FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE649286651ECE45B3DC2007CB8A163BF05"
     "98DA48361C55D39A69163FA8FD24CF5F83655D23DCA3AD961C62F356208552BB9ED529077096966D670C354E4ABC9804F1746C08CA18217C32905E462E36CE3B"
     "E39E772C180E86039B2783A2EC07A28FB5C55DF06F4C52C9DE2BCBF6955817183995497CEA956AE515D2261898FA051015728E5A8AACAA68FFFFFFFFFFFFFFFF", 16)
-SA, KE, IDI, IDR, AUTH, NONCE, NOTIFY, DELETE, TSI, TSR, SK = 33, 34, 35, 36, 39, 40, 41, 42, 44, 45, 46
+SA, KE, IDI, IDR, AUTH, NONCE, NOTIFY, DELETE, TSI, TSR, SK, CP = 33, 34, 35, 36, 39, 40, 41, 42, 44, 45, 46, 47
 INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL = 34, 35, 36, 37
 library = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
 for name in ("EVP_CIPHER_CTX_new", "EVP_aes_256_cbc"):
@@ -254,6 +254,25 @@ class Initiator:
         if not answer or AUTH not in dict(answer):
             raise SystemExit(f"an honest IKE_AUTH was refused: {answer}")
 
+    def configuration(self, types):
+        """What an honest client is told that asks for attributes of these types: the values of each, in hexadecimal. RFC 7296 section 3.15."""
+        peer = self.begin()
+        identity, proof = peer.proof()
+        asked = bytes([1, 0, 0, 0]) + b"".join(struct.pack("!HH", kind, 0) for kind in types)
+        everything = bytes([1, 0, 0, 0]) + struct.pack("!BBHHH", 7, 0, 16, 0, 65535) + bytes(4) + b"\xff" * 4
+        child = [(kind, everything if kind == TSI else body) for kind, body in peer.child()]
+        answer = peer.open(self.ask(peer.seal(IKE_AUTH, 1, *chain([identity, proof, (CP, asked)] + child)), 1, 5) or b"")
+        told, octets = {}, dict(answer or [])[CP]
+        if octets[0] != 2:
+            raise SystemExit(f"that is no CFG_REPLY: {octets.hex()}")
+        octets = octets[4:]
+        while octets:
+            kind, length = struct.unpack("!HH", octets[:4])
+            told.setdefault(kind & 0x7FFF, []).append(octets[4 : 4 + length].hex())
+            octets = octets[4 + length :]
+        self.ask(peer.seal(INFORMATIONAL, 2, *chain([(DELETE, bytes([1, 0, 0, 0]))])), 1, 3)
+        print(json.dumps(told))
+
     def spoil_auth(self):
         peer = self.begin()
         identity, proof = peer.proof()
@@ -357,5 +376,7 @@ if __name__ == "__main__":
     role, target, seed, amount = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if role == "initiator":
         Initiator(target, seed).run(amount)
+    elif role == "client":
+        Initiator(target, seed).configuration([amount, *map(int, sys.argv[5:])])
     else:
         respond(seed, amount)
