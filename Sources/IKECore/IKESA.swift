@@ -48,8 +48,8 @@ final class IKESA {
     var beganAuthentication: Bool
     /// The SA that this one authenticates anew, until it is told to go.
     var replaces: IKESA?
-    /// The IKE SA that a rekey made of this one.
-    weak var successor: IKESA?
+    /// The IKE SA that a rekey made of this one. It is held: whoever knows this one finds the newest by way of those between, which may be gone.
+    var successor: IKESA?
     /// Those that it descends from by rekeys and that are not gone yet, as of the last rekey.
     private var ancestors: [Link] = []
     /// Those that this one has authenticated anew, itself or through one that has gone before, and that are about to go.

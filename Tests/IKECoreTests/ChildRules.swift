@@ -224,9 +224,11 @@ import Testing
         #expect(children(target).map(\.id) == [child.id] && target.again.isEmpty && target.held.inboundSPIs == 1)
     }
 
-    /// Section 2.8: the pair lives out its time, and then all goes; it begins anew where the peer can be reached.
-    @Test(arguments: [true, false]) func whatCannotBeRekeyedTakesTheIKESAWithIt(isReachable: Bool) throws {
+    /// Section 2.8: the pair lives out its time, and then all goes; it begins anew where the peer can be reached, and where it should always be up (seed
+    /// 14585 of Chaos).
+    @Test(arguments: [(true, false), (false, false), (false, true)]) func whatCannotBeRekeyedTakesTheIKESAWithIt(isReachable: Bool, isToBeUp: Bool) throws {
         let (target, peer, child) = try connected {
+            if isToBeUp { $0.children[0].startAction = .start }
             if isReachable { $0.remoteAddresses = [.range(HostilePeer.address.address, HostilePeer.address.address)] }
             $0.children[0].lifetime = Lifetime(rekeyTime: .seconds(100), lifeTime: .seconds(200), randTime: .zero)
         }
@@ -243,7 +245,7 @@ import Testing
         #expect(id > 1 && children(target).map(\.id) == [child.id] && target.again.isEmpty)
         target.pass(.seconds(2))
         #expect(try last(target, peer) == Self.gone)
-        #expect(target.again == (isReachable ? [.zero] : []))
+        #expect(target.again == (isReachable ? [.zero] : isToBeUp ? [target.node.limits.retryDelay] : []))
         target.receive(try peer.seal(.informational, [], id: id, response: true))
         #expect(target.remnants == [])
     }

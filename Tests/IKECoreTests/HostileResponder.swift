@@ -94,6 +94,26 @@ import TestSupport
         #expect(other.remnants == [])
     }
 
+    /// What is asked for while such a value is being tried is not forgotten with it (seed 3592 of Chaos).
+    @Test func whatIsAskedForWhileABadValueIsTriedStillComes() throws {
+        let (target, peer, request) = try start { $0.children.append(Fixtures.child("second", local: 3, remote: 4)) }
+        let bad = peer.initPayloads.map { payload -> Payload in
+            guard case .keyExchange(let value) = payload else { return payload }
+            return .keyExchange(KeyExchange(method: value.method, data: [UInt8](repeating: 0, count: value.data.count)))
+        }
+        let forged = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: IKESPI(rawValue: 0x0bad), exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+        target.worksAtOnce = false
+        target.receive(Message(header: forged, payloads: bad).serialized())
+        target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 2)))
+        target.worksAtOnce = true
+        target.work()
+        #expect(target.answers[RequestID(rawValue: 2)] == nil)
+        target.receive(try peer.initResponse(to: request))
+        let before = target.sent.count
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(try target.sent[before...].map { try Header.parse($0.bytes.span).exchangeType } == [.createChildSA])
+    }
+
     /// What answers an older request, because the network was slow, is no answer to the one that is under way.
     @Test func lateAnswersToOlderRequestsAreNone() throws {
         let (target, _, request) = try start { $0.proposals[0].transforms.append(.ecp256) }

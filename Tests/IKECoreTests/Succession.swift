@@ -68,6 +68,28 @@ import Testing
         #expect(Agreement.differences(east, west) == [])
     }
 
+    /// Our answer to the peer's rekey is lost, and our NAT gives us another port: the peer sends its request again to where nobody hears it, and knows the old
+    /// IKE SA alone. There it is shown where we are (seed 3754 of Roaming).
+    @Test(arguments: [true, false]) func aPeerThatHasNotHeardOfTheNewIKESAIsShownWhereWeAre(mobike: Bool) throws {
+        let (world, east, west) = Fixtures.pair(seed: 12, nat: true) { connection, _ in connection.mobike = mobike }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        world.run(.seconds(1))
+        let before = east.established.map(\.initiatorSPI)
+        world.filter = { datagram in (try? Header.parse(datagram.bytes.span)).map { !($0.exchangeType == .createChildSA && $0.isResponse) } ?? true }
+        world.send(.rekey(.connection("site"), request: RequestID(rawValue: 2)), to: west)
+        world.run(.milliseconds(500))
+        #expect(east.established.map(\.initiatorSPI) != before && west.established.map(\.initiatorSPI) == before)
+        world.filter = { _ in true }
+        east.rebind()
+        world.run(.seconds(100))
+        #expect(west.answers[RequestID(rawValue: 2)]?.count == 1)
+        #expect(Agreement.differences(east, west) == [] && east.children.count == 1 && east.established.count == 1)
+        #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+        // Nothing was made anew.
+        #expect(east.reports.count { if case .ikeSAEstablished = $0 { true } else { false } } == 1)
+    }
+
     /// A peer that rekeys the IKE SA over and over and deletes none does not fill the table: its rekeys are put off until the old ones are gone.
     @Test func replacedIKESAsDoNotHeapUp() {
         let (world, east, west) = Fixtures.pair(seed: 8)

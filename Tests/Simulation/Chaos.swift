@@ -9,7 +9,7 @@ import Testing
 @testable import IKECore
 
 @Suite struct Chaos {
-    @Test func theBooksAreInOrderAndBothEndsAgreeInTheEnd() async { await Seeds.run("Chaos", share: 70) { Chaos.run($0) } }
+    @Test func theBooksAreInOrderAndBothEndsAgreeInTheEnd() async { await Seeds.run("Chaos", share: 70, known: [3592, 14585]) { Chaos.run($0) } }
 
     /// After this much quiet both sides agree, and what should be up is: a peer that is silent is noticed (10 s and 65 s of retransmissions), an
     /// exchange that waits for it as well, what is replaced waits a minute for its Delete, and then an initiation begins, which may have to

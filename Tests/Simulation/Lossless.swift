@@ -75,5 +75,5 @@ import Testing
         return wrong + (wrong.isEmpty ? [] : world.log.suffix(Seeds.only == nil ? 12 : 600).map { "    " + $0 })
     }
 
-    @Test func noPacketIsLostWhileKeysChange() async { await Seeds.run("Lossless", share: 5) { Lossless.run($0) } }
+    @Test func noPacketIsLostWhileKeysChange() async { await Seeds.run("Lossless", share: 5, known: [3747, 3771, 3816, 13_062, 13_194]) { Lossless.run($0) } }
 }

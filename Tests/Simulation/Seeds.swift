@@ -14,9 +14,10 @@ enum Seeds {
     /// The seeds of a scenario that has `share` hundredths of all.
     static func of(share: UInt64) -> [UInt64] { only.map { [$0] } ?? Array(first..<first + max(1, count * share / 100)) }
 
-    /// Runs `body` for each seed, on every core; it returns what was wrong.
-    static func run(_ name: String, share: UInt64, _ body: @escaping @Sendable (UInt64) -> [String]) async {
-        let seeds = of(share: share)
+    /// Runs `body` for each seed, on every core; it returns what was wrong. `known`: those that once failed, which every run tries beside its own.
+    static func run(_ name: String, share: UInt64, known: [UInt64] = [], _ body: @escaping @Sendable (UInt64) -> [String]) async {
+        let own = of(share: share)
+        let seeds = own + (only == nil ? known.filter { !own.contains($0) } : [])
         let lanes = max(1, min(ProcessInfo.processInfo.activeProcessorCount, seeds.count))
         let failures = await withTaskGroup(of: [(UInt64, [String])].self) { group in
             for lane in 0..<lanes {

@@ -153,12 +153,12 @@ extension Established {
             // Our own packets stay on the old SA until the peer deletes it: it may not have the new one yet. RFC 7296 section 2.8.
             if old.state == .installed { supersede(old) }
             // One that has ended meanwhile by itself sends no more, and the peer deletes it no more.
-            if old.removeAt != nil || old.state == .deleting, old.peerRekey?.isRedundant != true { context.emit(.activateChildSA(id)) }
+            if old.removeAt != nil || old.state == .deleting, old.peerRekey?.isRedundant != true { carry(id) }
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
         } else {
             // One whose predecessor went meanwhile; a new child carries traffic already.
-            if child.replacesOther { context.emit(.activateChildSA(id)) }
+            if child.replacesOther { carry(id) }
             context.emit(.report(.childSAUp(sa.status, child.status)))
         }
         respond(exchange, messageID, payloads)

@@ -67,6 +67,13 @@ extension Established {
         return true
     }
 
+    /// Deletes this IKE SA, which has come to nothing, and begins anew what it carries where we can, or else what should always be up.
+    func closeWhole(_ reason: ClosingReason) {
+        guard !replaceWhole(reason) else { return }
+        for policy in wantedChildren() { follow(policy.startAction.intersection(.start), policy, after: context.limits.retryDelay) }
+        enqueueFirst(.deleteIKE([], reason: reason))
+    }
+
     /// Nothing was made at the other end.
     func childFailed(_ creation: ChildCreation, _ failure: Failure) {
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))

@@ -61,7 +61,7 @@ extension Established {
     /// A pair sends no more: our packets go through what the peer's rekey has made of it. Whether there is such a pair.
     @discardableResult func handOver(_ old: ChildSA) -> Bool {
         guard let rekey = old.peerRekey, !rekey.isRedundant, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) else { return false }
-        context.emit(.activateChildSA(replacement.id))
+        carry(replacement.id)
         return true
     }
 
@@ -97,8 +97,7 @@ extension Established {
         }
         guard !child.isCurrent || !child.rekeyFailed else {
             //= RFC 7296 §2.8: what cannot be rekeyed takes its IKE SA with it; all of it may begin anew, and the first child needs no rekey then.
-            let reason: ClosingReason = "\(child.policy.name) could not be rekeyed in its lifetime"
-            return replaceWhole(reason) ? () : enqueueFirst(.deleteIKE([], reason: reason))
+            return closeWhole("\(child.policy.name) could not be rekeyed in its lifetime")
         }
         if child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
         enqueue(.deleteChild(child.id, []))

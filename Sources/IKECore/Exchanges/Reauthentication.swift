@@ -103,12 +103,25 @@ extension Established {
     /// This SA ends because another carries its traffic. A rekey of a pair may have brought the traffic back here: from now on it takes the new
     /// pairs, so that nothing is on its way when the peer removes the old ones.
     func leaveTraffic() {
-        guard let new = sa.replacement.map(Established.current)?.established, new.phase == .active else { return }
+        guard let new = heirOfTraffic else { return }
         for child in new.children where child.isCurrent {
             // One that the peer has made for an older one carries our packets once the peer has deleted that.
             let older = new.children.first { $0.peerRekey?.replacement == child.id && $0.removeAt == nil && $0.state != .deleting }
             context.emit(.activateChildSA(older?.id ?? child.id))
         }
+    }
+
+    /// The one that carries the traffic when this SA is being deleted.
+    private var heirOfTraffic: Established? {
+        guard let new = sa.replacement.map(Established.current)?.established, new.phase == .active else { return nil }
+        return new
+    }
+
+    /// The pair carries our packets from now on. While the SA is being deleted they have left it, and a rekey or a Delete of the peer's that has
+    /// crossed ours does not bring them back: the peer removes all of its pairs when it has our Delete.
+    func carry(_ id: ChildSAID) {
+        if phase == .deleting, heirOfTraffic != nil { return }
+        context.emit(.activateChildSA(id))
     }
 
     /// What rekeys have made of an SA.

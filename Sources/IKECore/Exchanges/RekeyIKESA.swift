@@ -286,6 +286,7 @@ extension Established {
             }
         }
         phase = .rekeyed(until: now + context.limits.rekeyedTime)
+        livenessAt = now + context.limits.rekeyedTime / 2
         rekeyAt = nil
         expiresAt = nil
         sa.count(successor.isInitiator ? .ikeRekeyInitiated : .ikeRekeyAnswered)

@@ -12,7 +12,7 @@ struct Agreeing {
     let answer: InitAnswer
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
-        if case .failed(.crypto(.invalid)) = result, let waiting = sent.passingOverBadValue() { return waiting }
+        if case .failed(.crypto(.invalid)) = result, let waiting = sent.passingOverBadValue(work) { return waiting }
         guard case .agreed(let box) = result, let secret = box.take() else {
             work.fail(.job(result, "agreeing on a key", sa), sa, retry: false)
             return .dead

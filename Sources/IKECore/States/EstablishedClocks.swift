@@ -10,7 +10,8 @@ extension Established {
         candidates += [outgoingUntil, incomingUntil, channel.piecesDeadline]
         switch phase {
         case .active: candidates += [expiresAt, authEndsAt, rekeyAt, livenessAt, keepaliveAt, sa.beganAuthentication ? reauthAt : nil]
-        case .rekeyed(let until), .redundant(let until): candidates.append(until)
+        case .rekeyed(let until): candidates += [until, livenessAt]
+        case .redundant(let until): candidates.append(until)
         case .deleting: break
         }
         if case .sent(_, let retransmission, _) = outgoing { candidates.append(retransmission.deadline) }
@@ -62,6 +63,8 @@ extension Established {
                 phase = .deleting
                 if case .sent(.deleteIKE, _, _) = outgoing { break }
                 enqueueFirst(.deleteIKE([], reason: ClosingReason(.replaced, "the peer did not delete the replaced IKE SA")))
+            } else if case .rekeyed = phase, let at = livenessAt, at <= now {
+                askOnReplaced()
             }
         case .active: activeDeadlines()
         case .deleting: break
@@ -98,6 +101,14 @@ extension Established {
 
     // MARK: Liveness, RFC 7296 section 2.4
 
+    /// The peer was to delete this SA, which its rekey has replaced, and has not for long. Perhaps our answer was lost, and our NAT has another mapping since,
+    /// so that the peer sends its request again to where we are no more. It knows this SA alone: a check of liveness shows it where we are.
+    //= RFC 7296 §2.23: an authentic message from the host behind a NAT is what its peer follows.
+    private func askOnReplaced() {
+        livenessAt = nil
+        if case .idle = outgoing, !isToBeDeleted { enqueue(.liveness) }
+    }
+
     /// Quiet for `dpd_delay`: ask the data plane first, the peer a second later.
     private func checkLiveness() {
         let delay = sa.connection.dpdDelay
@@ -130,7 +141,7 @@ extension Established {
             return end(reason)
         }
         // Of an SA that was replaced nobody asks any more.
-        if case .updateAddresses = exchange, phase != .active { return end(ClosingReason(.replaced, "it was replaced")) }
+        if exchange.asksWhereWeAre, phase != .active { return end(ClosingReason(.replaced, "it was replaced")) }
         if case .rekeyIKE(let rekey) = exchange, let successor = peerSuccessor {
             // The peer's own rekey went through, and it uses that SA: the children live on there. This one has nobody left to talk to.
             peerSuccessor = nil

@@ -56,6 +56,14 @@ extension Established {
         case informational
         case updateAddresses(AddressUpdate)
 
+        /// It brings about nothing but that the peer hears from us.
+        var asksWhereWeAre: Bool {
+            switch self {
+            case .informational, .updateAddresses: true
+            case .createChild, .rekeyIKE, .deleteChild, .deleteIKE: false
+            }
+        }
+
         var type: ExchangeType {
             switch self {
             case .createChild, .rekeyIKE: .createChildSA

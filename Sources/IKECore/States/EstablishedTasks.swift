@@ -22,8 +22,7 @@ extension Established {
 
     //= RFC 7296 §2.25: minutes of TEMPORARY_FAILURE mean that the two ends are out of step, and the IKE SA is closed.
     func closeOutOfStep() {
-        let reason: ClosingReason = "the peer has put everything off for \(context.limits.temporaryFailureTime)"
-        if phase == .active, !replaceWhole(reason) { enqueueFirst(.deleteIKE([], reason: reason)) }
+        if phase == .active { closeWhole("the peer has put everything off for \(context.limits.temporaryFailureTime)") }
     }
 
     /// The daemon is ending: what is computed counts no more. A request that is on its way is waited for: the peer's window is one.
@@ -60,6 +59,7 @@ extension Established {
         guard phase == .active else {
             if case .deleteIKE(let requests, let reason) = task { return startDelete(requests, reason) }
             if case .updateAddresses(.update) = task, maySpeakOfAddresses { return startUpdate(.update) }
+            if case .liveness = task, maySpeakOfAddresses { return send(.informational, livenessPayloads) }
             return fail(task, Failure(.closed, "The IKE SA is closing"))
         }
         switch task {

@@ -88,9 +88,11 @@ struct InitSent {
 
     /// The public value of an answer fails its checks: the answer is as good as lost, as often as it may be.
     //= RFC 6989 §2.5: the message is dropped. It may be a forged one, and the peer's own be on its way.
-    func passingOverBadValue() -> State? {
+    /// `work`: with what was asked for while the value was being tried.
+    func passingOverBadValue(_ work: Initiation) -> State? {
         guard badValues < InitSent.detourLimit else { return nil }
         var next = self
+        next.work = work
         next.badValues += 1
         return .initSent(next)
     }
