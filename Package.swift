@@ -179,7 +179,7 @@ let package = Package(
         .testTarget(name: "EAPTests", dependencies: ["EAPMethods", "CertificateKit", "PluginKit", "PluginABI", "CTLS"], swiftSettings: common),
         // What the plane does with the kernel's replies, for the tests and the fuzzer.
         .target(name: "KernelReplies", dependencies: ["CLinux", "CXFRM", "XFRMMessages", "IKEWire"], path: "Tests/KernelReplies", swiftSettings: common),
-        .testTarget(name: "XFRMTests", dependencies: ["KernelReplies", "XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
+        .testTarget(name: "XFRMTests", dependencies: ["CLinux", "KernelReplies", "XFRMMessages", "CXFRM", "ESPCore", "IKEWire"], swiftSettings: common),
         // Loads the plugin as the daemon does, opposite a slapd that it starts.
         .testTarget(name: "LDAPTests", dependencies: ["LDAPSchema", "Gateway", "PluginABI"], swiftSettings: common),
         .testTarget(name: "ObserverTests", dependencies: ["ObserverRecords", "Gateway", "IKECore", "IKEWire", "PluginABI"], swiftSettings: common),

@@ -68,11 +68,7 @@ final class KernelCapabilities: @unchecked Sendable {
                 _ = socket.request(SAMessages.delete(spi: description.spi, destination: address))
             }
             if SegmentClamp.whyNot() == nil { features |= MARTLET_PLANE_SEGMENTS.rawValue }
-            let netlink = martlet_netlink_open()
-            if netlink >= 0 {
-                if martlet_xfrm_interface_known(netlink) { features |= MARTLET_PLANE_MAKES_INTERFACES.rawValue }
-                close(netlink)
-            }
+            if Interfaces.areKnown() { features |= MARTLET_PLANE_MAKES_INTERFACES.rawValue }
             found = features
             return features
         }

@@ -98,19 +98,20 @@ final class Plane {
         opened.append(netlink)
         do throws(PlaneError) {
             socket = try NetlinkSocket()
+            interfaces = try Interfaces(prefix: settings.interfacePrefix, host: host)
             anchor = try Anchor(settings.interface, netlink: netlink)
             opened.append(anchor.descriptor)
             listener = try Listener(host: host, index: index, sink: EventSink(events: events), eventBuffer: settings.eventBuffer)
             try listener.open()
         } catch { throw giveUp(error) }
-        interfaces = Interfaces(netlink: netlink, prefix: settings.interfacePrefix, host: host)
         routing = Routing(netlink: netlink, link: anchor.link, settings: settings.routing, mark: mark, host: host)
         let left = Leftovers.remove(socket)
         if left.policies > 0 || left.sas > 0 { host.log(.notice, "removed \(left.policies) policies and \(left.sas) SAs that an earlier daemon has left in the kernel") }
+        interfaces.removeLeftovers()
         routing.clean()
         if mark == 0 { host.log(.warning, "no mark on the sockets: a tunnel that covers its own peer's address will not work") }
         if settings.clampsSegmentSize { clamp = SegmentClamp(host: host) }
-        if settings.interfacePrefix != nil, let missing = interfaces.missing { host.log(.warning, "\(missing): a tunnel with an if_id will not come up, because interface_prefix asks for one") }
+        if settings.interfacePrefix != nil, !Interfaces.areKnown() { host.log(.warning, "\(Interfaces.missing): a tunnel with an if_id will not come up, because interface_prefix asks for one") }
         if !exemptNeighbours() { host.log(.warning, "neighbour discovery is not exempt: a tunnel for all of IPv6 would take it") }
         host.log(.info, "ESP is the kernel's; \(settings.interface) takes the routes, in table \(settings.routing.table)")
     }
@@ -188,7 +189,7 @@ final class Plane {
         made.limits = Self.limits(description)
         let keyed = try algorithm(description, name)
         do throws(PlaneError) {
-            if made.interfaceID != 0 { try interfaces.claim(made.interfaceID) }
+            if made.interfaceID != 0 { try interfaces.claim(made.interfaceID, isExclusive: flags & MARTLET_SA_OWN_INTERFACE.rawValue != 0) }
             try install(&made, keyed, MartletOffload(description.offload), local.address, name, description)
         } catch {
             if made.interfaceID != 0 { interfaces.release(made.interfaceID) }

@@ -49,7 +49,7 @@ extension Plane {
     /// The configured limits, and for 32-bit sequence numbers the end of the sequence with room left to rekey. RFC 4303 section 3.3.3. The
     /// kernel itself sends nothing beyond it, but says so to nobody.
     static func limits(_ sa: martlet_sa) -> SALimits {
-        var limits = SALimits(softBytes: sa.soft_bytes, hardBytes: sa.hard_bytes, softPackets: sa.soft_packets, hardPackets: sa.hard_packets)
+        var limits = SALimits(softBytes: sa.soft_bytes, hardBytes: sa.hard_bytes, softPackets: sa.soft_packets, hardPackets: sa.hard_packets, hardSeconds: sa.hard_seconds)
         if UInt32(sa.direction) == MARTLET_OUTBOUND.rawValue {
             (limits.softPackets, limits.hardPackets) = PacketLimits.outbound(
                 soft: sa.soft_packets, hard: sa.hard_packets, extended: UInt32(sa.flags) & MARTLET_SA_ESN.rawValue != 0)

@@ -109,50 +109,15 @@ int martlet_link_set_mtu(int netlink, int index, uint32_t mtu) {
     return exchange(netlink, &request, NULL, NULL);
 }
 
-int martlet_link_remove(int netlink, int index) {
-    struct request request;
-    struct ifinfomsg *body = begin(&request, RTM_DELLINK, 0, sizeof *body);
-    body->ifi_index = index;
-    return exchange(netlink, &request, NULL, NULL);
-}
-
-bool martlet_xfrm_interface_known(int netlink) {
-    struct request request;
-    begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
-    struct rtattr *information = put(&request, IFLA_LINKINFO, NULL, 0);
-    put(&request, IFLA_INFO_KIND, "xfrm", sizeof "xfrm");
-    struct rtattr *data = put(&request, IFLA_INFO_DATA, NULL, 0);
-    // A number of one octet: the kind is looked at first, and then nothing is made.
-    put(&request, IFLA_XFRM_IF_ID, "", 1);
-    end(&request, data);
-    end(&request, information);
-    int result = exchange(netlink, &request, NULL, NULL);
-    return result == -ERANGE || result == -EINVAL;
-}
-
-int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number) {
-    struct request request;
-    struct ifinfomsg *body = begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *body);
-    body->ifi_flags = body->ifi_change = IFF_UP;
-    put(&request, IFLA_IFNAME, name, strlen(name) + 1);
-    struct rtattr *information = put(&request, IFLA_LINKINFO, NULL, 0);
-    put(&request, IFLA_INFO_KIND, "xfrm", sizeof "xfrm");
-    struct rtattr *data = put(&request, IFLA_INFO_DATA, NULL, 0);
-    put32(&request, IFLA_XFRM_IF_ID, number);
-    end(&request, data);
-    end(&request, information);
-    return exchange(netlink, &request, NULL, NULL);
-}
-
 int martlet_route_add(
     int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind, int index,
-    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment) {
+    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment, bool replaces) {
     struct request request;
-    struct rtmsg *body = begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof *body);
+    struct rtmsg *body = begin(&request, RTM_NEWROUTE, NLM_F_CREATE | (replaces ? NLM_F_REPLACE : NLM_F_EXCL), sizeof *body);
     body->rtm_family = address_family(prefix->family);
     body->rtm_dst_len = prefix->length;
     body->rtm_table = RT_TABLE_UNSPEC;
-    body->rtm_protocol = RTPROT_STATIC;
+    body->rtm_protocol = MARTLET_ROUTE_PROTOCOL;
     body->rtm_scope = kind == MARTLET_ROUTE_UNICAST && prefix->family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
     body->rtm_type = kind == MARTLET_ROUTE_UNICAST ? RTN_UNICAST : RTN_THROW;
     put32(&request, RTA_TABLE, table);
@@ -176,6 +141,7 @@ int martlet_route_remove(int netlink, uint32_t table, const struct martlet_prefi
     body->rtm_family = address_family(prefix->family);
     body->rtm_dst_len = prefix->length;
     body->rtm_table = RT_TABLE_UNSPEC;
+    body->rtm_protocol = MARTLET_ROUTE_PROTOCOL;
     body->rtm_scope = RT_SCOPE_NOWHERE;
     body->rtm_type = kind == MARTLET_ROUTE_UNICAST ? RTN_UNICAST : RTN_THROW;
     put32(&request, RTA_TABLE, table);
@@ -207,7 +173,7 @@ static int collect_route(void *context, const struct nlmsghdr *message) {
         if (item->rta_type == RTA_DST && RTA_PAYLOAD(item) >= address_size(list->family))
             memcpy(found.prefix.bytes, RTA_DATA(item), address_size(list->family));
     }
-    if (table != list->table) return 0;
+    if (table != list->table || body->rtm_protocol != MARTLET_ROUTE_PROTOCOL) return 0;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 64;
         struct found_route *routes = realloc(list->routes, capacity * sizeof *routes);
@@ -241,6 +207,8 @@ static struct fib_rule_hdr *begin_rule(struct request *request, uint16_t type, u
     struct fib_rule_hdr *body = begin(request, type, flags, sizeof *body);
     body->family = address_family(family);
     body->action = FR_ACT_TO_TBL;
+    uint8_t protocol = MARTLET_ROUTE_PROTOCOL;
+    if (type != RTM_GETRULE) put(request, FRA_PROTOCOL, &protocol, sizeof protocol);
     return body;
 }
 
@@ -270,11 +238,13 @@ static int match_rule(void *context, const struct nlmsghdr *message) {
     const struct fib_rule_hdr *body = martlet_netlink_body(message, sizeof *body);
     if (!body) return 0;
     uint32_t priority = 0, table = body->table;
+    uint8_t protocol = 0;
     for (const struct rtattr *item = NULL; (item = martlet_netlink_attribute(message, sizeof *body, item));) {
         if (item->rta_type == FRA_PRIORITY && RTA_PAYLOAD(item) >= 4) memcpy(&priority, RTA_DATA(item), 4);
         if (item->rta_type == FRA_TABLE && RTA_PAYLOAD(item) >= 4) memcpy(&table, RTA_DATA(item), 4);
+        if (item->rta_type == FRA_PROTOCOL && RTA_PAYLOAD(item) >= 1) memcpy(&protocol, RTA_DATA(item), 1);
     }
-    if (priority == search->priority && table == search->table) search->found++;
+    if (protocol == MARTLET_ROUTE_PROTOCOL && priority == search->priority && table == search->table) search->found++;
     return 0;
 }
 

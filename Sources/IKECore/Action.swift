@@ -63,6 +63,8 @@ package struct ChildSAParameters: Sendable {
     package var carriage: Carriage
     package var softBytes: UInt64, hardBytes: UInt64
     package var softPackets: UInt64, hardPackets: UInt64
+    /// After which a data plane ends the SAs of a daemon that no longer does; 0 for none.
+    package var hardSeconds: UInt64 = 0
     package var provider: String?
     /// Who is at the other end, as it has proven.
     package var peer: Identification?

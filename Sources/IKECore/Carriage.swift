@@ -44,11 +44,18 @@ package struct Carriage: Hashable, Sendable {
         package var setMark: Mark?
         /// `if_id`: packets of this XFRM interface alone meet policies and SA.
         package var interfaceID: Number?
+        /// The number was chosen here, and is written out.
+        private var isWritten = false
+
+        package init() {}
+
+        /// Whether the interface's number is nobody's choice, and so nobody else's.
+        package var ownsInterface: Bool { isWritten || interfaceID.map { !$0.isFixed } ?? false }
 
         /// With the number that an IKE SA has for all its children.
         func written(_ number: UInt32, isInbound: Bool) -> Direction {
             var direction = self
-            if let id = interfaceID, id.isOfIKESA { direction.interfaceID = .fixed(id.value(of: number, isInbound: isInbound)) }
+            if let id = interfaceID, id.isOfIKESA { (direction.interfaceID, direction.isWritten) = (.fixed(id.value(of: number, isInbound: isInbound)), true) }
             return direction
         }
 

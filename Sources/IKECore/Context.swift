@@ -117,8 +117,17 @@ final class Context {
         return instance
     }
 
-    /// That no other policy instance has, and no IKE SA.
-    func newUniqueNumber() -> UInt32 { UInt32(truncatingIfNeeded: next(.reqid)) }
+    /// That no other policy instance has, and no IKE SA; and none that the configuration gives.
+    func newUniqueNumber() -> UInt32 {
+        var number = UInt32(truncatingIfNeeded: next(.reqid))
+        let fixed = fixedNumbers ?? FixedNumbers(connections)
+        fixedNumbers = fixed
+        for _ in 0..<FixedNumbers.attempts {
+            guard fixed.meet(number) else { break }
+            number = UInt32(truncatingIfNeeded: next(.reqid))
+        }
+        return number
+    }
 
     func release(_ instance: PolicyInstance) {
         instance.uses -= 1
@@ -219,7 +228,9 @@ final class Context {
     /// Addresses of this host that may be used.
     var localAddresses: [IPAddress] = []
     /// The connections as configured now.
-    var connections: [Connection] = []
+    var connections: [Connection] = [] { didSet { fixedNumbers = nil } }
+    /// Of these connections, once somebody has asked.
+    private var fixedNumbers: FixedNumbers?
 
     func connectionChanged(_ name: String, _ connection: Connection?) {
         let place = connections.firstIndex { $0.name == name }

@@ -67,6 +67,8 @@ package struct Limits: Hashable, Sendable {
     package var keepalive: Duration = .seconds(20)
     /// How long a rekeyed or deleted inbound SA still takes packets that are on the way.
     package var inboundGrace: Duration = .seconds(5)
+    /// How much later than we a data plane ends a child of its own accord: it does where we are gone or hang. In whole seconds.
+    package var planeMargin: Duration = .seconds(10)
     /// The longest message taken, bytes.
     package var messageBytes = 65_000
     /// The largest IP packet that a message goes in before it is cut into fragments, bytes. RFC 7383 section 2.5.1.

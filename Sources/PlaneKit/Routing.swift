@@ -150,7 +150,7 @@ package final class Routing {
                 // Who came last says how large packets may be.
                 guard count > 0, sizes != route.sizes else { return }
                 route.sizes = sizes
-                if route.kind == MARTLET_ROUTE_UNICAST { _ = make(prefix, MARTLET_ROUTE_UNICAST, route.source, sizes) }
+                if route.kind == MARTLET_ROUTE_UNICAST { _ = make(prefix, MARTLET_ROUTE_UNICAST, route.source, sizes, replaces: true) }
             }
         }
     }
@@ -169,7 +169,7 @@ package final class Routing {
         installed[prefix] = route.kind == nil ? nil : route
     }
 
-    /// Everything in the table and the rules, ours or a dead predecessor's.
+    /// What a dead predecessor has left in the table and the rules.
     package func clean() {
         let routes = martlet_route_flush(netlink, settings.table)
         let rules = removeRules()
@@ -185,18 +185,21 @@ package final class Routing {
     }
 
     /// Whether the route is there.
-    private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes) -> Bool {
+    private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes, replaces: Bool = false) -> Bool {
         var contract = prefix.contract
-        var result: Int32
+        func add(_ hint: UnsafePointer<martlet_prefix>?) -> Int32 { martlet_route_add(netlink, settings.table, &contract, kind, link, hint, sizes.mtu, sizes.segment, replaces) }
+        var result: Int32 = -EINVAL
         if let source {
             var hint = Prefix(family: source.family, value: source.value, length: source.bitCount).contract
-            result = martlet_route_add(netlink, settings.table, &contract, kind, link, &hint, sizes.mtu, sizes.segment)
-            // An address that is not usable as a source (yet) is only a hint lost.
-            if result != 0 { result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, sizes.mtu, sizes.segment) }
-        } else {
-            result = martlet_route_add(netlink, settings.table, &contract, kind, link, nil, sizes.mtu, sizes.segment)
+            result = add(&hint)
         }
-        if result != 0 { host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)") }
+        // An address that is not usable as a source (yet) is only a hint lost.
+        if result != 0 && result != -EEXIST { result = add(nil) }
+        switch result {
+        case 0: break
+        case -EEXIST: host.log(.error, "table \(settings.table) has a route to \(Self.text(prefix)) of somebody else's, which is left as it is: nothing goes there through the tunnel")
+        default: host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)")
+        }
         return result == 0
     }
 

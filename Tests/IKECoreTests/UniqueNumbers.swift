@@ -63,6 +63,32 @@ import Testing
         #expect(numbers(east) == first)
     }
 
+    /// A number that the configuration gives is nobody's choice, whichever of the ways to choose one it would be met on, and whatever masks leave of it.
+    @Test func whatIsGivenIsNeverChosen() {
+        func mark(_ number: Carriage.Number, _ mask: UInt32) -> Carriage.Mark { Carriage.Mark(number: number, mask: mask) }
+        func connection(_ name: String, _ change: (inout Carriage) -> Void) -> Connection {
+            var connection = Fixtures.connection(east: true)
+            connection.name = name
+            change(&connection.children[0].carriage)
+            return connection
+        }
+        let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits(), pools: NoPools())
+        #expect((1...3).map { _ in context.newUniqueNumber() } == [1, 2, 3])
+        let interfaces = connection("a") { ($0.inbound.interfaceID, $0.outbound.interfaceID) = (.fixed(4), .fixed(5)) }
+        // The second of these is the outgoing number of 7 where each direction has one.
+        let marks = connection("b") { ($0.inbound.mark, $0.outbound.setMark) = (mark(.fixed(6), .max), mark(.fixed(0x8000_000f), .max)) }
+        let unique = connection("c") { ($0.inbound.interfaceID, $0.outbound.mark) = (.unique, mark(.unique, .max)) }
+        context.connections = [interfaces, marks]
+        #expect(context.newUniqueNumber() == 4, "there is nothing unique to keep apart")
+        context.connections = [interfaces, marks, unique]
+        #expect((1...3).map { _ in context.newUniqueNumber() } == [8, 9, 10])
+        // What is compared are the bits that both look at: of 13 these are the same on the way out, where it has one of its own.
+        context.connectionChanged("b", connection("b") { $0.inbound.mark = mark(.fixed(0xb), 0xf) })
+        #expect((1...2).map { _ in context.newUniqueNumber() } == [12, 14])
+        let narrow = FixedNumbers([interfaces, connection("c") { $0.inbound.mark = mark(.unique, 0xff) }])
+        #expect(narrow.meet(0x104) && !narrow.meet(0x106))
+    }
+
     /// Two peers with the same selectors are told apart where numbers are unique, and share a policy where they are not.
     @Test func thePoliciesOfTwoPeersAreTheirOwn() {
         let context = Context(shard: 0, crypto: Crypto(preferred: NullCrypto.registry(seed: 1)), limits: Limits(), pools: NoPools())

@@ -54,6 +54,7 @@ package enum KernelReplies {
         if message.isError { precondition(message.error <= 0) }
         _ = XFRMEvent(message)
         _ = PolicyReport(message)
+        if let link = XFRMLink(message) { precondition(link.index > 0 && !link.name.isEmpty) }
         _ = SAMessages.hidesKeys(message)
         if let last = LastState(message) {
             var other = NetlinkMessage(type: UInt16(XFRM_MSG_NEWSA), flags: 0)

@@ -424,6 +424,7 @@ static void add_sa(char *arguments) {
         else if (!strcmp(item, "local_ts")) sa.local_ts_count = parse_selectors(value, local);
         else if (!strcmp(item, "remote_ts")) sa.remote_ts_count = parse_selectors(value, remote);
         else if (!strcmp(item, "soft_packets")) sa.soft_packets = strtoull(value, NULL, 10);
+        else if (!strcmp(item, "hard_seconds")) sa.hard_seconds = strtoull(value, NULL, 10);
         else if (!strcmp(item, "hard_packets")) sa.hard_packets = strtoull(value, NULL, 10);
         else if (!strcmp(item, "soft_bytes")) sa.soft_bytes = strtoull(value, NULL, 10);
         else if (!strcmp(item, "hard_bytes")) sa.hard_bytes = strtoull(value, NULL, 10);

@@ -145,8 +145,8 @@ import Testing
         #expect(rules(hosts.a) == 0)
         let tunnel = TwoHosts.Tunnel()
         hosts.add(tunnel)
-        #expect(table(hosts.a).contains("10.2.0.0/24 dev martlet0 proto static scope link src 10.1.0.1"))
-        #expect(table(hosts.a).contains("fd00:2::/64 dev martlet0 proto static src fd00:1::1"))
+        #expect(table(hosts.a).contains("10.2.0.0/24 dev martlet0 proto 77 scope link src 10.1.0.1"))
+        #expect(table(hosts.a).contains("fd00:2::/64 dev martlet0 proto 77 src fd00:1::1"))
         #expect(hosts.a.run("ip rule").output.contains("not from all fwmark 0x1092 lookup 52100"))
         // A second child of the policy keeps them, and so does one of another policy.
         var rekeyed = tunnel

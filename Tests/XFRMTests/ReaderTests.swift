@@ -288,4 +288,49 @@ struct ReaderTests {
         [UInt8](repeating: 1, count: 60).withUnsafeBytes { other.attribute(XFRMA_ALG_AEAD, $0, $0) }
         #expect(other.isTruncated && other.count == 16)
     }
+
+    // MARK: Interfaces
+
+    /// As the kernel tells of a link.
+    private func link(_ index: Int32, _ name: String, kind: String = "xfrm", number: UInt32? = nil, alias: String? = nil) -> [UInt8] {
+        var body = ifinfomsg()
+        body.ifi_index = index
+        return bytes(Int(RTM_NEWLINK), body) {
+            $0.attribute(UInt32(IFLA_IFNAME), bytes: Array(name.utf8) + [0])
+            if let alias { $0.attribute(UInt32(IFLA_IFALIAS), bytes: Array(alias.utf8) + [0]) }
+            $0.nest(UInt32(IFLA_LINKINFO)) {
+                $0.attribute(UInt32(IFLA_INFO_KIND), bytes: Array(kind.utf8) + [0])
+                if let number {
+                    $0.nest(UInt32(IFLA_INFO_DATA)) { $0.attribute(xfrm_attr_type_t(rawValue: UInt32(IFLA_XFRM_IF_ID)), number) }
+                }
+            }
+        }
+    }
+
+    private func links(_ all: [UInt8]...) -> [XFRMLink] { read(Array(all.joined())).compactMap(XFRMLink.init) }
+
+    @Test func interfacesOfOthersAreNotTakenForOurs() throws {
+        let found = links(
+            link(3, "eth0", kind: "veth"), link(4, "ipsec1", number: 1, alias: "martlet"), link(5, "mine", number: 2), link(6, "ipsec3", kind: "vti", number: 3, alias: "martlet"),
+            link(7, "ipsec4", number: 4, alias: "martlet's"), link(8, "ipsec5", alias: "martlet"))
+        #expect(found.map(\.name) == ["ipsec1", "mine", "ipsec4"] && found.map(\.number) == [1, 2, 4] && found.map(\.index) == [4, 5, 7])
+        #expect(found.map(\.isOurs) == [true, false, false])
+        // No number is read out of a message that is cut off.
+        let whole = link(4, "ipsec1", number: 1, alias: "martlet")
+        for count in 0..<whole.count {
+            var part = Array(whole.prefix(count))
+            if count >= 4 { withUnsafeBytes(of: UInt32(count)) { part.replaceSubrange(0..<4, with: $0) } }
+            #expect(links(part).allSatisfy { $0 == found[0] })
+        }
+    }
+
+    /// The kernel says alone that something is in the way: what it is decides.
+    @Test func aNameAloneIsNoProof() {
+        let administrators = links(link(4, "ipsec42", number: 42))
+        #expect(XFRMLink.whyNone("ipsec42", 42, isExclusive: false, among: administrators) == nil)
+        #expect(XFRMLink.whyNone("ipsec42", 42, isExclusive: true, among: administrators)?.contains("somebody else's interface ipsec42 has if_id 42") == true)
+        #expect(XFRMLink.whyNone("ipsec42", 42, isExclusive: false, among: links(link(4, "ipsec42", number: 7)))?.contains("ipsec42, which is to have if_id 42, is another one") == true)
+        #expect(XFRMLink.whyNone("ipsec42", 42, isExclusive: false, among: links(link(4, "ipsec42", kind: "dummy")))?.contains("is another one") == true)
+        #expect(XFRMLink.whyNone("ipsec42", 42, isExclusive: false, among: links(link(4, "mine", number: 42)))?.hasSuffix("but mine") == true)
+    }
 }

@@ -21,6 +21,18 @@ package struct NetlinkBytes {
         guard range.lowerBound >= 0, range.upperBound <= raw.count else { return nil }
         return NetlinkBytes(UnsafeRawBufferPointer(rebasing: raw[range]))
     }
+
+    /// Calls `each` for every whole attribute from an offset on, until it returns false.
+    package func eachAttribute(from start: Int = 0, _ each: (UInt16, NetlinkBytes) -> Bool) {
+        var offset = start
+        while let head = load(offset, as: nlattr.self) {
+            let length = Int(head.nla_len)
+            guard length >= 4, let value = slice((offset + 4)..<(offset + max(length, 4))) else { return }
+            // The two highest bits are flags.
+            guard each(head.nla_type & 0x3fff, value) else { return }
+            offset += (length + 3) & ~3
+        }
+    }
 }
 
 package struct ReceivedMessage {
@@ -49,14 +61,7 @@ package struct ReceivedMessage {
 
     /// Calls `each` for every whole attribute behind a fixed part of `fixed` bytes, until it returns false.
     package func eachAttribute(after fixed: Int, _ each: (UInt16, NetlinkBytes) -> Bool) {
-        var offset = (fixed + 3) & ~3
-        while let head = body.load(offset, as: nlattr.self) {
-            let length = Int(head.nla_len)
-            guard length >= 4, let value = body.slice((offset + 4)..<(offset + max(length, 4))) else { return }
-            // The two highest bits are flags.
-            guard each(head.nla_type & 0x3fff, value) else { return }
-            offset += (length + 3) & ~3
-        }
+        body.eachAttribute(from: (fixed + 3) & ~3, each)
     }
 
     package func attribute<T>(_ type: xfrm_attr_type_t, after fixed: Int, as kind: T.Type) -> T? {
@@ -181,7 +186,8 @@ package struct SAReport: Equatable {
         bytes = info.curlft.bytes
         packets = info.curlft.packets
         limits = SALimits(
-            softBytes: info.lft.soft_byte_limit, hardBytes: info.lft.hard_byte_limit, softPackets: info.lft.soft_packet_limit, hardPackets: info.lft.hard_packet_limit)
+            softBytes: info.lft.soft_byte_limit, hardBytes: info.lft.hard_byte_limit, softPackets: info.lft.soft_packet_limit, hardPackets: info.lft.hard_packet_limit,
+            hardSeconds: info.lft.hard_add_expires_seconds)
         replayed = info.stats.replay
         rejectedICV = info.stats.integrity_failed
         var sent: UInt64 = 0, seen: UInt64 = 0, lastUsed: UInt64?, hasAlgorithm = false, mark = KernelMark.none, interfaceID: UInt32 = 0, isOffloaded = false, setMarkMask: UInt32 = 0

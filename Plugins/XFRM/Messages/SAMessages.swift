@@ -69,11 +69,14 @@ package enum KeyedAlgorithm {
 package struct SALimits: Hashable, Sendable {
     /// 0 for none.
     package var softBytes: UInt64 = 0, hardBytes: UInt64 = 0, softPackets: UInt64 = 0, hardPackets: UInt64 = 0
-    package init(softBytes: UInt64 = 0, hardBytes: UInt64 = 0, softPackets: UInt64 = 0, hardPackets: UInt64 = 0) {
+    /// From when the SA was added first, wherever it has moved since.
+    package var hardSeconds: UInt64 = 0
+    package init(softBytes: UInt64 = 0, hardBytes: UInt64 = 0, softPackets: UInt64 = 0, hardPackets: UInt64 = 0, hardSeconds: UInt64 = 0) {
         self.softBytes = softBytes
         self.hardBytes = hardBytes
         self.softPackets = softPackets
         self.hardPackets = hardPackets
+        self.hardSeconds = hardSeconds
     }
 }
 
@@ -124,6 +127,7 @@ package enum SAMessages {
         info.lft.hard_byte_limit = limit(sa.limits.hardBytes)
         info.lft.soft_packet_limit = limit(sa.limits.softPackets)
         info.lft.hard_packet_limit = limit(sa.limits.hardPackets)
+        info.lft.hard_add_expires_seconds = sa.limits.hardSeconds
         // In a tunnel of one family may be packets of the other.
         if sa.mode == .tunnel { info.flags |= UInt8(XFRM_STATE_AF_UNSPEC) }
         if !sa.copiesDF { info.flags |= UInt8(XFRM_STATE_NOPMTUDISC) }

@@ -82,21 +82,21 @@ int martlet_link_index(const char *name);
 // Brings the interface up with this MTU and queue length, and without addresses of its own.
 int martlet_link_up(int netlink, int index, uint32_t mtu, uint32_t queue_length);
 int martlet_link_set_mtu(int netlink, int index, uint32_t mtu);
-int martlet_link_remove(int netlink, int index);
-// Whether the kernel has XFRM interfaces. None is made.
-bool martlet_xfrm_interface_known(int netlink);
-// Makes an XFRM interface that is up; -EEXIST where the name or the number has one, -EOPNOTSUPP where the kernel has none.
-int martlet_xfrm_interface_add(int netlink, const char *name, uint32_t number);
-// `source` may be null. `mtu` 0 for the interface's, `segment` (what TCP tells its peers) 0 for what follows from it.
+// What our routes and rules say of who made them (rtm_protocol, FRA_PROTOCOL), so that those of others are never taken for ours. No daemon's in
+// linux/rtnetlink.h or iproute2's rt_protos.
+#define MARTLET_ROUTE_PROTOCOL 77
+// `source` may be null. `mtu` 0 for the interface's, `segment` (what TCP tells its peers) 0 for what follows from it. A new route is -EEXIST where the
+// table has another one of the same network; with `replaces` the one that is there, which is ours, becomes this one.
 int martlet_route_add(
     int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind, int index,
-    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment);
+    const struct martlet_prefix *source, uint32_t mtu, uint32_t segment, bool replaces);
+// Ours.
 int martlet_route_remove(int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind);
-// Removes every route of a table. Returns how many, or -errno.
+// Removes every route of ours in a table. Returns how many, or -errno.
 int martlet_route_flush(int netlink, uint32_t table);
 // One rule: packets without `mark` (0: every packet) look `table` up; `suppress_prefix_length` -1 for none.
 int martlet_rule_add(int netlink, uint8_t family, uint32_t priority, uint32_t table, uint32_t mark, int suppress_prefix_length);
-// Removes the rules of a family and priority that look `table` up. Returns how many, or -errno.
+// Removes the rules of ours of a family and priority that look `table` up. Returns how many, or -errno.
 int martlet_rule_remove(int netlink, uint8_t family, uint32_t priority, uint32_t table);
 // Gives the interface an address, or takes it away. An IPv6 one is usable at once.
 int martlet_address_add(int netlink, int index, const struct martlet_prefix *address);

@@ -376,6 +376,7 @@ package final class PlaneDriver: @unchecked Sendable {
         if carriage.copiesDF { flags |= MARTLET_SA_COPY_DF.rawValue }
         if !carriage.copiesECN { flags |= MARTLET_SA_NO_ECN.rawValue }
         if carriage.copiesDSCP(isInbound: isInbound) { flags |= MARTLET_SA_COPY_DSCP.rawValue }
+        if way.ownsInterface { flags |= MARTLET_SA_OWN_INTERFACE.rawValue }
         let isMarked = !isInbound || carriage.marksInboundSA
         let localTS = parameters.localTS.map(martlet_selector.init), remoteTS = parameters.remoteTS.map(martlet_selector.init)
         // Everything lent here outlives the call; the plane copies.
@@ -399,7 +400,7 @@ package final class PlaneDriver: @unchecked Sendable {
                                     original_local: martlet_address(optional: parameters.originalLocal), original_remote: martlet_address(optional: parameters.originalRemote),
                                     mark: mark(isMarked ? way.mark : nil), policy_mark: mark(way.mark),
                                     set_mark: mark(way.setMark), interface_id: way.interfaceID?.value(of: parameters.reqid, isInbound: isInbound) ?? 0,
-                                    offload: UInt8(carriage.offload.contract.rawValue), reserved3: (0, 0, 0))
+                                    offload: UInt8(carriage.offload.contract.rawValue), reserved3: (0, 0, 0), hard_seconds: parameters.hardSeconds)
                                 return table.pointee.add_sa(&sa)
                             }
                         }

@@ -299,6 +299,7 @@ extension Established {
                     originalRemote: child.originals?.remote, local: child.path.ends.local, remote: child.path.ends.remote,
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow, carriage: carriage,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
+                    hardSeconds: life.lifeTime > .zero ? UInt64(clamping: (life.lifeTime + context.limits.planeMargin).components.seconds) : 0,
                     provider: sa.connection.provider, peer: sa.remoteEAPIdentity ?? sa.remoteIdentity, activates: old == nil, yields: old == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))

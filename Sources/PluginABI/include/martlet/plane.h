@@ -40,7 +40,8 @@ enum martlet_sa_flags {
     MARTLET_SA_ESN = 1,           /* extended sequence numbers */
     MARTLET_SA_COPY_DF = 2,       /* the inner DF bit is copied to the outer header (RFC 4301 section 8.1) */
     MARTLET_SA_NO_ECN = 4,        /* the ECN bits are not carried (RFC 6040 otherwise) */
-    MARTLET_SA_COPY_DSCP = 8      /* outbound: the inner DSCP is copied to the outer header; inbound: the outer one to the inner header (MARTLET_PLANE_DSCP_IN) */
+    MARTLET_SA_COPY_DSCP = 8,     /* outbound: the inner DSCP is copied to the outer header; inbound: the outer one to the inner header (MARTLET_PLANE_DSCP_IN) */
+    MARTLET_SA_OWN_INTERFACE = 16 /* the host has chosen `interface_id` for this tunnel alone: an interface that somebody else has made for it is not the tunnel's */
 };
 
 /* A packet's mark: those bits of it that `mask` has are `value`. Mask 0: no mark. */
@@ -88,6 +89,9 @@ struct martlet_sa {
     uint32_t interface_id;
     uint8_t offload; /* enum martlet_offload */
     uint8_t reserved3[3]; /* 0 */
+    /* Seconds from now after which the SA is at its end whatever has become of the host, 0 for none; `expired` is reported as for other hard
+     * limits. A host that lives has removed it before. A plane whose SAs end with the host's process may leave it alone. */
+    uint64_t hard_seconds;
 };
 
 /* What happens to a packet that no SA takes. RFC 4301 section 4.4.1. */
