@@ -1,6 +1,5 @@
 // A socket to the kernel's XFRM, or to its nf_tables, on libmnl. One thread at a time.
 
-import CSecret
 import CXFRM
 import Glibc
 import PlaneKit
@@ -10,7 +9,7 @@ final class NetlinkSocket {
     private let socket: OpaquePointer
     private let port: UInt32
     private var sequence: UInt32 = 0
-    private let buffer: UnsafeMutableRawBufferPointer
+    private let buffer = ReceiveBuffer(byteCount: bufferBytes)
 
     /// What the kernel puts into one datagram of a dump.
     private static let bufferBytes = 32 << 10
@@ -30,7 +29,6 @@ final class NetlinkSocket {
         socket = opened
         port = mnl_socket_get_portid(opened)
         descriptor = mnl_socket_get_fd(opened)
-        buffer = .allocate(byteCount: Self.bufferBytes, alignment: 8)
         if groups == 0 {
             // The kernel answers at once; a machine that does not must not hold the plane for ever.
             var patience = timeval(tv_sec: 5, tv_usec: 0)
@@ -41,15 +39,7 @@ final class NetlinkSocket {
         }
     }
 
-    deinit {
-        mnl_socket_close(socket)
-        wipe(buffer.count)
-        buffer.deallocate()
-    }
-
-    private func wipe(_ count: Int) {
-        if let base = buffer.baseAddress { martlet_secret_wipe(base, min(count, buffer.count)) }
-    }
+    deinit { mnl_socket_close(socket) }
 
     typealias Answer = PendingAnswer.Kind
 
@@ -132,14 +122,10 @@ final class NetlinkSocket {
 
     /// Reads one datagram and wipes it afterwards. The errno, or nil.
     func receive(_ each: (ReceivedMessage) -> Void) -> Int32? {
-        let count = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
-        guard count >= 0 else {
-            let error = errno
-            wipe(buffer.count)
-            return error
-        }
-        ReceivedMessage.each(in: UnsafeRawBufferPointer(rebasing: buffer[..<min(count, buffer.count)]), each)
-        wipe(count)
-        return nil
+        buffer.receive(
+            {
+                let count = mnl_socket_recvfrom(socket, $0.baseAddress, $0.count)
+                return count < 0 ? -Int(errno) : count
+            }, each)
     }
 }

@@ -1,5 +1,4 @@
-// SAs in hardware: which device has our outer address, whether it takes the SA, and what is done where it does not. The kernel takes an SA for a
-// device without such hardware as well, and does the work itself: whether it is the device's is read back.
+// SAs in hardware: which device has our outer address, and what is said where it does not take them. In which order what is tried: OffloadLadder.
 
 import CXFRM
 import Glibc
@@ -8,8 +7,7 @@ import PlaneKit
 import PluginABI
 import XFRMMessages
 
-enum MartletOffload {
-    case no, automatic, crypto, packet
+extension OffloadWish {
     init(_ contract: UInt8) {
         switch UInt32(contract) {
         case MARTLET_OFFLOAD_AUTO.rawValue: self = .automatic
@@ -22,35 +20,29 @@ enum MartletOffload {
 
 extension Plane {
     /// Adds the SA, in hardware where that is asked for; `sa` says then where it is.
-    func install(_ sa: inout SADescription, _ algorithm: KeyedAlgorithm, _ offload: MartletOffload, _ local: IPAddress, _ name: String, _ description: martlet_sa) throws(PlaneError) {
-        var whole = [Bool]()
-        switch offload {
-        case .no: break
-        case .automatic: whole = [true, false]
-        case .crypto: whole = [false]
-        case .packet: whole = [true]
-        }
-        let device = whole.isEmpty ? nil : Self.device(of: local)
-        if let device {
-            for takesPackets in whole {
-                sa.offload = OffloadDevice(index: device.index, takesPackets: takesPackets)
-                guard socket.request(SAMessages.add(sa, algorithm)) == 0 else { continue }
+    func install(_ sa: inout SADescription, _ algorithm: KeyedAlgorithm, _ wish: OffloadWish, _ local: IPAddress, _ name: String, _ description: martlet_sa) throws(PlaneError) {
+        let device = wish == .no ? nil : Self.device(of: local)
+        let base = sa
+        let outcome = OffloadLadder.climb(
+            wish, device: device?.index,
+            add: { device in
+                var attempt = base
+                attempt.offload = device
+                return socket.request(SAMessages.add(attempt, algorithm))
+            },
+            isInDevice: {
                 var isOffloaded = false
-                _ = socket.exchange(SAMessages.query(spi: sa.spi, destination: sa.path.destination, mark: sa.mark), .single) { isOffloaded = SAReport($0)?.isOffloaded ?? false }
-                if isOffloaded { return }
-                // The kernel does the work itself: as good as any other where nobody insists.
-                sa.offload = nil
-                if offload == .automatic { return }
-                _ = socket.request(SAMessages.delete(spi: sa.spi, destination: sa.path.destination, mark: sa.mark))
-            }
-        }
-        sa.offload = nil
-        guard offload == .no || offload == .automatic else {
+                _ = socket.exchange(SAMessages.query(spi: base.spi, destination: base.path.destination, mark: base.mark), .single) { isOffloaded = SAReport($0)?.isOffloaded ?? false }
+                return isOffloaded
+            },
+            remove: { _ = socket.request(SAMessages.delete(spi: base.spi, destination: base.path.destination, mark: base.mark)) })
+        switch outcome {
+        case .added(let device): sa.offload = device
+        case .noHardware:
             throw .unsupported(
-                "\(name): \(device.map { "the device \($0.name) has no hardware for" } ?? "no device with the address \(local) for") hw_offload = \(offload == .packet ? "packet" : "crypto")")
+                "\(name): \(device.map { "the device \($0.name) has no hardware for" } ?? "no device with the address \(local) for") hw_offload = \(wish == .packet ? "packet" : "crypto")")
+        case .refused(let result): throw refusal(result, name, description)
         }
-        let result = socket.request(SAMessages.add(sa, algorithm))
-        guard result == 0 else { throw refusal(result, name, description) }
     }
 
     /// The interface that has an address of ours.

@@ -190,7 +190,7 @@ final class Plane {
         let keyed = try algorithm(description, name)
         do throws(PlaneError) {
             if made.interfaceID != 0 { try interfaces.claim(made.interfaceID, isExclusive: flags & MARTLET_SA_OWN_INTERFACE.rawValue != 0) }
-            try install(&made, keyed, MartletOffload(description.offload), local.address, name, description)
+            try install(&made, keyed, OffloadWish(description.offload), local.address, name, description)
         } catch {
             if made.interfaceID != 0 { interfaces.release(made.interfaceID) }
             if isNew { reqids.give(back: reqid) }

@@ -212,17 +212,7 @@ extension Plane {
 
     /// Neighbour discovery, without which no IPv6 link works, is in clear whatever selectors say. RFC 4861 section 11.
     func exemptNeighbours() -> Bool {
-        let everywhere = Prefix(family: .v6, value: 0, length: 0)
-        let wanted = ([135, 136] as [UInt16]).flatMap { type in
-            [PolicyDirection.inbound, .outbound].map { direction in
-                (
-                    key: PolicyKey(
-                        direction, KernelSelector(source: everywhere, destination: everywhere, ipProtocol: 58, sourcePort: PortBlock(port: type, mask: 0xffff), destinationPort: .any)),
-                    claim: PolicyClaim(.pass, .pass, isFirst: true)
-                )
-            }
-        }
-        return table.set(UInt64.max, wanted, performing: perform)
+        table.set(UInt64.max, NeighbourDiscovery.exemption, performing: perform)
     }
 
     // MARK: Addresses

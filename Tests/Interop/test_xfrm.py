@@ -179,6 +179,11 @@ def guest_transport():
             states = " ".join(kernel(lab, host, "state"))
             expect("mode tunnel" in states and "mode transport" not in states, lambda: f"{host} has {states}")
         lab.ping("west", "192.0.2.1", source="192.0.2.2")
+        # The tunnel would take IKE as well: it reaches the peer also when nothing can come out of the tunnel there.
+        lab.inside("west", "ip", "xfrm", "state", "deleteall")
+        expect(not lab.ping("east", "192.0.2.2", source="192.0.2.1", count=1, check=False), "a packet passes without an SA")
+        martlet.down()
+        wait(lambda: not martlet.sas() and not peer.sas(), "IKE has reached the peer")
     with facing(martlet={**hosts, "child": "mode = transport"}, peer=hosts, load=WITH_KERNEL) as (lab, martlet, peer):
         done = martlet.up(check=False)
         expect(done.returncode != 0 and "makes site a tunnel" in done.stdout + done.stderr, lambda: f"{done.stdout}{done.stderr}")
@@ -271,6 +276,52 @@ def guest_policies():
             route = lab.inside("east", "ip", "route", "show", "table", "52100", "10.2.0.0/16").stdout
             expect(route and said in route and "advmss" not in route and ("mtu" in route) == bool(said), lambda: f"with {settings} the route is {route}")
             lab.ping("east", "10.2.0.1", source="10.1.0.1")
+        east.stop()
+        east.write(text)
+        rules_and_routes_of_others(lab, east)
+
+
+def rules_and_routes_of_others(lab, east):
+    """In our own table and with our own priorities: they stay as they are through all that becomes of a daemon."""
+    networks = {"-4": "10.9.0.0/16", "-6": "fd09::/64"}
+
+    def lines(family, *words):
+        return [line.strip() for line in lab.inside("east", "ip", family, "-d", *words, check=False).stdout.splitlines()]
+
+    def check(when, has_ours):
+        for family, network in networks.items():
+            rules, routes = lines(family, "rule"), lines(family, "route", "show", "table", "52100")
+            for words in (("5210:", "lookup 52100"), ("5211:", "lookup main"), ("5212:", "lookup 52100")):
+                theirs = [rule for rule in rules if all(word in rule for word in words) and "proto 77" not in rule]
+                expect(len(theirs) == 1, lambda: f"{when}, with {words}: {rules}")
+            expect(sum(network in route and "to-west" in route for route in routes) == 1, lambda: f"{when}: {routes}")
+            found = [bool([line for line in those if "proto 77" in line]) for those in (rules, routes)]
+            # All the tunnels are IPv4's, the rules both families'.
+            expect(found == [has_ours, has_ours and family == "-4"], lambda: f"{when} there are {rules} and {routes}")
+
+    for family, network in networks.items():
+        for priority, table in ((5210, 52100), (5211, "main"), (5212, 52100)):
+            lab.ip("east", family, "rule", "add", "pref", str(priority), "lookup", str(table))
+        lab.ip("east", family, "route", "add", network, "dev", "to-west", "table", "52100")
+    check("at first", False)
+    east.start()
+    east.up()
+    lab.ping("east", "10.2.0.1", source="10.1.0.1")
+    check("with a tunnel", True)
+    east.kill()
+    check("after the crash", True)
+    east.start()
+    expect(re.search(r"removed \d+ routes and 6 rules left in table 52100", east.log()), "the log does not say what was left")
+    check("after the restart", True)
+    east.stop()
+    check("at the end", False)
+    # A route for the tunnel's own network is not replaced.
+    lab.ip("east", "route", "add", "10.2.0.0/16", "dev", "to-west", "table", "52100")
+    east.start()
+    east.up()
+    expect(east.logged("table 52100 has a route to 10.2.0.0/16 of somebody else's, which is left as it is"), "the log does not say that a route is in the way")
+    east.stop()
+    expect("10.2.0.0/16 dev to-west" in " ".join(lines("-4", "route", "show", "table", "52100")), lambda: f"{lines('-4', 'route', 'show', 'table', '52100')}")
 
 
 def guest_bare():
@@ -307,24 +358,36 @@ def unload(*names):
 
 
 def guest_addresses():
-    """A host that is lent addresses, and sends everything through the tunnel: its own packets to the peer stay out, and its links work."""
+    """A host that is lent addresses, and sends everything through the tunnel: its own packets to the peer stay out, and its links work. Beside it, what two killed daemons have left
+    comes to its end by itself."""
     client = dict(local_ts="dynamic", remote_ts="0.0.0.0/0,::/0", connection="vips = 0.0.0.0, ::")
     gateway = dict(local_ts="0.0.0.0/0,::/0", remote_ts="dynamic", connection="pools = rw, six")
-    with pair(east=client, west=gateway, start=False) as (lab, east, west):
-        west.write(west.file.read_text() + "pools { rw { addrs = 10.3.0.0/24 }\n six { addrs = fd03::/64 } }")
-        west.start()
-        east.start()
-        east.up()
-        # The lab's own default routes lead to the peer, too: what is not in the tunnel would arrive as well.
-        for target in ("10.2.0.1", "fd02::1"):
-            before = counted(east)["site"]
-            lab.ping("east", target)
-            expect([a - b for a, b in zip(counted(east)["site"], before)] == [3, 3], lambda: f"pings to {target} went another way: {counted(east)}")
-        lab.transfer("east", "west", "10.3.0.1", "10.2.0.1", 50_000)
-        east.rekey(child="site")
-        lab.ping("east", "10.2.0.1", source="10.3.0.1")
-        east.down()
-        wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr").stdout, "the address has gone")
+    # The kernel ends it ten seconds after the daemons should have. Meanwhile the others go on.
+    with pair(both=dict(child="rekey_time = 0\n life_time = 10s")) as (left, early, late):
+        early.up()
+        wait(lambda: early.children() and late.children(), "the child is up")
+        for killed in (early, late):
+            killed.kill()
+            states = left.inside(killed.host, "ip", "-s", "xfrm", "state").stdout
+            expect(states.count("hard 20(sec)") == len(kernel(left, killed.host, "state")) == 2, lambda: f"{killed.host} has {states}")
+        with pair(east=client, west=gateway, start=False) as (lab, east, west):
+            west.write(west.file.read_text() + "pools { rw { addrs = 10.3.0.0/24 }\n six { addrs = fd03::/64 } }")
+            west.start()
+            east.start()
+            east.up()
+            # The lab's own default routes lead to the peer, too: what is not in the tunnel would arrive as well.
+            for target in ("10.2.0.1", "fd02::1"):
+                before = counted(east)["site"]
+                lab.ping("east", target)
+                expect([a - b for a, b in zip(counted(east)["site"], before)] == [3, 3], lambda: f"pings to {target} went another way: {counted(east)}")
+            lab.transfer("east", "west", "10.3.0.1", "10.2.0.1", 50_000)
+            east.rekey(child="site")
+            lab.ping("east", "10.2.0.1", source="10.3.0.1")
+            east.down()
+            wait(lambda: "10.3.0.1" not in lab.inside("east", "ip", "addr").stdout, "the address has gone")
+        for host in ("east", "west"):
+            wait(lambda: not kernel(left, host, "state"), f"what was left in {host} has come to its end", 60)
+        expect(not left.ping("east", "10.2.0.1", source="10.1.0.1", count=1, check=False), "what has no SA any more passes in clear")
 
 
 def passes(lab, martlet, peer):
@@ -418,11 +481,11 @@ def guest_carriage():
         there = 3 - local
         return f"{name} {{ local_ts = 10.{local}.{n}.0/24\n remote_ts = 10.{there}.{n}.0/24\n esp_proposals = {esp}\n {more} }}\n"
 
-    marked = "mark_out = 0x42/0xff\n mark_in = 7\n set_mark_in = %same\n mark_in_sa = no"
+    marked = "mark_out = 0x42/0xff\n mark_in = 7\n set_mark_in = %same\n mark_in_sa = no\n copy_dscp = no"
     other = "copy_df = no\n copy_ecn = no\n copy_dscp = yes\n hw_offload = auto\n replay_window = 4096"
     # The peer's names are ours, so that either side can ask.
     ours = [("marked", 0, marked, "aes256gcm16"), ("ctr", 1, other, "aes256ctr-sha256"), ("null", 2, "", "null-sha256"), ("numbered", 3, "if_id_in = 42\n if_id_out = 43", "aes256gcm16"),
-            ("device", 4, "hw_offload = crypto", "aes256gcm16"), ("unique", 5, "mark_in = %unique-dir\n mark_out = %unique-dir", "aes256gcm16")]
+            ("device", 4, "hw_offload = crypto", "aes256gcm16"), ("whole", 6, "hw_offload = packet", "aes256gcm16"), ("unique", 5, "mark_in = %unique-dir\n mark_out = %unique-dir", "aes256gcm16")]
     theirs = "".join(child(name, n, 2, "", esp) for name, n, _, esp in ours)
     with facing(martlet=dict(children="".join(child(name, n, 1, more, esp) for name, n, more, esp in ours)), peer=dict(children=theirs), load=WITH_KERNEL) as (lab, martlet, peer):
         for n in range(1, 3):
@@ -459,7 +522,14 @@ def guest_carriage():
             expect(shown["unique"]["mark-in"] != shown["unique"]["mark-out"] and int(shown["unique"]["mark-in"], 16) >> 31 == 1, lambda: f"list-sas shows {shown['unique']}")
             # What the device cannot do is refused by name, and taken where nobody insists.
             if first is martlet:
-                expect(martlet.up("device", check=False).returncode != 0 and martlet.logged("has no hardware for hw_offload = crypto"), "a device without such hardware was taken")
+                for name, what in (("device", "crypto"), ("whole", "packet")):
+                    expect(martlet.up(name, check=False).returncode != 0 and martlet.logged(f"has no hardware for hw_offload = {what}"), f"a device without hardware for {what} was taken")
+                # What the outer header has of the inner one: DSCP 10 with ECT(0), and DF, as the children say.
+                for n, words, header in (
+                    (2, ("-Q", "0x2a", "-M", "do"), (0x2A, 1)), (2, ("-M", "dont"), (0, 0)), (1, ("-Q", "0x2a", "-M", "do"), (0x28, 0)), (0, ("-m", "66", "-Q", "0x2a", "-M", "do"), (0x02, 1)),
+                ):
+                    found = outer_header(lab, n, *words)
+                    expect(found == header, lambda: f"ping {words} through {ours[n][0]}: TOS and DF outside are {found}, not {header}")
             first.down()
             wait(lambda: not martlet.sas() and not peer.sas(), f"{role}: both have closed it")
             expect(not kernel(lab, "east", "state") and len(kernel(lab, "east", "policy")) == 4, lambda: f"{role}: left are {kernel(lab, 'east', 'state')} {kernel(lab, 'east', 'policy')}")
@@ -476,6 +546,28 @@ def guest_carriage():
         expect(martlet.up("numbered", check=False).returncode != 0 and martlet.logged("the kernel has no XFRM interfaces (CONFIG_XFRM_INTERFACE), which if_id 42 needs"), "the log does not say what the kernel lacks")
         martlet.stop()
         nothing_left(lab, "east")
+
+
+# Prints TOS and DF of the outer header of the first ESP packet that comes in on an interface.
+OUTER = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+s.bind((sys.argv[1], 0))
+print("ready", flush=True)
+while True:
+    packet, place = s.recvfrom(65536)
+    if packet[9] == 50 and place[2] != socket.PACKET_OUTGOING:
+        print(packet[1], packet[6] >> 6 & 1, flush=True)
+        sys.exit()
+"""
+
+
+def outer_header(lab, n, *words):
+    """TOS and DF of what a ping from east becomes on the wire."""
+    seen = lab.start("west", sys.executable, "-c", OUTER, "to-east", stdout=subprocess.PIPE, text=True)
+    expect(seen.stdout.readline().strip() == "ready", "nobody looks at the packets")
+    lab.inside("east", "ping", "-n", "-c", "1", "-W", "2", *words, "-I", f"10.1.{n}.1" if n else "10.1.0.1", f"10.2.{n}.1")
+    return tuple(map(int, seen.stdout.readline().split()))
 
 
 class Plane:
@@ -521,7 +613,15 @@ def guest_moves():
             expect(lab.start(host, sys.executable, "-c", program, stdout=subprocess.PIPE, text=True).stdout.readline().strip() == "ready", "no socket for ESP in UDP")
         east, west = Plane(lab, "east", "event_buffer=2048"), Plane(lab, "west")
         ranges = ("10.1.0.0/16", "10.2.0.0/16")
-        east.child(1, 0x1001, 0x1002, "192.0.2.1", "192.0.2.2", *ranges)
+        east.child(1, 0x1001, 0x1002, "192.0.2.1", "192.0.2.2", *ranges, more="hard_seconds=5000")
+
+        def lives():
+            """When the SAs of east's first child began, and how long they may live."""
+            text = lab.inside("east", "ip", "-s", "xfrm", "state").stdout
+            return sorted(re.findall(r"spi 0x0000(100[12]).*?expire add: soft 0\(sec\), (hard \d+)\(sec\).*?\n\s+add (\S+ \S+) ", text, re.S))
+
+        begun = lives()
+        expect([life[:2] for life in begun] == [("1001", "hard 5000"), ("1002", "hard 5000")], lambda: f"the SAs live {begun}")
         west.child(1, 0x1002, 0x1001, "192.0.2.2", "192.0.2.1", *reversed(ranges))
 
         def pings(count, what):
@@ -566,6 +666,8 @@ def guest_moves():
             expect(sent["packets"] == sent["sequence"] == came["sequence"], lambda: f"sent {sent}, came {came}")
         expect("replay=0 " in west("drops") and "replay=0 " in east("drops"), lambda: f"packets were taken for repeated ones: {west('drops')}")
         expect("last moment" not in east.log.read_text() + west.log.read_text(), "the kernel's last word on an SA was missed")
+
+        expect(lives() == begun, lambda: f"the SAs live {lives()} after their moves, and not {begun}")
 
         # Somebody else has the number at the new address: the SA stays where it was, and is said to need new keys.
         other = ("src", "192.0.2.2", "dst", "192.0.2.1", "proto", "esp", "spi", "0x1001")

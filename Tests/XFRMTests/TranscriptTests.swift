@@ -1,6 +1,7 @@
 // What is sent to the kernel for given SAs and policies, byte for byte: Tests/Vectors/xfrm/transcript.txt. With MARTLET_WRITE_GOLDEN=1 it is
 // written anew, to be read before it is committed.
 
+import CLinux
 import CXFRM
 import ESPCore
 import Foundation
@@ -94,6 +95,36 @@ struct TranscriptTests {
                     SAMessages.add(scoped, .separate(ctr, key, hmac, integrity)), sa)
             }
         }
+        let ccm = try #require(KernelAlgorithms.aead(15, bits: 128)), gmac = try #require(KernelAlgorithms.aead(21, bits: 256))
+        var timed = SADescription(spi: 0xc0ff_ee06, reqid: 0x4d00_0006, path: OuterPath(source: east, destination: west), isInbound: false)
+        timed.limits = SALimits(hardSeconds: 0x5555)
+        withKey(19, from: 0x01) { key in put("An outbound SA: AES-128-CCM with a tag of 12 bytes (16 bytes of key, 3 of salt), at its end after 0x5555 s", SAMessages.add(timed, .aead(ccm, key)), sa) }
+        withKey(36, from: 0x01) { key in put("An outbound SA: AES-256-GMAC (32 bytes of key, 4 of salt)", SAMessages.add(outbound, .aead(gmac, key)), sa) }
+
+        // What the kernel answers about an SA: the request for it, with what it has counted.
+        let before = withKey(36, from: 0x01) { key in
+            var message = SAMessages.add(wide, .aead(chacha, key))
+            _ = message.change(XFRMA_REPLAY_ESN_VAL, after: sa) { value in
+                var state = value.loadUnaligned(as: xfrm_replay_state_esn.self)
+                (state.oseq, state.seq) = (0xffff_fff0, 0x77)
+                withUnsafeBytes(of: state) { value.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(value.count))) }
+            }
+            return message.withBytes { Array($0) }
+        }
+        try before.withUnsafeBytes { bytes in
+            var answers: [ReceivedMessage] = []
+            ReceivedMessage.each(in: bytes) { answers.append($0) }
+            let answer = try #require(answers.first)
+            guard let elsewhere = SAMessages.moved(answer, to: OuterPath(source: west, destination: east, ports: .init(source: 4501, destination: 4500))),
+                let back = SAMessages.moved(answer, to: wide.path), var skipped = SAMessages.moved(answer, to: wide.path),
+                let ports = SAMessages.moved(answer, to: OuterPath(source: west6, destination: east6, ports: .init(source: 4502, destination: 4500)), replaces: true)
+            else { throw Incomplete() }
+            put("The third SA again, between addresses of IPv4 and in UDP, with all that it has counted", elsewhere, sa)
+            put("The third SA again, where it was", back, sa)
+            SAMessages.skip(&skipped)
+            put("The same, 0x100000 numbers further on", skipped, sa)
+            put("The third SA in its own place, in UDP", ports, sa)
+        }
         put("An SA with a mark goes", SAMessages.delete(spi: 0xc0ff_ee05, destination: east6, mark: scoped.mark), id)
         put("An SA goes", SAMessages.delete(spi: 0xc0ff_ee01, destination: west), id)
         put("An SA of IPv6 is asked for", SAMessages.query(spi: 0xc0ff_ee03, destination: east6), id)
@@ -123,11 +154,20 @@ struct TranscriptTests {
             "The placeholder of an acquire of that policy gets an SPI",
             SAMessages.allocate(acquire: 78, path: OuterPath(source: east, destination: west), reqid: 0x4d00_0005, mode: .tunnel, scope: narrow.scope), MemoryLayout<xfrm_userspi_info>.size)
         put("All policies", PolicyMessages.dump(), 0)
+        var table = PolicyTable(), neighbours: [PolicyTable.Operation] = []
+        _ = table.set(UInt64.max, NeighbourDiscovery.exemption) { operations, _ in
+            neighbours += operations
+            return operations.map { _ in true }
+        }
+        for case .add(let policy) in neighbours { put("Neighbour discovery passes, \(policy.direction)", PolicyMessages.set(policy, isNew: true), policySize) }
 
         // Of nf_tables, whose attributes lie in one another: as they are, in a fixed part of four octets and the rest.
         func lines(_ title: String, _ message: borrowing NetlinkMessage) {
             let bytes = message.withBytes { Array($0) }
-            text += "\n\(title)\n  nf_tables message \(bytes[4]) of \(bytes.count) bytes\n"
+            lines(title, "nf_tables message \(bytes[4])", bytes)
+        }
+        func lines(_ title: String, _ kind: String, _ bytes: [UInt8]) {
+            text += "\n\(title)\n  \(kind) of \(bytes.count) bytes\n"
             for start in stride(from: 0, to: bytes.count, by: 32) {
                 let row = bytes[start..<min(start + 32, bytes.count)].map { String(format: "%02x", $0) }
                 text += "      " + stride(from: 0, to: row.count, by: 4).map { row[$0..<min($0 + 4, row.count)].joined() }.joined(separator: " ") + "\n"
@@ -146,8 +186,31 @@ struct TranscriptTests {
         lines("That tunnel has gone", SegmentTable.remove(0x4d00_0001, .v4))
         lines("The table goes", SegmentTable.remove())
         lines("The transaction ends", SegmentTable.end())
+
+        // Over routing netlink.
+        func routing(_ title: String, _ bytes: [UInt8]) { lines(title, "routing message \(UInt16(bytes[4]) | UInt16(bytes[5]) << 8)", bytes) }
+        routing("An XFRM interface for if_id 42, still down", InterfaceMessages.add("ipsec42", 42).withBytes { Array($0) })
+        routing("Its alias, and up", InterfaceMessages.open("ipsec42").withBytes { Array($0) })
+        routing("It goes", InterfaceMessages.remove(9).withBytes { Array($0) })
+        routing("All links", InterfaceMessages.dump().withBytes { Array($0) })
+        routing("Whether the kernel knows the kind", InterfaceMessages.probe().withBytes { Array($0) })
+        var four = martlet_prefix(Prefix(family: .v4, value: 0x0a02_0000, length: 16)), six = martlet_prefix(Prefix(family: .v6, value: UInt128(0xfd02) << 112, length: 64))
+        var source = martlet_prefix(Prefix(family: .v4, value: 0x0a01_0001, length: 32))
+        for (title, request) in [
+            ("A route to 10.2.0.0/16, new, from 10.1.0.1, of 1438 bytes and segments of 1398", { _ = martlet_route_add($0, 52100, &four, MARTLET_ROUTE_UNICAST, 9, &source, 1438, 1398, false) }),
+            ("The same with other sizes in its place", { _ = martlet_route_add($0, 52100, &four, MARTLET_ROUTE_UNICAST, 9, nil, 1400, 0, true) }),
+            ("What stays out of the tunnel in fd02::/64", { _ = martlet_route_add($0, 52100, &six, MARTLET_ROUTE_THROW, 9, nil, 0, 0, false) }),
+            ("That route goes", { _ = martlet_route_remove($0, 52100, &six, MARTLET_ROUTE_THROW) }),
+            ("The first rule of IPv4", { _ = martlet_rule_add($0, 4, 5210, 52100, 0x4d52_0001, 0) }),
+            ("The second rule of IPv6", { _ = martlet_rule_add($0, 6, 5211, 254, 0, 0) }),
+            ("The third rule of IPv6", { _ = martlet_rule_add($0, 6, 5212, 52100, 0x4d52_0001, -1) }),
+        ] as [(String, (Int32) -> Void)] {
+            for bytes in try Asked.requests(request) { routing(title, bytes) }
+        }
         return text
     }
+
+    private struct Incomplete: Error {}
 
     @Test func everyMessageIsAsItWasReviewed() throws {
         let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Vectors/xfrm/transcript.txt")

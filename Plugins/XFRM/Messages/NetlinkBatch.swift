@@ -9,15 +9,22 @@ package struct NetlinkBatch: ~Copyable {
     private static let capacity = 64 << 10
 
     private let memory: UnsafeMutableRawBufferPointer
+    private let isLent: Bool
     private var size = 0
     private var offsets: [Int] = []
     package var count: Int { offsets.count }
 
-    package init() { memory = .allocate(byteCount: Self.capacity, alignment: 8) }
+    package init() { self.init(.allocate(byteCount: Self.capacity, alignment: 8), isLent: false) }
+
+    /// In memory that is not freed with the batch where it `isLent`: by tests that look at what is left there.
+    init(_ memory: UnsafeMutableRawBufferPointer, isLent: Bool) {
+        self.memory = memory
+        self.isLent = isLent
+    }
 
     deinit {
         if let base = memory.baseAddress { martlet_secret_wipe(base, size) }
-        memory.deallocate()
+        if !isLent { memory.deallocate() }
     }
 
     /// Whether another message of any size has room.

@@ -9,6 +9,7 @@ package struct NetlinkMessage: ~Copyable {
     package static let capacity = 4096
 
     private let memory: UnsafeMutableRawBufferPointer
+    private let isLent: Bool
     package private(set) var count = 0
     /// Something did not fit; such a message must not be sent.
     package private(set) var isTruncated = false
@@ -17,7 +18,13 @@ package struct NetlinkMessage: ~Copyable {
 
     /// The sequence number is the socket's to set.
     package init(type: UInt16, flags: UInt16, capacity: Int = NetlinkMessage.capacity) {
-        memory = .allocate(byteCount: max(capacity, Self.headerBytes), alignment: 8)
+        self.init(type: type, flags: flags, memory: .allocate(byteCount: max(capacity, Self.headerBytes), alignment: 8), isLent: false)
+    }
+
+    /// In memory that is not freed with the message where it `isLent`: by tests that look at what is left there. It has room for the header.
+    init(type: UInt16, flags: UInt16, memory: UnsafeMutableRawBufferPointer, isLent: Bool) {
+        self.memory = memory
+        self.isLent = isLent
         memory.initializeMemory(as: UInt8.self, repeating: 0)
         count = Self.headerBytes
         var header = nlmsghdr()
@@ -29,7 +36,7 @@ package struct NetlinkMessage: ~Copyable {
 
     deinit {
         if let base = memory.baseAddress { martlet_secret_wipe(base, memory.count) }
-        memory.deallocate()
+        if !isLent { memory.deallocate() }
     }
 
     package mutating func setSequence(_ number: UInt32) { memory.storeBytes(of: number, toByteOffset: 8, as: UInt32.self) }
@@ -38,12 +45,21 @@ package struct NetlinkMessage: ~Copyable {
 
     /// The fixed part of the message. Once, before any attribute.
     package mutating func body<T>(_ value: T) {
+        let start = count
         withUnsafeBytes(of: value) { append($0) }
+        clearPadding(of: T.self, at: start)
         finish()
     }
 
     package mutating func attribute<T>(_ type: xfrm_attr_type_t, _ value: T) {
+        let start = count + 4
         withUnsafeBytes(of: value) { attribute(type, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+        clearPadding(of: T.self, at: start)
+    }
+
+    private func clearPadding<T>(of type: T.Type, at start: Int) {
+        guard let padded = type as? any Padded.Type, !isTruncated else { return }
+        for range in padded.padding { for place in range { memory[start + place] = 0 } }
     }
 
     package mutating func attribute(_ number: UInt32, bytes: [UInt8]) {

@@ -1,6 +1,7 @@
 // Who wants which policy in the kernel, and which is there. The kernel holds one for a direction and a selector; here several may want
 // it, and the one that counts is installed. RFC 4301 section 4.4.1.
 
+import ESPCore
 import IKEWire
 
 package struct PolicyKey: Hashable, Sendable {
@@ -158,4 +159,20 @@ package struct PolicyTable {
         lastNumber += 1
         return lastNumber & 0x1f_ffff
     }
+}
+
+/// Neighbour solicitations and advertisements, which no tunnel takes.
+package enum NeighbourDiscovery {
+    package static let exemption: [(key: PolicyKey, claim: PolicyClaim)] = {
+        let everywhere = Prefix(family: .v6, value: 0, length: 0)
+        return ([135, 136] as [UInt16]).flatMap { type in
+            [PolicyDirection.inbound, .outbound].map { direction in
+                (
+                    key: PolicyKey(
+                        direction, KernelSelector(source: everywhere, destination: everywhere, ipProtocol: 58, sourcePort: PortBlock(port: type, mask: 0xffff), destinationPort: .any)),
+                    claim: PolicyClaim(.pass, .pass, isFirst: true)
+                )
+            }
+        }
+    }()
 }
