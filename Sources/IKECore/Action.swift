@@ -68,6 +68,8 @@ package struct ChildSAParameters: Sendable {
     package var provider: String?
     /// Who is at the other end, as it has proven.
     package var peer: Identification?
+    /// It has proven that with a shared key, which others may have, and with it the name: behind a NAT often the same private address.
+    package var sharesKey: Bool = false
     /// A new child carries traffic as soon as it is installed; one that replaces another waits for its turn.
     package var activates: Bool
     /// The peer asked for this new child. Where another pair with the same peer's address and the same selectors carries the traffic, that goes on with

@@ -167,7 +167,7 @@ package final class PlaneDriver: @unchecked Sendable {
             history.ended(child.tunnel)
         }
         child.hasOutbound = false
-        shared.remove(id, at: child.remote)
+        shared.remove(id)
         if !keepInbound {
             if child.hasInbound {
                 let counted = counters(child.inboundSPI, MARTLET_INBOUND, id)
@@ -184,6 +184,7 @@ package final class PlaneDriver: @unchecked Sendable {
     func move(_ id: ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool) {
         loop.post { [self] in
             guard children[id] != nil else { return }
+            shared.move(id, to: remote)
             var local = martlet_address(local), remote = martlet_address(remote)
             report(table.pointee.update(id.rawValue, &local, &remote, UInt8((encapsulated ? MARTLET_ESP_IN_UDP : MARTLET_ESP_BARE).rawValue)), "move", id)
         }
@@ -326,7 +327,8 @@ package final class PlaneDriver: @unchecked Sendable {
     private func add(_ parameters: ChildSAParameters, shard: Int) -> String? {
         guard isRunning else { return "it is not running" }
         if let rival = shared.rival(of: parameters) {
-            return "\(rival) has the same packets in transport mode at \(parameters.remote.address), the address of a NAT, and nothing tells the two apart (RFC 3948 section 5.2)"
+            let who = rival == parameters.peer ? "another peer with the name and the key of \(rival)" : "\(rival)"
+            return "\(who) has the same packets in transport mode at \(parameters.remote.address), the address of a NAT, and nothing tells the two apart (RFC 3948 section 5.2)"
         }
         var child = Child(
             shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS,

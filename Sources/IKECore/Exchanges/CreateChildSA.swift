@@ -300,7 +300,8 @@ extension Established {
                     encapsulated: child.encapsulated, replayWindow: policy.replayWindow, carriage: carriage,
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     hardSeconds: life.lifeTime > .zero ? UInt64(clamping: (life.lifeTime + context.limits.planeMargin).components.seconds) : 0,
-                    provider: sa.connection.provider, peer: sa.remoteEAPIdentity ?? sa.remoteIdentity, activates: old == nil, yields: old == nil && !asInitiator,
+                    provider: sa.connection.provider, peer: sa.remoteEAPIdentity ?? sa.remoteIdentity,
+                    sharesKey: sa.connection.remote.method == "psk", activates: old == nil, yields: old == nil && !asInitiator,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
         return child

@@ -34,7 +34,7 @@ import Testing
         // Other ports, another NAT.
         #expect(shared.rival(of: pair(2, "bob.example", port: 1702...1800)) == nil)
         #expect(shared.rival(of: pair(2, "bob.example", at: Fixtures.eastAddress)) == nil)
-        shared.remove(ChildSAID(rawValue: 1), at: Self.nat)
+        shared.remove(ChildSAID(rawValue: 1))
         #expect(shared.rival(of: pair(2, "bob.example")) == nil && shared.count == 0)
     }
 
@@ -44,8 +44,33 @@ import Testing
         shared.add(pair(1, "alice.example"))
         #expect(shared.rival(of: pair(2, "alice.example")) == nil)
         shared.add(pair(2, "alice.example"))
-        shared.remove(ChildSAID(rawValue: 1), at: Self.nat)
+        shared.remove(ChildSAID(rawValue: 1))
         #expect(shared.rival(of: pair(3, "bob.example")) == Fixtures.identity("alice.example"))
+    }
+
+    /// Two customers behind one carrier's NAT call themselves 192.168.1.10, and have the key that everybody has: the port tells them apart.
+    @Test func aNameThatASharedKeyHasProvenIsNotOnePeer() {
+        func customer(_ id: UInt64, port: UInt16, _ change: (inout ChildSAParameters) -> Void = { _ in }) -> ChildSAParameters {
+            pair(id, "customer.example") {
+                $0.sharesKey = true
+                $0.remote.port = port
+                change(&$0)
+            }
+        }
+        var shared = SharedAddresses()
+        shared.add(customer(1, port: 4001))
+        #expect(shared.rival(of: customer(2, port: 4002)) == Fixtures.identity("customer.example"))
+        #expect(shared.rival(of: customer(2, port: 4002) { $0.sharesKey = false }) == Fixtures.identity("customer.example"))
+        // The first one itself: another child, and new keys after the NAT has given it another port.
+        #expect(shared.rival(of: customer(2, port: 4001)) == nil)
+        shared.move(ChildSAID(rawValue: 1), to: SocketAddress(address: Self.nat, port: 4003))
+        #expect(shared.rival(of: customer(2, port: 4003)) == nil && shared.rival(of: customer(2, port: 4001)) != nil)
+        #expect(shared.rival(of: customer(2, port: 4004) { $0.activates = false }) == nil)
+        // It moves to another NAT, and later goes.
+        shared.move(ChildSAID(rawValue: 1), to: SocketAddress(address: Fixtures.eastAddress, port: 4003))
+        #expect(shared.rival(of: customer(2, port: 4002)) == nil)
+        shared.remove(ChildSAID(rawValue: 1))
+        #expect(shared.count == 0)
     }
 
     @Test func whatIsToldApartOtherwiseIsNoConflict() {
