@@ -38,6 +38,8 @@ final class Plane {
         var selectors: [KernelSelector]
         var inbound: SA?
         var outbound: SA?
+        /// It has lost its outbound SA, and is still heard for a moment.
+        var isClosing = false
     }
 
     struct Policy {
@@ -238,7 +240,7 @@ final class Plane {
         guard var child = children[number] else { throw .notFound }
         let isInbound = UInt32(direction) == MARTLET_INBOUND.rawValue
         guard let sa = isInbound ? child.inbound : child.outbound, sa.spi == spi else { throw .notFound }
-        if isInbound { child.inbound = nil } else { child.outbound = nil }
+        if isInbound { child.inbound = nil } else { (child.outbound, child.isClosing) = (nil, true) }
         children[number] = child
         index.remove(sa.id)
         guard var policy = policies[child.policy] else { return }

@@ -24,11 +24,13 @@ extension Plane {
                 for selector in child.selectors { wanted.append((PolicyKey(.outbound, selector, sa.scope), PolicyClaim(.active, .protect(template)))) }
                 policy.standing = (child.selectors, sa.path, child.mode, sa.scope)
                 policies[number] = policy
-            } else if let standing = policy.standing {
+            } else if let standing = policy.standing, policy.children.contains(where: { children[$0]?.isClosing == false }) {
                 let template = PolicyTemplate(source: standing.path.source, destination: standing.path.destination, reqid: policy.reqid, mode: standing.mode)
                 for selector in standing.selectors { wanted.append((PolicyKey(.outbound, selector, standing.scope), PolicyClaim(.standing, .protect(template)))) }
             }
-            let inbound = policy.children.compactMap { children[$0] }.filter { $0.inbound != nil }
+            // A child that was closed, and not replaced, leaves its packets to whoever else takes them: to a wider one, or to the routes, which end them.
+            let isClosed = policy.children.allSatisfy { children[$0]?.isClosing ?? true }
+            let inbound = isClosed ? [] : policy.children.compactMap { children[$0] }.filter { $0.inbound != nil }
             // While SAs of one policy differ in their addresses, the reqid alone says what belongs to it.
             let paths = Set(inbound.compactMap { $0.inbound?.path }.map { OuterPath(source: $0.source, destination: $0.destination) })
             for child in inbound {

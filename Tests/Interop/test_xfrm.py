@@ -279,6 +279,20 @@ def guest_policies():
         east.stop()
         east.write(text)
         rules_and_routes_of_others(lab, east)
+    # A child that is closed leaves its packets to a wider one at once, at both ends.
+    def nested(here, there):
+        return f"narrow {{ local_ts = 10.{here}.5.0/24\n remote_ts = 10.{there}.5.0/24 }}\n wide {{ local_ts = 10.{here}.0.0/16\n remote_ts = 10.{there}.0.0/16 }}\n"
+
+    with pair(east=dict(children=nested(1, 2)), west=dict(children=nested(2, 1))) as (lab, east, west):
+        for host, number in (("east", 1), ("west", 2)):
+            lab.ip(host, "addr", "add", f"10.{number}.5.1/32", "dev", "lo")
+        for name in ("narrow", "wide"):
+            east.up(name)
+        lab.ping("east", "10.2.5.1", source="10.1.5.1")
+        expect(counted(east) == {"narrow": [3, 3], "wide": [0, 0]}, lambda: f"with both there were {counted(east)}")
+        east.down(child="narrow")
+        lab.ping("east", "10.2.5.1", source="10.1.5.1")
+        expect(counted(east)["wide"] == [3, 3], lambda: f"with the wider one alone there were {counted(east)}")
 
 
 def rules_and_routes_of_others(lab, east):
