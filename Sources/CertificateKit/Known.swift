@@ -23,6 +23,18 @@ package final class Known: Sendable {
         package var ocspURIs: [String]
     }
 
+    private let attachments = Mutex<[[UInt8]: any AnyObject & Sendable]>([:])
+
+    /// What somebody has made of it, by a name: made once, and gone with it.
+    package func attached<T: AnyObject & Sendable>(_ name: [UInt8], _ make: () -> T?) -> T? {
+        attachments.withLock { all in
+            if let known = all[name] as? T { return known }
+            guard let made = make() else { return nil }
+            all[name] = made
+            return made
+        }
+    }
+
     private init(_ snapshot: martlet_credentials) {
         var trusted: [X509Certificate] = [], others: [X509Certificate] = [], pinned: [X509Certificate] = [], lists: [RevocationList] = []
         var certificates: [[UInt8]: X509Certificate] = [:], keys: [[UInt8]: SigningKey] = [:]

@@ -42,6 +42,7 @@ package struct Limits: Hashable, Sendable {
     /// How long a responder waits for IKE_AUTH.
     package var halfOpenTime: Duration = .seconds(30)
     /// How long EAP may take from the first IKE_AUTH request on, whatever each message takes; and how many messages and octets of IKE_AUTH a peer may send meanwhile.
+    /// In the middle of a method with TLS one holds 46 KB of OpenSSL's and 8 KB of messages: with `halfOpen` of them 270 MB, and 16 MB that all share (`Plugins/EAP`, `TLSBudget`).
     package var eapTime: Duration = .seconds(120)
     package var eapRounds = 64
     package var eapBytes = 131_072

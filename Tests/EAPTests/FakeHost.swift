@@ -39,9 +39,13 @@ final class Conversation: @unchecked Sendable {
     private var results: [Result] = []
     private static let generations = Atomic<UInt64>(0)
 
-    /// `items`: kind, flags and DER of what the host has of certificates and keys. `certificates`: those that the connection names as ours.
+    /// The conversation itself.
+    var inner: EAPConversation? { context.map { Unmanaged<EAPConversation>.fromOpaque($0).takeUnretainedValue() } }
+
+    /// `like`: has the same generation of credentials. `items`: kind, flags and DER of what the host has of certificates and keys. `certificates`: those that the connection names as ours.
     init?(
-        _ method: UnsafePointer<martlet_eap_method>, server: Bool, identity: String = "carol", name: String = "host", items: [(UInt16, UInt16, [UInt8])] = [], certificates: [[UInt8]] = []
+        _ method: UnsafePointer<martlet_eap_method>, server: Bool, identity: String = "carol", name: String = "host", items: [(UInt16, UInt16, [UInt8])] = [], certificates: [[UInt8]] = [],
+        like other: Conversation? = nil
     ) {
         self.method = method
         func lent(_ text: String) -> martlet_bytes { lent(Array(text.utf8)) }
@@ -64,7 +68,8 @@ final class Conversation: @unchecked Sendable {
         (self.items, self.own) = (all, own)
         credentials.initialize(
             to: martlet_credentials(
-                struct_size: UInt32(MemoryLayout<martlet_credentials>.size), reserved: 0, generation: Self.generations.add(1, ordering: .relaxed).newValue, items: all, count: items.count,
+                struct_size: UInt32(MemoryLayout<martlet_credentials>.size), reserved: 0, generation: other?.credentials.pointee.generation ?? Self.generations.add(1, ordering: .relaxed).newValue,
+                items: all, count: items.count,
                 authorities: nil, authority_count: 0))
         for index in 0..<2 {
             sides.advanced(by: index).initialize(

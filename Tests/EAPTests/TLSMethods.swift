@@ -1,6 +1,6 @@
 // EAP-TLS, TTLS and PEAP: both ends against each other with certificates made for the test; what must not be believed, lengths that lie, and messages that are none.
 
-import EAPMethods
+@testable import EAPMethods
 import PluginABI
 import PluginKit
 import Testing
@@ -84,6 +84,61 @@ import Testing
         // With the rest it is.
         _ = parties.server.step([0] + kept)
         #expect(parties.server.shown.map(\.first) == [parties.certificates.client])
+    }
+
+    /// OpenSSL's context, with our key in it, is made once for all conversations of one generation, and goes with the last of them: there is no host here that would keep it for longer.
+    @Test func aContextIsSharedAndGoesWithItsConversations() throws {
+        let root = try #require(TestPKI()), server = try #require(root.issue("gateway", san: "DNS:vpn.example", usage: "serverAuth"))
+        func conversation(like other: Conversation? = nil) throws -> Conversation {
+            try #require(
+                Conversation(
+                    EAPTLS.method, server: true, name: "vpn.example", items: [(1, 0, server.certificate), (3, 0, server.key), (1, 1, root.root)], certificates: [server.certificate], like: other))
+        }
+        func context(_ conversation: Conversation) throws -> TLSContext {
+            _ = conversation.step(nil)
+            _ = conversation.step([0, 0x16])
+            return try #require((conversation.inner as? TLSConversation)?.session?.context)
+        }
+        weak var kept: TLSContext?
+        do {
+            let a = try conversation(), b = try conversation(like: a), other = try conversation()
+            let first = try context(a)
+            #expect(try context(b) === first)
+            // Certificates that were loaded since are of another generation.
+            #expect(try context(other) !== first)
+            kept = first
+        }
+        #expect(kept == nil)
+    }
+
+    /// Peers that have proven nothing hold so much between them, and each a little that nobody takes away.
+    @Test func whatStrangersHoldIsBounded() throws {
+        let root = try #require(TestPKI()), server = try #require(root.issue("gateway", san: "DNS:vpn.example", usage: "serverAuth"))
+        func conversation() throws -> Conversation {
+            let made = try #require(
+                Conversation(EAPTLS.method, server: true, name: "vpn.example", items: [(1, 0, server.certificate), (3, 0, server.key), (1, 1, root.root)], certificates: [server.certificate]))
+            _ = made.step(nil)
+            return made
+        }
+        let piece = [0x40] + [UInt8](repeating: 0x16, count: 4_000)
+        func fill(_ conversation: Conversation, pieces: Int) -> Result? {
+            var last: Result?
+            for _ in 0..<pieces where last == nil || last?.outcome == MARTLET_EAP_CONTINUE.rawValue { last = conversation.step(piece) }
+            return last
+        }
+        var all: [Conversation] = [], refusal: Result?
+        while refusal == nil, all.count < 1_000 {
+            let next = try conversation()
+            let last = fill(next, pieces: 15)
+            if last?.outcome != MARTLET_EAP_CONTINUE.rawValue { refusal = last } else { all.append(next) }
+        }
+        // 60,000 octets each, of which 8,192 are sure.
+        #expect((310...324).contains(all.count) && refusal?.status == MARTLET_E_MEMORY, "\(all.count): \(String(describing: refusal))")
+        let small = try conversation()
+        #expect(fill(small, pieces: 2)?.outcome == MARTLET_EAP_CONTINUE.rawValue)
+        // What goes gives it back.
+        all.removeLast(2)
+        #expect(fill(small, pieces: 10)?.outcome == MARTLET_EAP_CONTINUE.rawValue)
     }
 
     @Test(arguments: [true, false]) func keysAreNewEachTime(_ tls13: Bool) throws {

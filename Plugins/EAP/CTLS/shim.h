@@ -23,6 +23,8 @@ static inline SSL_CTX *martlet_tls_context(int server, int least, int most, int 
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_CIPHER_SERVER_PREFERENCE);
     // Nobody renegotiates here, so that a server that does not know how to do it safely has nothing to do wrong.
     if (!server) SSL_CTX_set_options(context, SSL_OP_LEGACY_SERVER_CONNECT);
+    // Between two messages, which may be half a minute apart, a connection has no buffers.
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_cert_verify_callback(context, martlet_tls_take_any_chain, NULL);
     SSL_CTX_set_verify(context, !server || asks_for_certificate ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE, NULL);

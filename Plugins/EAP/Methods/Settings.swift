@@ -28,6 +28,7 @@ package struct Settings: Sendable {
             host.log(.error, "OpenSSL cannot be initialised")
             return false
         }
+        RecentCredentials.remember(host)
         var settings = Settings()
         func wrong(_ key: String, _ text: String, _ what: String) -> Bool {
             host.log(.error, "\(key) is \(what), not \(text)")

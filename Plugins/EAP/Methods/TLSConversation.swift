@@ -25,6 +25,7 @@ package class TLSConversation: EAPConversation, @unchecked Sendable {
     /// Pieces of one message: with fewer octets in each nobody could go on for long.
     private static let mostPieces = 128
     private var incoming: [UInt8] = []
+    private let budget = TLSBudget()
     private var announced: Int?
     private var pieces = 0
     private var outgoing: [UInt8] = []
@@ -78,6 +79,9 @@ package class TLSConversation: EAPConversation, @unchecked Sendable {
         pieces += 1
         if pieces == 1 { announced = total }
         guard total == nil || total == announced else { throw TLSSession.Failure(MARTLET_E_INVALID, "announces another length of TLS in the middle of a message") }
+        guard budget.hold((session?.held ?? 0) + incoming.count + body.count) else {
+            throw TLSSession.Failure(MARTLET_E_MEMORY, "cannot be heard now: those who log in hold \(TLSBudget.all >> 20) MB of TLS already")
+        }
         incoming += body
         guard incoming.count <= announced ?? Self.longest else {
             throw TLSSession.Failure(MARTLET_E_INVALID, "sends more octets of TLS than \(announced.map { "the \($0) that it has announced" } ?? "\(Self.longest)")")
@@ -96,8 +100,12 @@ package class TLSConversation: EAPConversation, @unchecked Sendable {
 
     private func proceed(_ bytes: [UInt8], _ reply: EAPReply) throws(TLSSession.Failure) {
         guard let session else { throw TLSSession.Failure(MARTLET_E_FAILED, "is asked out of turn") }
-        guard !session.isDone else { return take(try received(bytes, session, reply), reply) }
+        guard !session.isDone else {
+            _ = budget.hold(0)
+            return take(try received(bytes, session, reply), reply)
+        }
         try session.advance(bytes)
+        _ = budget.hold(session.held)
         guard let shown = session.shown else {
             // Nobody has shown anything that would have to be judged, and the end without that is none.
             return take(try advanced(session, isDone: session.isDone, reply), reply)

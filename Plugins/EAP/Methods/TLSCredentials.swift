@@ -30,6 +30,7 @@ extension EAPParameters {
                 configured.isEmpty
                     ? "cannot be answered: there is no certificate for \(who) here that has its private key" : "cannot be answered: the connection's certificate (`certs`) has no private key here")
         }
-        return TLSSession.Credentials(certificate: certificate, key: key, chain: known.path(of: certificate))
+        RecentCredentials.hold(known)
+        return TLSSession.Credentials(certificate: certificate, key: key, chain: known.path(of: certificate), known: known)
     }
 }

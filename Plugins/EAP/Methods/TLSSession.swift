@@ -19,9 +19,12 @@ package final class TLSSession: @unchecked Sendable {
         var certificate: X509Certificate
         var key: SigningKey
         var chain: [X509Certificate]
+        /// Where they are from. What is shared lives as long as one conversation has it.
+        var known: Known
     }
 
-    private let context: OpaquePointer
+    let context: TLSContext
+    private let known: Known?
     private let ssl: OpaquePointer
     private let isServer: Bool
     /// The handshake is over; what the other end has shown may not be judged yet.
@@ -31,6 +34,8 @@ package final class TLSSession: @unchecked Sendable {
     /// The most that the other end may make us hold in all.
     private static let longest = 131_072
     private var taken = 0
+    /// Octets that may still be held of what came: until the handshake is over OpenSSL collects its messages.
+    var held: Int { isDone ? 0 : taken }
 
     /// `credentials`: ours; a client may have none. `asksForCertificate`: as the server, of a client that has to show one. `serverName`: for a server that has
     /// more than one certificate.
@@ -38,27 +43,14 @@ package final class TLSSession: @unchecked Sendable {
         isServer = server
         isProven = server && !asksForCertificate
         func fail() -> Failure { Failure(MARTLET_E_FAILED, "cannot be asked: TLS could not be set up (\(Self.errors))") }
-        guard let context = martlet_tls_context(server ? 1 : 0, MARTLET_TLS_1_2, most, asksForCertificate ? 1 : 0) else { throw fail() }
-        guard Self.use(credentials, context), let ssl = SSL_new(context) else {
-            SSL_CTX_free(context)
-            throw fail()
-        }
-        (self.context, self.ssl) = (context, ssl)
+        guard let context = TLSContext.shared(server: server, credentials, asksForCertificate: asksForCertificate, most: most), let ssl = SSL_new(context.pointer) else { throw fail() }
+        (self.context, self.ssl, known) = (context, ssl, credentials?.known)
         guard martlet_tls_memory(ssl) == 1 else { throw fail() }
         if let serverName, martlet_tls_server_name(ssl, serverName) != 1 { throw fail() }
         if server { SSL_set_accept_state(ssl) } else { SSL_set_connect_state(ssl) }
     }
 
-    deinit {
-        SSL_free(ssl)
-        SSL_CTX_free(context)
-    }
-
-    private static func use(_ credentials: Credentials?, _ context: OpaquePointer) -> Bool {
-        guard let credentials else { return true }
-        guard SSL_CTX_use_certificate(context, credentials.certificate.pointer) == 1, SSL_CTX_use_PrivateKey(context, credentials.key.pointer) == 1 else { return false }
-        return credentials.chain.allSatisfy { martlet_tls_add_chain(context, $0.pointer) == 1 }
-    }
+    deinit { SSL_free(ssl) }
 
     // MARK: The handshake
 
