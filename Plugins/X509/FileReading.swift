@@ -1,6 +1,7 @@
 // Takes files of certificates and keys apart for the host.
 
 import CertificateKit
+import Glibc
 import PluginABI
 import PluginKit
 
@@ -109,7 +110,10 @@ enum FileReading {
                 var credential = empty(MARTLET_CREDENTIAL_CRL, martlet_bytes(data: der.baseAddress, size: der.count))
                 credential.issuer = martlet_bytes(data: issuer.baseAddress, size: issuer.count)
                 (credential.not_before, credential.not_after) = (list.thisUpdate, list.nextUpdate ?? 0)
-                deliver(credential, "", [], found, context)
+                var remarks = list.objection.map { [$0] } ?? []
+                let now = Int64(time(nil))
+                if !list.isFresh(at: now) { remarks.append(list.age(at: now)) }
+                deliver(credential, "", remarks, found, context)
             }
         }
     }

@@ -119,7 +119,15 @@ package enum CredentialFile {
         guard let sealed = d2i_X509_SIG(nil, &next, bytes.count) else { throw .unreadable("it holds an encrypted key that is malformed") }
         defer { X509_SIG_free(sealed) }
         guard !passphrase.isEmpty else { throw .locked("its key is encrypted, and no passphrase is configured for it") }
-        guard let opened = withText(passphrase, { PKCS8_decrypt(sealed, $0, Int32(clamping: passphrase.count)) }) else {
+        forgetErrors()
+        var opened = withText(passphrase, { PKCS8_decrypt(sealed, $0, Int32(clamping: passphrase.count)) })
+        var isUnknown = opened == nil && martlet_errors_are_of_algorithm() == 1
+        if isUnknown, let legacy {
+            opened = withText(passphrase, { PKCS8_decrypt_ex(sealed, $0, Int32(clamping: passphrase.count), legacy, nil) })
+            isUnknown = opened == nil && martlet_errors_are_of_algorithm() == 1
+        }
+        guard let opened else {
+            if isUnknown { throw .unreadable("its key is encrypted with an algorithm that OpenSSL does not have here; make it anew (`openssl pkcs8 -topk8`)") }
             throw .locked("the passphrase that is configured does not open its key")
         }
         // It wipes what it holds.
@@ -127,6 +135,9 @@ package enum CredentialFile {
         guard let key = EVP_PKCS82PKEY(opened) else { throw .unreadable("it holds a private key of a kind that is of no use here") }
         try add(key, found)
     }
+
+    /// The library with the algorithms of old files: RC2 and DES.
+    private static nonisolated(unsafe) let legacy = martlet_legacy_library()
 
     /// Takes over the key.
     private static func add(_ pointer: OpaquePointer, _ found: (Item) -> Void) throws(Problem) {
@@ -149,7 +160,11 @@ package enum CredentialFile {
         var next = file.baseAddress
         if let container = d2i_PKCS12(nil, &next, file.count) {
             defer { PKCS12_free(container) }
-            return try readPKCS12(container, passphrase, found)
+            return try readPKCS12(container, passphrase, found) { next in
+                guard let legacy, let again = martlet_pkcs12(legacy, file.baseAddress, file.count) else { return }
+                defer { PKCS12_free(again) }
+                next(again)
+            }
         }
         next = file.baseAddress
         if let sealed = d2i_X509_SIG(nil, &next, file.count) {
@@ -163,16 +178,24 @@ package enum CredentialFile {
         }
     }
 
-    private static func readPKCS12(_ container: OpaquePointer, _ passphrase: UnsafeBufferPointer<UInt8>, _ found: (Item) -> Void) throws(Problem) {
+    /// `legacy` lends the same container for the algorithms of old files, with which Windows, Java and earlier versions of OpenSSL write them.
+    private static func readPKCS12(
+        _ container: OpaquePointer, _ passphrase: UnsafeBufferPointer<UInt8>, _ found: (Item) -> Void, legacy: ((OpaquePointer) -> Void) -> Void
+    ) throws(Problem) {
         var key: OpaquePointer?, certificate: OpaquePointer?, others: OpaquePointer?
-        forgetErrors()
-        guard withText(passphrase, { PKCS12_parse(container, $0, &key, &certificate, &others) }) == 1 else {
+        func parse(_ container: OpaquePointer) -> Bool {
+            forgetErrors()
+            return withText(passphrase, { PKCS12_parse(container, $0, &key, &certificate, &others) }) == 1
+        }
+        var isOpen = parse(container)
+        if !isOpen {
             let error = ERR_peek_last_error()
             if martlet_error_library(error) == ERR_LIB_PKCS12, martlet_error_reason(error) == PKCS12_R_MAC_VERIFY_FAILURE {
                 throw .locked(passphrase.isEmpty ? "it is encrypted, and no passphrase is configured for it" : "the passphrase that is configured does not open it")
             }
-            throw .unreadable("its contents cannot be opened (\(lastReason())): it may be encrypted with an algorithm that OpenSSL no longer has, such as RC2; make it anew")
+            legacy { isOpen = parse($0) }
         }
+        guard isOpen else { throw .unreadable("its contents cannot be opened (\(lastReason())): they may be encrypted with an algorithm that OpenSSL does not have here; make it anew") }
         defer {
             X509_free(certificate)
             martlet_x509_stack_free_all(others)

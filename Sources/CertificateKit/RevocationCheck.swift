@@ -56,20 +56,20 @@ extension Anchors {
     }
 
     private func question(_ certificate: X509Certificate, _ issuer: X509Certificate, _ rules: PathRules) throws(Refusal) -> RevocationQuestion {
-        var stale: RevocationList?, isGood = false
-        let own = lists.filter { $0.isOf(issuer) }
+        let own = lists.filter { $0.isOf(issuer) }.sorted { $0.thisUpdate > $1.thisUpdate }
+        var current: Int64?, reason: String?
         for list in own {
             switch list.judge(certificate, issuedBy: issuer, time: rules.time) {
-            case .revoked(let date, let reason):
-                throw RevocationQuestion(certificate: certificate, issuer: issuer, isGood: false, reason: "").revoked(date, reason, by: "the CRL of \"\(list.issuerText)\"")
-            case .good: isGood = true
-            case .stale: stale = list
-            case .silent: continue
+            case .revoked(let date, let why):
+                //= RFC 5280 §6.3.3: of several lists the current one counts: a certificate that was on hold may have been released since.
+                if let current, list.thisUpdate < current { continue }
+                throw RevocationQuestion(certificate: certificate, issuer: issuer, isGood: false, reason: "").revoked(date, why, by: "the CRL of \"\(list.issuerText)\"")
+            case .good: current = current ?? list.thisUpdate
+            case .stale: reason = "the CRL of \"\(list.issuerText)\" \(list.age(at: rules.time))"
+            case .silent: reason = reason ?? list.objection(about: certificate, issuedBy: issuer).map { "the CRL of \"\(list.issuerText)\" \($0)" }
             }
         }
-        var reason = "there is no CRL of \"\(issuer.subjectText)\""
-        if let stale { reason = "the CRL of \"\(stale.issuerText)\" \(stale.age)" }
-        return RevocationQuestion(certificate: certificate, issuer: issuer, isGood: isGood, reason: reason, lists: own)
+        return RevocationQuestion(certificate: certificate, issuer: issuer, isGood: current != nil, reason: reason ?? "there is no CRL of \"\(issuer.subjectText)\"", lists: own)
     }
 }
 
@@ -93,6 +93,11 @@ extension RevocationList {
     package func judge(_ certificate: X509Certificate, issuedBy issuer: X509Certificate, time: Int64) -> Judgement {
         //= RFC 5280 §6.3.3 (f), (g): signed by the issuer, whose key may sign CRLs.
         guard isOf(issuer), isSigned(by: issuer), !hasUnknownCriticalExtension else { return .silent }
+        //= RFC 5280 §5.2.4: a delta CRL is what has changed since a complete one. What it revokes is revoked; more it does not say here.
+        if isDelta {
+            if case .revoked(let date, let reason) = verdict(on: certificate) { return .revoked(date, reason) }
+            return .silent
+        }
         switch verdict(on: certificate) {
         case .revoked(let date, let reason): return .revoked(date, reason)
         // One with a broken hash could be a forgery.
@@ -126,7 +131,26 @@ extension RevocationList {
     package func isFresh(at time: Int64) -> Bool { thisUpdate <= time + 300 && (nextUpdate.map { time <= $0 } ?? false) }
 
     /// Why it is not fresh.
-    package var age: String { nextUpdate.map { "is out of date since \(dateText($0))" } ?? "does not say until when it counts" }
+    package func age(at time: Int64) -> String {
+        if thisUpdate > time + 300 { return "is of the future: of \(dateText(thisUpdate)), and now it is \(dateText(time))" }
+        return nextUpdate.map { "is out of date since \(dateText($0))" } ?? "does not say until when it counts"
+    }
+
+    /// Why a list says nothing, whatever it is asked about; nil where it may. A clause about "it".
+    package var objection: String? {
+        if isDelta { return "is a delta CRL: what it revokes counts, and a complete one has to be there as well" }
+        if hasUnknownCriticalEntry { return "cannot be used: an entry has a critical extension that is not known here" }
+        if hasUnknownCriticalExtension { return "cannot be used: it has a critical extension that is not known here" }
+        if martlet_crl_scope(pointer) == -1 { return "cannot be used: it is an indirect one, or about attribute certificates" }
+        return hasBrokenHash ? "is signed with a hash that is broken: only what it revokes counts" : nil
+    }
+
+    /// Why it says nothing of a certificate.
+    func objection(about certificate: X509Certificate, issuedBy issuer: X509Certificate) -> String? {
+        if !issuer.maySignLists { return "cannot be used: the key usage of its authority has no cRLSign" }
+        if !isSigned(by: issuer) { return "cannot be used: it is not signed by the key of its authority" }
+        return objection ?? "is about other certificates"
+    }
 
     var hasBrokenHash: Bool {
         var algorithm: UnsafePointer<X509_ALGOR>?
@@ -134,13 +158,15 @@ extension RevocationList {
         return isBroken(signature: algorithm)
     }
 
+    //= RFC 5280 §5.2.4: the extension says that it is one.
+    package var isDelta: Bool { X509_CRL_get_ext_by_NID(pointer, NID_delta_crl, -1) >= 0 }
+
     //= RFC 5280 §5.2: a critical extension that is not understood makes the list useless; so does one of an entry (section 5.3).
-    /// Delta CRLs are among them: they say nothing alone.
     package var hasUnknownCriticalExtension: Bool {
         if hasUnknownCriticalEntry { return true }
         for index in 0..<max(0, X509_CRL_get_ext_count(pointer)) {
             guard let found = X509_CRL_get_ext(pointer, index), X509_EXTENSION_get_critical(found) == 1 else { continue }
-            if ![NID_authority_key_identifier, NID_crl_number, NID_issuing_distribution_point].contains(OBJ_obj2nid(X509_EXTENSION_get_object(found))) { return true }
+            if ![NID_authority_key_identifier, NID_crl_number, NID_issuing_distribution_point, NID_delta_crl].contains(OBJ_obj2nid(X509_EXTENSION_get_object(found))) { return true }
         }
         return false
     }
@@ -152,7 +178,7 @@ extension RevocationList {
         if scope == -1 || scope == 1 && certificate.isAuthority || scope == 2 && !certificate.isAuthority { return .notCovered }
         var entry: OpaquePointer?
         let found = X509_CRL_get0_by_serial(pointer, &entry, X509_get_serialNumber(certificate.pointer))
-        // 2: removeFromCRL.
+        // 2: removeFromCRL, of delta CRLs.
         guard found == 1, let entry else {
             // One about a part of the certificates: is this of that part?
             return scope == 3 && martlet_crl_is_of_point(pointer, certificate.pointer, certificate.isAuthority ? 1 : 0) == 0 ? .notCovered : .good

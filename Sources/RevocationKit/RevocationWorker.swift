@@ -258,7 +258,7 @@ final class RevocationWorker {
                 if !isDue || failure(.list(uri), now) != nil {
                     return .answer(RevocationAnswer(status: .good, thisUpdate: known.list.thisUpdate, nextUpdate: known.list.nextUpdate), source)
                 }
-            case .stale: reason = "the CRL at \(uri) \(known.list.age)"
+            case .stale: reason = "the CRL at \(uri) \(known.list.age(at: now))"
             case .silent: reason = "the CRL at \(uri) says nothing of it"
             }
         }
@@ -375,7 +375,7 @@ final class RevocationWorker {
         guard let list = Self.list(bytes) else { return note(fetch.wanted, "it is no CRL", now) }
         guard fetch.cases.contains(where: { list.isOf($0.issuer) }) else { return note(fetch.wanted, "it is a CRL of another authority, \"\(list.issuerText)\"", now) }
         guard fetch.cases.contains(where: { list.isOf($0.issuer) && list.isSigned(by: $0.issuer) }) else { return note(fetch.wanted, "its signature is not one of \"\(list.issuerText)\"", now) }
-        guard !list.hasUnknownCriticalExtension else { return note(fetch.wanted, "it is a delta CRL, or has another critical extension that is not known here", now) }
+        guard !list.isDelta, !list.hasUnknownCriticalExtension else { return note(fetch.wanted, "it is a delta CRL, or has another critical extension that is not known here", now) }
         if let before = lists[uri]?.list, before.issuer == list.issuer, before.thisUpdate > list.thisUpdate, fetch.cases.contains(where: { before.isSigned(by: $0.issuer) }) {
             lists[uri]?.fetched = now
             return note(fetch.wanted, "it is older than the one that it gave before", now)
@@ -384,7 +384,7 @@ final class RevocationWorker {
         failures[fetch.wanted] = nil
         service.log(.info, "fetched the CRL of \"\(list.issuerText)\" from \(uri): \(list.der.count) octets")
         do throws(ListFolder.Problem) { try folder?.write(uri, list.der) } catch { service.log(.warning, "a fetched CRL cannot be kept: \(error.reason)") }
-        if !list.isFresh(at: now) { note(fetch.wanted, "it \(list.age)", now) }
+        if !list.isFresh(at: now) { note(fetch.wanted, "it \(list.age(at: now))", now) }
     }
 
     /// DER, as RFC 5280 section 4.2.1.13 has it; some servers have PEM.

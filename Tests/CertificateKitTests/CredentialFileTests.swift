@@ -23,7 +23,7 @@ import Testing
         #expect(Self.kinds(try Vector.items(all)) == ["certificate", "certificate", "crl", "key"])
     }
 
-    @Test(arguments: ["encrypted.key", "traditional.key", "direct.p12"]) func anEncryptedFileOpensWithItsPassphraseAlone(_ name: String) throws {
+    @Test(arguments: ["encrypted.key", "traditional.key", "3des.key", "des.key", "direct.p12", "3des.p12", "rc2.p12"]) func anEncryptedFileOpensWithItsPassphraseAlone(_ name: String) throws {
         let file = try Vector.bytes(name), plain = try Vector.key("direct")
         let items = try Vector.items(file, passphrase: "swordfish")
         guard case .privateKey(_, let key)? = items.first else { return #expect(Bool(false), "no key") }

@@ -126,9 +126,10 @@ emailAddress = optional
         file.write_bytes(identity.certificate)
         openssl("ca", "-batch", "-config", self.folder / "ca.conf", "-cert", self.file, "-keyfile", self.key_file, "-revoke", file, "-crl_reason", "keyCompromise")
 
-    def crl(self, days=30):
-        """The list of what was revoked; with `days` below 0 one that is out of date."""
-        file = self.folder / "crl.pem"
+    def crl(self, days=30, extensions=""):
+        """The list of what was revoked; with `days` below 0 one that is out of date. `extensions`: of the list."""
+        file, conf = self.folder / "crl.pem", self.folder / "crl.conf"
+        conf.write_text((self.folder / "ca.conf").read_text() + f"[crl]\n{extensions or 'authorityKeyIdentifier = keyid'}\n")
         times = ("-crl_lastupdate", date(-30), "-crl_nextupdate", date(days)) if days < 0 else ("-crldays", days)
-        openssl("ca", "-gencrl", "-config", self.folder / "ca.conf", "-cert", self.file, "-keyfile", self.key_file, *times, "-out", file)
+        openssl("ca", "-gencrl", "-config", conf, *(("-crlexts", "crl") if extensions else ()), "-cert", self.file, "-keyfile", self.key_file, *times, "-out", file)
         return file.read_bytes()

@@ -137,10 +137,40 @@ def test_by_strongswan():
 
 
 def test_lists_that_cannot_be_used():
-    """Said when they are loaded, with the reason, and when a log-in needs what they would have said."""
-    root = Authority("Root")
+    """Said when they are loaded, with the reason; and where a log-in needs what they would have said."""
+    root, same = Authority("Root"), Authority("Root")
+    east = root.issue(NAME)
+    forged, stale, complete = same.crl(), root.crl(days=-2), root.crl()
+    root.revoke(east)
+    delta = root.crl(extensions="2.5.29.27 = critical, DER:02:01:01\n")
+    unknown = root.crl(extensions="1.3.6.1.4.1.99999.7 = critical, DER:05:00\n")
+    broken = b"-----BEGIN X509 CRL-----\nbroken\n-----END X509 CRL-----\n"
     with Lab() as lab:
-        west = Gateway(lab, "west", martlet("west"))
-        place(west.folder, root.issue("west.example"), [root], crls=[b"-----BEGIN X509 CRL-----\nbroken\n-----END X509 CRL-----\n"])
-        done = west.cli("check", west.file)
-        expect("crl0.pem cannot be used" in done.stdout + done.stderr, lambda: f"nothing is said of a list that is broken: {done.stdout}{done.stderr}")
+        a, west = Gateway(lab, "east", martlet("east")), Gateway(lab, "west", martlet("west", remote="revocation = strict"))
+        place(a.folder, east, [root])
+        place(west.folder, root.issue("west.example"), [root])
+
+        def said(*crls):
+            for file in (west.folder / "x509crl").iterdir():
+                file.unlink()
+            place(west.folder, crls=crls)
+            done = west.cli("check", west.file)
+            return done.stdout + done.stderr
+
+        for crl, word in ((broken, "cannot be used"), (unknown, "a critical extension that is not known here"), (stale, "is out of date since"), (delta, "is a delta CRL")):
+            expect("crl0.pem" in (text := said(crl)) and word in text, lambda: f"nothing is said of {word!r}: {text}")
+        expect("crl0.pem" not in (text := said(complete)), lambda: f"a good list is warned of: {text}")
+        try:
+            # Nobody but the authority says who is revoked; and what a delta CRL has revoked since the complete one counts.
+            for crls, word in (([forged], "is not signed by the key of its authority"), ([unknown], "a critical extension that is not known here"), ([complete, delta], "its certificate was revoked on")):
+                said(*crls)
+                west.start()
+                a.start()
+                done = a.up(check=False)
+                expect(done.returncode != 0 and "AUTHENTICATION_FAILED" in done.stdout + done.stderr and not west.sas(), lambda: f"{word}: {done.stdout}{done.stderr}")
+                judged(west.log(), [word])
+                a.stop()
+                west.stop()
+        except BaseException:
+            print_tails(a, west)
+            raise

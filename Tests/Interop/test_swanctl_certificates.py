@@ -28,6 +28,8 @@ def test_load_all_with_folders():
     with managed(root) as (lab, ours, theirs, swanctl):
         own = root.issue("east.example")
         place(swanctl.folder, own, [root], crls=[root.crl()])
+        # As `openssl pkcs12` writes it: swanctl sends the file of a connection's certificate as it is.
+        (swanctl.folder / "x509" / "own.pem").write_bytes(b"Bag Attributes\n    friendlyName: east\n" + own.certificate)
         swanctl.write(connection("east", remote="cacerts = ca0.pem\n revocation = strict") + "authorities { tests { cacert = ca0.pem } }\n")
         expect_lines(
             swanctl("--load-all", "--noprompt"), r"^loaded certificate from '.*own.pem'$", r"^loaded certificate from '.*ca0.pem'$", r"^loaded certificate from '.*crl0.pem'$",
@@ -64,17 +66,25 @@ def test_keys_of_every_form():
         (folder / "pem").write_bytes(own.certificate)
         openssl("pkcs8", "-topk8", "-in", folder / "key", "-out", folder / "pkcs8", "-passout", "pass:swordfish")
         openssl("ec", "-in", folder / "key", "-out", folder / "ecdsa", "-aes128", "-passout", "pass:swordfish")
-        openssl("pkcs12", "-export", "-in", folder / "pem", "-inkey", folder / "key", "-certfile", root.file, "-out", folder / "pkcs12", "-passout", "pass:swordfish")
-        for kind in ("pkcs8", "ecdsa", "pkcs12"):
+        pkcs12 = ("pkcs12", "-export", "-in", folder / "pem", "-inkey", folder / "key", "-certfile", root.file, "-passout", "pass:swordfish", "-out")
+        openssl(*pkcs12, folder / "pkcs12")
+        # RC2 with 40 bits and Triple-DES, as Windows, Java and older versions of OpenSSL write it.
+        openssl(*pkcs12, folder / "old pkcs12", "-legacy")
+        for form in ("pkcs8", "ecdsa", "pkcs12", "old pkcs12"):
+            kind = form.split()[-1]
             ours.stop()
             place(ours.folder, None, [root])
-            (ours.folder / "x509" / "own.pem").write_bytes(own.certificate)
+            # The certificate comes out of the container, where there is one.
+            (ours.folder / "x509" / "own.pem").unlink(missing_ok=True)
+            if kind != "pkcs12":
+                (ours.folder / "x509" / "own.pem").write_bytes(own.certificate)
             for other in ("private", "pkcs8", "ecdsa", "pkcs12"):
                 for file in (ours.folder / other).iterdir():
                     file.unlink()
-            (ours.folder / kind / "own").write_bytes((folder / kind).read_bytes())
+            (ours.folder / kind / "own").write_bytes((folder / form).read_bytes())
             (ours.folder / kind / "own").chmod(0o600)
-            ours.write(BARE + connection("east") + f'secrets {{ {kind}-own {{ file = own\n secret = "swordfish" }} }}\n')
+            text = connection("east").replace(" certs = own.pem\n", "") if kind == "pkcs12" else connection("east")
+            ours.write(BARE + text + f'secrets {{ {kind}-own {{ file = own\n secret = "swordfish" }} }}\n')
             ours.start()
             ours.up()
             ours.down()

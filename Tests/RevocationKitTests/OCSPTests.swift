@@ -95,7 +95,7 @@ import Testing
         #expect(try Vector.list("part.crl").judge(good, issuedBy: root, time: time) == .silent)
         #expect(try Vector.list("other-part.crl").judge(named, issuedBy: root, time: time) == .silent)
         let bad = try Vector.certificate("bad")
-        for name in ["root.crl", "stale.crl", "part.crl"] {
+        for name in ["root.crl", "stale.crl", "part.crl", "delta.crl"] {
             guard case .revoked = try Vector.list(name).judge(bad, issuedBy: root, time: time) else {
                 Issue.record("\(name) does not say that it was revoked")
                 continue

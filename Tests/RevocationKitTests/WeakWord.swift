@@ -47,12 +47,12 @@ final class RSAAuthority: @unchecked Sendable {
     }
 
     /// A list with one entry; `critical`: an extension of it, dotted, that has to be understood.
-    func list(_ hash: String, critical: String? = nil, revokes: UInt64 = 4711) -> RevocationList? {
+    func list(_ hash: String = "SHA256", critical: String? = nil, revokes: UInt64 = 4711, since: Int = -3_600) -> RevocationList? {
         let list = X509_CRL_new()
         defer { X509_CRL_free(list) }
         X509_CRL_set_version(list, 1)
         X509_CRL_set_issuer_name(list, X509_get_subject_name(own))
-        let from = X509_gmtime_adj(nil, -3_600), until = X509_gmtime_adj(nil, 86_400), entry = X509_REVOKED_new(), serial = ASN1_INTEGER_new()
+        let from = X509_gmtime_adj(nil, since), until = X509_gmtime_adj(nil, 86_400), entry = X509_REVOKED_new(), serial = ASN1_INTEGER_new()
         defer {
             for time in [from, until] { ASN1_TIME_free(time) }
             ASN1_INTEGER_free(serial)
@@ -137,6 +137,45 @@ final class RSAAuthority: @unchecked Sendable {
             let list = try #require(RSAAuthority.shared.list("SHA256", critical: unknown))
             #expect(list.hasUnknownCriticalExtension && list.judge(good, issuedBy: root, time: now) == .silent, "\(unknown)")
         }
+    }
+
+    /// Why a log-in is refused where no list says that the certificate is good.
+    private static func refusal(_ lists: [RevocationList?], of leaf: X509Certificate) throws -> String? {
+        let root = try #require(RSAAuthority.shared.certificate)
+        let anchors = Anchors(trusted: [root], others: [], lists: lists.compactMap(\.self))
+        var rules = PathRules(time: Int64(time(nil)))
+        rules.revocation = .strict
+        do throws(Refusal) {
+            return try anchors.questions([leaf, root], rules).compactMap { $0.unknown(.strict) }.first?.reason
+        } catch { return error.reason }
+    }
+
+    /// Of two complete lists the newer counts: who was on hold may have been released. One that is older takes nothing back.
+    @Test func theNewerListCounts() throws {
+        let good = try Vector.certificate("good"), serial = good.serial.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }, authority = RSAAuthority.shared
+        let holding = authority.list(revokes: serial, since: -7_200), released = authority.list(since: -3_600), older = authority.list(since: -9_000)
+        #expect(try Self.refusal([holding], of: good)?.contains("was revoked on") == true)
+        for lists in [[holding, released], [released, holding]] { #expect(try Self.refusal(lists, of: good) == nil) }
+        for lists in [[holding, older], [older, holding]] { #expect(try Self.refusal(lists, of: good)?.contains("was revoked on") == true) }
+        // One of the future, or with a broken hash, releases nobody.
+        #expect(try Self.refusal([holding, authority.list(since: 7_200)], of: good)?.contains("was revoked on") == true)
+        #expect(try Self.refusal([holding, authority.list("SHA1")], of: good)?.contains("was revoked on") == true)
+    }
+
+    /// A list that is there and says nothing is not missing: the reason is told.
+    @Test func aListThatSaysNothingHasItsReason() throws {
+        let good = try Vector.certificate("good"), authority = RSAAuthority.shared
+        var forged = try #require(authority.list()).der
+        forged[forged.count - 1] ^= 1
+        for (list, words) in [
+            (authority.list(since: 7_200), "is of the future: of"), (authority.list(critical: "2.5.29.29"), "an entry has a critical extension"),
+            (RevocationList(der: forged), "is not signed by the key of its authority"), (authority.list("SHA1"), "signed with a hash that is broken"),
+        ] {
+            let said = try Self.refusal([list], of: good)
+            #expect(said?.contains(words) == true, "\(said ?? "believed")")
+        }
+        #expect(try Self.refusal([], of: good)?.contains("there is no CRL of") == true)
+        #expect(try Vector.list("delta.crl").objection?.contains("delta CRL") == true && Vector.list("root.crl").objection == nil)
     }
 
     /// Of several statements about one certificate that counts which counts now, wherever it stands; "revoked" before all.

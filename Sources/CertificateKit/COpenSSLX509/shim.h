@@ -9,6 +9,7 @@
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -125,6 +126,31 @@ static inline int martlet_set_rsa_padding(EVP_PKEY_CTX *context, int pss, int sa
 static inline long martlet_memory(BIO *bio, uint8_t **bytes) { return BIO_get_mem_data(bio, bytes); }
 static inline int martlet_error_reason(unsigned long error) { return ERR_GET_REASON(error); }
 static inline int martlet_error_library(unsigned long error) { return ERR_GET_LIB(error); }
+// Whether anything in the thread's queue of errors says that an algorithm is not there.
+static inline int martlet_errors_are_of_algorithm(void) {
+    int found = 0;
+    for (unsigned long error = ERR_get_error(); error; error = ERR_get_error()) {
+        int reason = ERR_GET_REASON(error);
+        if (reason == ERR_R_UNSUPPORTED || (ERR_GET_LIB(error) == ERR_LIB_EVP && (reason == EVP_R_UNKNOWN_PBE_ALGORITHM || reason == EVP_R_UNSUPPORTED_CIPHER || reason == EVP_R_UNKNOWN_CIPHER))) found = 1;
+    }
+    return found;
+}
+// A library context of its own with the algorithms of old files: nothing else gets at those. NULL where OpenSSL's provider "legacy" is not installed.
+static inline OSSL_LIB_CTX *martlet_legacy_library(void) {
+    OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
+    if (library && OSSL_PROVIDER_load(library, "default") && OSSL_PROVIDER_load(library, "legacy")) return library;
+    OSSL_LIB_CTX_free(library);
+    ERR_clear_error();
+    return NULL;
+}
+static inline PKCS12 *martlet_pkcs12(OSSL_LIB_CTX *library, const uint8_t *bytes, long size) {
+    PKCS12 *container = PKCS12_init_ex(NID_pkcs7_data, library, NULL);
+    if (!d2i_PKCS12(&container, &bytes, size)) {
+        PKCS12_free(container);
+        return NULL;
+    }
+    return container;
+}
 static inline void martlet_free(void *memory) { OPENSSL_free(memory); }
 static inline void martlet_cleanse(void *memory, size_t size) { OPENSSL_cleanse(memory, size); }
 // Memory of OpenSSL that held a secret.

@@ -60,13 +60,14 @@ final class CredentialLoader {
         }
         for section in tree.section("authorities")?.sections ?? [] { add(section, &diagnostics) }
         guard let base, reader != nil else { return }
-        let place = SourcePosition(file: base, line: 1, column: 1)
         for folder in ["x509", "x509ca", "x509crl", "pubkey"] + Self.keyFolders {
             folders.insert(base + folder)
             for path in files.files(matching: Self.escaped(base + folder) + "/*") where known[path] == nil {
                 // Editors and package managers leave such files.
                 if path.hasSuffix("~") || path.hasSuffix(".swp") || path.hasSuffix(".bak") { continue }
-                _ = read(path, at: place, .warning, trusted: folder == "x509ca" ? .authorities : folder == "x509" ? .endEntities : .nothing, authority: folder == "x509ca", &diagnostics)
+                _ = read(
+                    path, at: SourcePosition(file: path, line: 1, column: 1), .warning, trusted: folder == "x509ca" ? .authorities : folder == "x509" ? .endEntities : .nothing,
+                    authority: folder == "x509ca", &diagnostics)
             }
         }
     }
@@ -105,7 +106,8 @@ final class CredentialLoader {
     func elements(_ value: ConfigurationValue, folder: String, trusted: TrustedPart = .nothing, _ diagnostics: inout Diagnostics) -> [[Credential]] {
         if value.isBinary { return value.blobs.compactMap { parse($0, value.position, trusted, &diagnostics) } }
         return value.elements.compactMap { element in
-            if element.text.hasPrefix("-----BEGIN ") { return parse(Array(element.text.utf8), element.position, trusted, &diagnostics) }
+            // Programs write words of their own before it.
+            if element.text.contains("-----BEGIN ") { return parse(Array(element.text.utf8), element.position, trusted, &diagnostics) }
             return file(element.text, folder: folder, at: element.position, trusted: trusted, &diagnostics)
         }
     }
@@ -194,6 +196,10 @@ final class CredentialLoader {
             if authority, let wrong = items.first(where: { $0.kind == .certificate && !$0.facts.isAuthority }) {
                 complain("\(path) holds no certificate of an authority: \(quoted(wrong.facts.subjectText)) has no basic constraints that make it one (CA)")
                 items.removeAll { $0.kind == .certificate && !$0.facts.isAuthority }
+            }
+            // What a list says that does not count here would be missed when somebody has been revoked.
+            for item in items where item.kind == .crl {
+                for remark in item.facts.remarks { diagnostics.warning(at: position, "\(path): the CRL of \(quoted("\(Identification(kind: .derDN, data: item.facts.issuer))")) \(remark)") }
             }
             known[path] = items
             credentials += items

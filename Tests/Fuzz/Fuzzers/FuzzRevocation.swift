@@ -49,7 +49,7 @@ private let request: OCSPRequest = {
 public func fuzzRevocation(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: start, count: count)), now: Int64 = 1_893_456_000
     if let list = RevocationList(der: bytes) {
-        _ = (list.issuerText, list.age, list.isFresh(at: now), list.hasUnknownCriticalExtension)
+        _ = (list.issuerText, list.age(at: now), list.objection, list.isFresh(at: now), list.hasUnknownCriticalExtension)
         let said = list.judge(certificates[1], issuedBy: certificates[0], time: now)
         precondition(said == .silent || list.isSigned(by: certificates[0]), "it says something that nobody has signed")
     }

@@ -56,3 +56,11 @@ pki.openssl("ec", "-in", key, "-out", here / "traditional.key", "-aes256", "-pas
 pki.openssl("pkcs12", "-export", "-in", here / "direct.pem", "-inkey", key, "-certfile", here / "root.pem", "-out", here / "direct.p12", "-passout", "pass:swordfish")
 pki.openssl("pkey", "-in", key, "-pubout", "-out", here / "direct.pub")
 pki.openssl("x509", "-in", here / "direct.pem", "-outform", "DER", "-out", here / "direct.der")
+# What Windows, Java and versions of OpenSSL before 3 write.
+pki.openssl(
+    "pkcs12", "-export", "-legacy", "-in", here / "direct.pem", "-inkey", key, "-certfile", here / "root.pem", "-out", here / "rc2.p12", "-passout", "pass:swordfish")
+pki.openssl(
+    "pkcs12", "-export", "-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1", "-in", here / "direct.pem", "-inkey", key, "-certfile", here / "root.pem", "-out",
+    here / "3des.p12", "-passout", "pass:swordfish")
+for name, algorithm in (("3des", "PBE-SHA1-3DES"), ("des", "PBE-MD5-DES")):
+    pki.openssl("pkcs8", "-topk8", "-in", key, "-out", here / f"{name}.key", "-passout", "pass:swordfish", "-v1", algorithm, *(("-provider", "legacy", "-provider", "default") if name == "des" else ()))
