@@ -152,7 +152,8 @@ let package = Package(
             name: "SealBenchmark", dependencies: ["Gateway", "IKECrypto", "IKEWire", "COpenSSL"], path: "Tests/Benchmarks/Seal", swiftSettings: common),
         .target(name: "BenchmarkSupport", dependencies: ["Gateway", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Support", swiftSettings: common),
         .executableTarget(
-            name: "LoadGenerator", dependencies: ["BenchmarkSupport", "CLinux", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Load", swiftSettings: common),
+            name: "LoadGenerator", dependencies: ["BenchmarkSupport", "CertificateKit", "COpenSSLX509", "CLinux", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Load",
+            swiftSettings: common),
         .executableTarget(
             name: "ExchangeBenchmark", dependencies: ["BenchmarkSupport", "IKECore", "IKECrypto", "IKEWire"], path: "Tests/Benchmarks/Exchanges", swiftSettings: common),
 

@@ -70,7 +70,7 @@ if [ -x "$bin/SealBenchmark" ]; then "$bin/SealBenchmark"; fi
 
 python3 -B Tests/Benchmarks/throughput.py "$bin"
 
-# At scale: CPU of set-ups, memory of an SA, liveness while the status is read.
+# At scale: CPU of set-ups, memory of an SA, liveness while the status is read; the first two with certificates too.
 python3 -B Tests/Benchmarks/scale.py "$bin"
 
 python3 -B Tests/Benchmarks/instructions.py "$bin"

@@ -3,7 +3,9 @@
 100,000 SAs does to the exchanges of the others. A release daemon with a plane that carries nothing, in a network namespace of its own,
 against a load generator in the same namespace. Needs root.
 
-    scale.py BUILD [cpu] [memory] [reader]      all three where none is named; MARTLET_BENCH_SAS=20000 for fewer SAs
+    scale.py BUILD [cpu] [memory] [reader] [certificates]      all where none is named; MARTLET_BENCH_SAS=20000 for fewer SAs
+
+`certificates` is cpu and memory with ECDSA P-256 certificates on both sides, those of the peers all different; with a shared key otherwise.
 """
 
 import contextlib
@@ -39,11 +41,11 @@ connections {{
         proposals = aes256gcm16-prfsha256-x25519
         unique = never
         local {{
-            auth = psk
+            auth = {auth}
             id = @gateway.bench
         }}
         remote {{
-            auth = psk
+            auth = {auth}
             id = %any
         }}
         children {{
@@ -63,6 +65,13 @@ secrets {{
 """
 
 
+CERTIFICATE = """basicConstraints = critical, CA:{ca}
+keyUsage = critical, {usage}
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
+
 class Failed(Exception):
     pass
 
@@ -76,8 +85,8 @@ def first():
 class Bench:
     """A namespace with a daemon and a load generator in it."""
 
-    def __init__(self, build, level="error"):
-        self.build, self.level = Path(build).resolve(), level
+    def __init__(self, build, level="error", certificates=False):
+        self.build, self.level, self.certificates = Path(build).resolve(), level, certificates
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -92,7 +101,9 @@ class Bench:
             self.run(
                 "gcc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{ROOT}/Sources/PluginABI/include",
                 "-o", plugins / "libmartlet-null.so", ROOT / "Tests/Benchmarks/null-plane.c")
-            (self.work / "martlet.conf").write_text(CONFIGURATION.format(work=self.work, level=self.level))
+            if self.certificates:
+                self.make_certificates()
+            (self.work / "martlet.conf").write_text(CONFIGURATION.format(work=self.work, level=self.level, auth="pubkey" if self.certificates else "psk"))
             log = self.stack.enter_context(open(self.work / "log", "w"))
             self.daemon = self.start(
                 [self.build / "martletd", "--config", self.work / "martlet.conf", "--plugins", plugins, "--plugins", self.build, "--foreground"], stdout=log, stderr=log)
@@ -102,7 +113,8 @@ class Bench:
                 if self.daemon.poll() is not None:
                     raise Failed((self.work / "log").read_text())
                 time.sleep(0.05)
-            self.load = self.start([self.build / "LoadGenerator", "127.0.0.2", "127.0.0.1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            peers = [self.work / "authority"] if self.certificates else []
+            self.load = self.start([self.build / "LoadGenerator", "127.0.0.2", "127.0.0.1", *peers], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
             self.expect("ready", self.load.stdout.readline())
             return self
         except BaseException:
@@ -112,6 +124,26 @@ class Bench:
     def __exit__(self, *_):
         self.stack.close()
 
+    def make_certificates(self):
+        """An authority whose key the peers' certificates are made with, and the gateway's certificate, in swanctl's folders."""
+        folder = self.work / "authority"
+        for name in ("authority", "x509", "x509ca", "private"):
+            (self.work / name).mkdir()
+
+        def key(file):
+            self.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", file)
+            file.chmod(0o600)
+
+        key(folder / "ca.key")
+        self.run("openssl", "req", "-x509", "-new", "-key", folder / "ca.key", "-days", "300", "-subj", "/C=CH/O=Martlet Benchmark/CN=Root", "-out", folder / "ca.pem")
+        (self.work / "x509ca" / "ca.pem").write_bytes((folder / "ca.pem").read_bytes())
+        key(self.work / "private" / "gateway.key")
+        self.run("openssl", "req", "-new", "-key", self.work / "private" / "gateway.key", "-subj", "/C=CH/O=Martlet Benchmark/CN=gateway.bench", "-out", folder / "gateway.csr")
+        (folder / "extensions").write_text(CERTIFICATE.format(ca="FALSE", usage="digitalSignature") + "extendedKeyUsage = serverAuth\nsubjectAltName = DNS:gateway.bench\n")
+        self.run(
+            "openssl", "x509", "-req", "-in", folder / "gateway.csr", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "200", "-extfile", folder / "extensions",
+            "-out", self.work / "x509" / "gateway.pem")
+
     def come_first(self):
         """The same for the daemon and the load generator, all their threads."""
         for process in (self.daemon, self.load):
@@ -120,7 +152,7 @@ class Bench:
                     os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
 
     def run(self, *command):
-        subprocess.run([str(part) for part in command], check=True)
+        subprocess.run([str(part) for part in command], check=True, stderr=subprocess.DEVNULL if command[0] == "openssl" else None)
 
     def start(self, command, **options):
         process = subprocess.Popen(["ip", "netns", "exec", self.namespace, *map(str, command)], **options)
@@ -174,9 +206,10 @@ def say(text):
     print(text, flush=True)
 
 
-def cpu(build):
+def cpu(build, certificates=False, aim=0.25):
     """Three runs of 1,000 set-ups after a warm-up, many at a time and one at a time."""
-    with Bench(build) as bench:
+    what = "set-ups with ECDSA P-256 certificates on both sides" if certificates else "set-ups"
+    with Bench(build, certificates=certificates) as bench:
         bench.set_up(200)
         bench.come_first()
         for in_flight in (20, 1):
@@ -187,11 +220,11 @@ def cpu(build):
                 after = bench.cpu()
                 results.append((sum(after) - sum(before), after[0] - before[0], after[1] - before[1], elapsed))
             total, user, system, elapsed = sorted(results)[1]
-            say(f"1,000 set-ups, {in_flight} at a time: {total:.2f} CPU s of the responder ({user:.2f} user, {system:.2f} system), {elapsed:.2f} s elapsed (median of 3); aim: 0.25")
+            say(f"1,000 {what}, {in_flight} at a time: {total:.2f} CPU s of the responder ({user:.2f} user, {system:.2f} system), {elapsed:.2f} s elapsed (median of 3); aim: {aim}")
 
 
-def memory(build, most):
-    with Bench(build) as bench:
+def memory(build, most, certificates=False, aim=4):
+    with Bench(build, certificates=certificates) as bench:
         bench.set_up(100)
         time.sleep(0.5)
         base, count = bench.resident(), 0
@@ -201,7 +234,7 @@ def memory(build, most):
             bench.set_up(target - count)
             count = target
             time.sleep(1.5)
-            say(f"{target} IKE SAs with a child each: {(bench.resident() - base) / count:.2f} KiB of resident memory each; aim: 4")
+            say(f"{target} IKE SAs with a child each: {(bench.resident() - base) / count:.2f} KiB of resident memory each{', set up with certificates' if certificates else ''}; aim: {aim}")
 
 
 def reader(build, most):
@@ -245,6 +278,9 @@ def main():
             memory(build, most)
         if not parts or "reader" in parts:
             reader(build, most)
+        if not parts or "certificates" in parts:
+            cpu(build, certificates=True, aim=0.8)
+            memory(build, min(most, 20_000), certificates=True, aim=8)
     except Failed as error:
         say(f"scale.py: {error}")
         return 1

@@ -20,13 +20,19 @@ final class Fleet {
 
     private final class Peer {
         let endpoint: Endpoint
+        /// With a certificate until it is established; nil where it has the shared key.
+        var certified: CertifiedPeer?
         /// How far this peer's clock is ahead.
         var ahead = Duration.zero
         init(_ endpoint: Endpoint) { self.endpoint = endpoint }
     }
 
-    init(crypto: Crypto, wire: Wire, remote: SocketAddress) {
+    private let issuer: Issuer?
+
+    /// `issuer`: of certificates, for peers that prove themselves with one, to a gateway that does.
+    init(crypto: Crypto, wire: Wire, remote: SocketAddress, issuer: Issuer?) {
         self.crypto = crypto
+        self.issuer = issuer
         self.wire = wire
         self.remote = remote
     }
@@ -53,7 +59,9 @@ final class Fleet {
             "gateway", local: "peer-\(number).bench", remote: "gateway.bench", localTS: TrafficSelector(start: inner, end: inner),
             remoteTS: TrafficSelector(start: IPAddress(v4: 0xac10_0000), end: IPAddress(v4: 0xac10_ffff)))
         connection.dpdDelay = Self.silence
+        if issuer != nil { (connection.local.method, connection.remote.method, connection.sendCertificate) = ("pubkey", "pubkey", .always) }
         let peer = Peer(Endpoint(shard: 0, crypto: crypto, connections: [connection], limits: Limits()))
+        peer.certified = issuer?.issue("peer-\(number).bench")
         peers.append(peer)
         underWay.insert(number)
         handle(.initiate(connection: "gateway", child: nil, packet: nil, local: wire.local, remote: remote, request: nil), number)
@@ -92,11 +100,12 @@ final class Fleet {
                 case .transmit(let datagram):
                     if underWay.contains(number) { bySPI[datagram.bytes[0..<8].reduce(0) { $0 << 8 | UInt64($1) }] = number }
                     wire.send(datagram)
-                case .run(let id, let job): events.append(.jobFinished(id, Bench.run(job)))
+                case .run(let id, let job): events.append(.jobFinished(id, peers[number].certified?.run(job) ?? Bench.run(job)))
                 case .installChildSA(let parameters): events.append(.childSAInstalled(parameters.id, failure: nil))
                 case .queryUse(let id): events.append(.useReported(id, lastInbound: nil))
                 case .report(.childSAUp):
                     established += 1
+                    peers[number].certified = nil
                     underWay.remove(number)
                 case .report(.failed(let failure, _, _)):
                     if underWay.remove(number) != nil { print("failed: \(failure.summary)") }

@@ -4,7 +4,8 @@
 //     setup COUNT INFLIGHT       brings up COUNT more SAs, so many at a time; says how many came up, and the seconds it took
 //     liveness COUNT MILLISECONDS   asks one SA after the other whether it lives, COUNT times with a pause; microseconds p50, p99 and worst
 //
-//     LoadGenerator LOCAL REMOTE: two IPv4 addresses, both on ports 500 and 4500
+//     LoadGenerator LOCAL REMOTE [FOLDER]: two IPv4 addresses, both on ports 500 and 4500. With a FOLDER that has ca.pem and ca.key every peer has a certificate
+//     of that authority, ECDSA P-256, and takes the gateway's; without it a shared key.
 
 import BenchmarkSupport
 import Glibc
@@ -17,13 +18,18 @@ func say(_ line: String) {
 }
 
 let arguments = CommandLine.arguments
-guard arguments.count == 3, let local = IPAddress(arguments[1]), let remote = IPAddress(arguments[2]), let crypto = Bench.crypto(),
+guard (3...4).contains(arguments.count), let local = IPAddress(arguments[1]), let remote = IPAddress(arguments[2]), let crypto = Bench.crypto(),
     let wire = Wire(local: local)
 else {
-    say("LoadGenerator LOCAL REMOTE; it needs the OpenSSL plugin beside it, and ports 500 and 4500")
+    say("LoadGenerator LOCAL REMOTE [FOLDER]; it needs the OpenSSL plugin beside it, and ports 500 and 4500")
     exit(2)
 }
-let fleet = Fleet(crypto: crypto, wire: wire, remote: SocketAddress(address: remote, port: 500))
+let issuer = arguments.count == 4 ? Issuer(folder: arguments[3]) : nil
+guard arguments.count == 3 || issuer != nil else {
+    say("there is no ca.pem with its ca.key in \(arguments[3])")
+    exit(2)
+}
+let fleet = Fleet(crypto: crypto, wire: wire, remote: SocketAddress(address: remote, port: 500), issuer: issuer)
 say("ready")
 while let line = readLine() {
     let words = line.split(separator: " ")
