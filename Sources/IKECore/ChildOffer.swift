@@ -84,6 +84,8 @@ struct ChildOffer {
             case .trafficSelectorResponder(let value): responderTS = value
             case .notify(let notify) where notify.type.isError: throw .refusedChild(notify, self, sa)
             case .notify(let notify) where notify.type == .useTransportMode: isTransport = true
+            //= RFC 7296 §2.22: compression that nobody proposed is not taken: the peer's packets would be read by nobody.
+            case .notify(let notify) where notify.type == .ipcompSupported: throw .badAnswer("it compresses for \(policy.name) (IPCOMP_SUPPORTED), which was not offered", sa)
             case .notify(let notify) where notify.type == .additionalTSPossible: leavesMore = true
             default: break
             }

@@ -13,11 +13,13 @@ extension Endpoint {
         let verdict = halfOpen.verdict(datagram.remote.address, now: context.now)
         if case .refused(let reason) = verdict { return refuse(reason) }
         guard let message = try? Message.parse(datagram.bytes.span) else { return countInvalid() }
-        var proposals: [Proposal] = [], value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?, takesFragments = false, hashes: [UInt16] = []
+        var proposals: [Proposal] = [], isOffer = false, value: KeyExchange?, nonce: [UInt8]?, cookie: [UInt8]?, takesFragments = false, hashes: [UInt16] = []
         for payload in message.payloads {
             switch payload {
             //= RFC 7296 §3.3.1: the SPI of a first proposal has no octets.
-            case .securityAssociation(let association): proposals = association.proposals.filter { $0.spi.isEmpty }
+            case .securityAssociation(let association):
+                isOffer = !association.proposals.isEmpty
+                proposals = association.proposals.filter { $0.spi.isEmpty }
             case .keyExchange(let exchange): value = exchange
             case .nonce(let bytes): nonce = bytes
             case .notify(let notify) where notify.type == .cookie: cookie = notify.data
@@ -27,9 +29,8 @@ extension Endpoint {
             default: break
             }
         }
-        guard let value, let nonce, (16...256).contains(nonce.count), !proposals.isEmpty, message.payloads.misplacedType == nil else {
-            return reply(header, datagram, [.notify(Notify(.invalidSyntax))])
-        }
+        //= RFC 7296 §3.10.1: INVALID_SYNTAX is said in a protected message alone, so that here there is no answer.
+        guard let value, let nonce, (16...256).contains(nonce.count), isOffer, message.payloads.misplacedType == nil else { return countInvalid() }
         context.messages.count(.initRequestIn, nil)
         // A cookie that nobody asked for proves as much, if it is one of ours.
         let isProven = cookie.map { takesCookie($0, header, datagram, nonce) } ?? false
@@ -62,7 +63,7 @@ extension Endpoint {
             else { continue }
             //= RFC 7296 §1.2: the method that we would take, and nothing is kept.
             guard method.id == value.method else { return deny(.invalidKEPayload, [UInt8(method.id >> 8), UInt8(method.id & 0xff)]) }
-            // Nothing is kept, and nothing computed, for a value that cannot be one.
+            // Nothing is kept, and nothing computed, for a value that cannot be one. RFC 6989 section 2.5 allows this word of it.
             guard value.data.count == suite.keyExchange.publicLength else { return deny(.invalidSyntax) }
             sa.connection = candidate
             sa.transforms = sa.context.shared(chosen.transforms)

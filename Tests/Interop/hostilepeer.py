@@ -126,13 +126,26 @@ class Peer:
         if KE not in theirs or NONCE not in theirs:
             return False
         self.other_nonce = theirs[NONCE]
-        shared = pow(int.from_bytes(theirs[KE][4:], "big"), self.secret, PRIME).to_bytes(256, "big")
+        shared = self.shared(theirs[KE])
+        self.make_keys(lambda nonces: prf(nonces, shared))
+        return True
+
+    def shared(self, their_key):
+        return pow(int.from_bytes(their_key[4:], "big"), self.secret, PRIME).to_bytes(256, "big")
+
+    def make_keys(self, seed):
+        """RFC 7296 section 2.14; `seed` makes SKEYSEED of both nonces."""
         nonces = self.nonce + self.other_nonce if self.initiator else self.other_nonce + self.nonce
         spis = self.spi + self.other if self.initiator else self.other + self.spi
-        made = prf_plus(prf(nonces, shared), nonces + spis, 7 * 32)
-        _, ai, ar, ei, er, pi, pr = (made[at * 32:at * 32 + 32] for at in range(7))
+        made = prf_plus(seed(nonces), nonces + spis, 7 * 32)
+        self.derives, ai, ar, ei, er, pi, pr = (made[at * 32:at * 32 + 32] for at in range(7))
         self.out, self.into, self.identity_key = ((ei, ai), (er, ar), pi) if self.initiator else ((er, ar), (ei, ai), pr)
-        return True
+
+    def follow(self, old, other, nonce, their_key):
+        """This is what a rekey makes of `old`: the other end's SPI, nonce and key exchange. Section 2.18."""
+        self.other, self.other_nonce = other, nonce
+        shared = self.shared(their_key)
+        self.make_keys(lambda nonces: prf(old.derives, shared + nonces))
 
     def seal(self, exchange, number, first, octets, response=False):
         padding = -(len(octets) + 1) % 16
@@ -157,9 +170,11 @@ class Peer:
         data = prf(prf(SECRET, b"Key Pad for IKEv2"), octets)
         return (IDI if self.initiator else IDR, identity), (AUTH, bytes([2, 0, 0, 0]) + data)
 
-    def child(self):
-        networks = (9, 2) if self.initiator else (2, 9)
-        return [(SA, proposal(3, self.numbers.randbytes(4), ESP_SUITE)), (TSI, selector(networks[0])), (TSR, selector(networks[1]))]
+    def child(self, network=9):
+        """What a child is asked for or agreed to with; `network` is the one behind this end."""
+        networks = (network, 2) if self.initiator else (2, network)
+        self.child_spi = self.numbers.randbytes(4)
+        return [(SA, proposal(3, self.child_spi, ESP_SUITE)), (TSI, selector(networks[0])), (TSR, selector(networks[1]))]
 
 
 def spoiled(numbers, octets):

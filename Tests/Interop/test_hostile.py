@@ -1,7 +1,7 @@
 """A peer that breaks every rule, over real UDP, beside a tunnel that goes on: the daemon lives, and holds no more afterwards than before.
 
-The generated cases, with what the RFC says to each, are the endpoint's (Tests/IKECoreTests/HostileMatrix.swift); here octets are spoiled
-at random, from a seed that is printed.
+The whole matrix of generated cases is the endpoint's (Tests/IKECoreTests/HostileMatrix.swift). Here each payload of each message is wrong in the plain ways, with what
+the RFC says to it (hostilecases.py); and octets are spoiled at random, from a seed that is printed.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 from lab import Gateway, Lab, carries, configuration, expect, outer, pair, print_tails, wait
 
 PEER = pathlib.Path(__file__).with_name("hostilepeer.py")
+CASES = pathlib.Path(__file__).with_name("hostilecases.py")
 # What west knows of mallory: a connection and a secret, and nothing that it trusts more than others.
 CONNECTION = """
     mallory {
@@ -25,6 +26,9 @@ CONNECTION = """
  id = @mallory.example }
         children { mallory { local_ts = 10.2.0.0/16
  remote_ts = 10.9.0.0/16
+ esp_proposals = aes256-sha256 }
+ second { local_ts = 10.2.0.0/16
+ remote_ts = 10.8.0.0/16
  esp_proposals = aes256-sha256 } }
     }
 """
@@ -98,3 +102,29 @@ def test_hostile_responder():
         except BaseException:
             print_tails(west)
             raise
+
+
+def wrong_in_every_way(role, cases):
+    """`cases`: how many there are of each scene, so that none goes without being missed."""
+    with Lab() as lab:
+        west = Gateway(lab, "west", with_mallory(configuration("west", gateway="retransmit_tries = 1", **outer("west")))).start()
+        try:
+            said = lab.inside("east", sys.executable, CASES, role, "192.0.2.2", west.socket, seed(), check=False, timeout=300)
+            expect(said.returncode == 0, lambda: f"the hostile peer says: {said.stdout}{said.stderr}")
+            tried = json.loads(said.stdout.splitlines()[-1])
+            print(tried)
+            expect(tried.pop("wrong") == 0, lambda: said.stdout)
+            expect(tried == cases, lambda: f"{tried} were tried, and not {cases}")
+            expect(west.process.poll() is None, "the daemon has ended")
+            wait(lambda: not west.status()["ike_sas"], "nothing half alive is left", 20)
+        except BaseException:
+            print_tails(west)
+            raise
+
+
+def test_requests_wrong_in_every_way():
+    wrong_in_every_way("requests", {"IKE_SA_INIT": 29, "IKE_AUTH": 53, "new child": 37, "rekey of the child": 45, "rekey of the IKE SA": 29, "delete of the child": 12})
+
+
+def test_responses_wrong_in_every_way():
+    wrong_in_every_way("responses", {"IKE_SA_INIT": 29, "IKE_AUTH": 45, "new child": 37, "rekey of the child": 37, "rekey of the IKE SA": 29, "delete of the child": 12})
