@@ -130,11 +130,15 @@ final class IKESA {
     /// From now on this one carries the traffic of `old`, and of all that `old` has carried it for.
     func take(over old: IKESA) {
         let all = (old.leavingLinks.compactMap(\.sa) + [old]).map(Established.current).filter { $0 !== self && !$0.isDead }
-        for sa in all where !leavingLinks.contains(where: { $0.sa === sa }) {
+        old.leavingLinks = []
+        for sa in all {
             sa.replacement = self
-            leavingLinks.append(Link(sa: sa))
+            if !leavingLinks.contains(where: { $0.sa === sa }) { leavingLinks.append(Link(sa: sa)) }
         }
         leavingLinks.removeAll { $0.sa?.isDead != false }
+        // This one is about to go itself: who carries its traffic carries that of those as well.
+        guard let new = replacement.map(Established.current), new !== self, !new.isDead, new.leavingLinks.contains(where: { $0.sa === self }) else { return }
+        new.take(over: self)
     }
 
     /// A rekey has put `successor` in the place of this one, whoever leaves it or is left for it.

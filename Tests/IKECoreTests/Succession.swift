@@ -68,6 +68,27 @@ import Testing
         #expect(Agreement.differences(east, west) == [])
     }
 
+    /// Section 2.8.2: who wants the IKE SA gone while it is being rekeyed wants the new one gone. That one's Delete waits for the answer to the old one's: a
+    /// peer that rekeys as well knows only by that which of the two stays (seed 411 of Lossless).
+    @Test func theNewIKESAIsDeletedAfterTheOldOne() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let old = try #require(lab.endpoint.status().first)
+        lab.handle(.rekey(.connection("site"), request: nil))
+        lab.work()
+        let request = try #require(lab.lastRequest)
+        lab.handle(.terminate(.connection("site"), request: lab.request))
+        func sent(_ actions: [Action]) throws -> [Header] { try actions.compactMap { if case .transmit(let datagram) = $0 { try Header.parse(datagram.bytes.span) } else { nil } } }
+        lab.handle(lab.datagram(try lab.peer.seal(.createChildSA, lab.ikeAnswer(), id: request.messageID, response: true)))
+        let (id, job) = try #require(lab.jobs.first)
+        let first = try sent(lab.handle(.jobFinished(id, lab.node.run(job))))
+        #expect(first.map(\.exchangeType) == [.informational] && first.map(\.initiatorSPI) == [old.initiatorSPI])
+        let actions = lab.handle(lab.datagram(try lab.peer.seal(.informational, [], id: request.messageID + 1, response: true)))
+        let second = try sent(actions)
+        #expect(second.map(\.exchangeType) == [.informational] && second.allSatisfy { $0.initiatorSPI != old.initiatorSPI })
+        #expect(lab.endpoint.status().map(\.state) == [.deleting])
+    }
+
     /// Our answer to the peer's rekey is lost, and our NAT gives us another port: the peer sends its request again to where nobody hears it, and knows the old
     /// IKE SA alone. There it is shown where we are (seed 3754 of Roaming).
     @Test(arguments: [true, false]) func aPeerThatHasNotHeardOfTheNewIKESAIsShownWhereWeAre(mobike: Bool) throws {

@@ -262,6 +262,7 @@ extension Established {
         if isSearching { heir.search(.reconsider) }
         if case .sent(.updateAddresses(let update), _, _) = outgoing { heir.enqueueUpdate(update.kind) }
         sa.successor = successor
+        if successor.isInitiator { heir.renewed = self }
         sa.bequeath(to: successor)
         sa.handLinks(to: successor)
         successor.replaces = sa.replaces.take()

@@ -51,6 +51,8 @@ final class Established {
     var overtaken: ClosingReason?
     /// The SA that this one will replace, while a collision of rekeys is not decided.
     weak var predecessor: Established?
+    /// The SA that our rekey has put this one in the place of, until the peer has answered the Delete of that.
+    weak var renewed: Established?
     /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
     var earlyDeletes: Set<UInt32> = []
     /// How many requests the peer would take at once. We send one: what is slow here waits for calculations, not for the peer. RFC 7296 section 2.3.

@@ -42,6 +42,11 @@ extension Established {
             pending.state = pending.established?.settled() ?? .dead
             context.adopt(pending)
         }
+        if let heir = sa.successor?.established, heir.renewed === self {
+            heir.renewed = nil
+            heir.sa.state = heir.settled()
+            context.adopt(heir.sa)
+        }
         stopOutgoing(failure)
         if case .agreeingChild(_, let answer) = incoming { context.releaseInboundSPI(answer.offer.inboundSPI) }
         incoming = .idle
