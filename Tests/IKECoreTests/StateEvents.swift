@@ -40,7 +40,7 @@ import Testing
     /// What came of each event, in the order of `Stimulus.all`.
     private static func outcomes(_ state: Situation) throws -> [(event: String, outcome: String)] {
         try Stimulus.all.compactMap { event in
-            let lab = try Lab(east: state.isEast, mobike: state.hasMobike)
+            let lab = try Lab(east: state.isEast, mobike: state.hasMobike, eap: state.hasEAP)
             try state.reach(lab)
             let before = lab.situation
             guard let done = try lab.outcome(event) else { return nil }
@@ -50,7 +50,7 @@ import Testing
     }
 
     private static func section(_ state: Situation) throws -> String {
-        let lab = try Lab(east: state.isEast, mobike: state.hasMobike)
+        let lab = try Lab(east: state.isEast, mobike: state.hasMobike, eap: state.hasEAP)
         try state.reach(lab)
         var text = "## \(state.name)\(state.like.map { ", as \"\($0)\"" } ?? "")\n   \(lab.shown)\n"
         let all = try outcomes(state)
@@ -88,11 +88,15 @@ struct Situation {
     let isEast: Bool
     /// Both ends speak MOBIKE.
     var hasMobike = false
+    /// The initiator proves itself by EAP.
+    var hasEAP = false
     /// The state whose outcomes are left out where this one's are the same.
     var like: String?
     let reach: (Lab) throws -> Void
 
-    static var all: [Situation] {
+    static var all: [Situation] { plain + eap }
+
+    private static var plain: [Situation] {
         [
             Situation(name: "generatingKey", isEast: true) { lab in lab.start() },
             Situation(name: "initSent", isEast: true, like: "generatingKey") { lab in
@@ -286,7 +290,9 @@ struct Stimulus {
         }
     }
 
-    static var all: [Stimulus] {
+    static var all: [Stimulus] { plain + eap }
+
+    private static var plain: [Stimulus] {
         [
             // The peer, or somebody in its name.
             datagram("IKE_SA_INIT request, the same again") { lab in lab.peer.isInitiator && !lab.peer.request.isEmpty ? lab.peer.request : nil },
@@ -339,7 +345,7 @@ struct Stimulus {
             Stimulus(name: "response as asked for") { lab in
                 guard lab.hasKeys, let asked = lab.lastRequest else { return nil }
                 guard asked.exchangeType != .ikeAuth else {
-                    return lab.datagram(try lab.peer.seal(.ikeAuth, [lab.peer.identity, try lab.peer.authentication()] + lab.peer.child(), id: 1, response: true))
+                    return lab.datagram(try lab.peer.seal(.ikeAuth, [lab.peer.identity, try lab.peer.authentication()] + lab.peer.child(), id: asked.messageID, response: true))
                 }
                 return lab.datagram(try lab.peer.seal(asked.exchangeType, try lab.answer(), id: asked.messageID, response: true))
             },

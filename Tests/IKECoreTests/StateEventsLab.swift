@@ -22,9 +22,14 @@ final class Lab {
     private(set) var hasKeys = false
     let request = RequestID(rawValue: 1)
     private let hasMobike: Bool
+    /// The initiator proves itself by EAP (StateEventsEAP.swift).
+    let hasEAP: Bool
+    /// What the peer says next in EAP, or as its AUTH, if it is its turn.
+    var due: [Payload] = []
 
-    init(east: Bool, mobike: Bool = false) throws {
+    init(east: Bool, mobike: Bool = false, eap: Bool = false) throws {
         hasMobike = mobike
+        hasEAP = eap
         var connection = Fixtures.connection(east: east, methods: [.curve25519, .ecp256])
         connection.dpdDelay = .seconds(30)
         connection.mobike = mobike
@@ -37,7 +42,10 @@ final class Lab {
         connection.children[0].startAction = .start
         connection.children[0].closeAction = .start
         connection.children[0].dpdAction = .start
+        if eap, east { (connection.local.method, connection.local.eapIdentity) = ("eap-test", .exactly(Fixtures.identity("carol"))) }
+        if eap, !east { (connection.remote.method, connection.remote.eapIdentity) = ("eap-test", .any) }
         node = Node(east ? "east" : "west", address: Fixtures.westAddress, connections: [connection], seed: 99)
+        node.eapRounds = 0
         // The name that it shows is that of the other end.
         peer = try HostilePeer(isInitiator: !east)
         if east { peer.nextID = 0 }

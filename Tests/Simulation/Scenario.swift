@@ -46,8 +46,10 @@ final class Scenario {
     private(set) var nats: [NAT] = []
     /// Of each node, as they are before anybody changes them.
     private(set) var configurations: [[Connection]] = []
+    private let seed: UInt64
 
     init(seed: UInt64) {
+        self.seed = seed
         world = World(seed: seed &* 0x9e37_79b9_7f4a_7c15)
         topology = Topology.allCases[Int(world.number(0...Int64(Topology.allCases.count - 1)))]
         var hazards: Hazards = []
@@ -107,6 +109,9 @@ final class Scenario {
         let childless = [(Childless.allow, Childless.allow), (.allow, .allow), (.prefer, .allow), (.prefer, .force), (.allow, .never), (.prefer, .never)][Int(world.number(0...5))]
         let reauth = (0..<2).map { _ in world.chance(0.2) ? world.number(30...120) : 0 }
         let unique = [UniquePolicy.no, .no, .replace, .keep, .never][Int(world.number(0...4))]
+        // A client proves itself by EAP in every other run: with a key, without one, and without the gateway's own proof. Decided without the world's random
+        // numbers, so that a seed is what it was for all others.
+        let eap = lends || topology == .natted ? EAPLogin(seed, initiator, responder) : nil
         func connection(_ begins: Bool) -> Connection {
             var connection = Connection(name: name, proposals: [Fixtures.ikeProposal(begins ? methods : [.curve25519, .ecp256])])
             connection.local.identity = .exactly(Fixtures.identity("\(begins ? initiator.name : responder.name).example"))
@@ -115,6 +120,7 @@ final class Scenario {
                 Fixtures.child("net", local: begins ? net : otherNet, remote: begins ? otherNet : net, pfs: pfs),
                 Fixtures.child("second", local: 20 + (begins ? net : otherNet), remote: 20 + (begins ? otherNet : net)),
             ]
+            eap?.configure(&connection, begins)
             if lends {
                 let dynamic = SelectorPattern.dynamic(ipProtocol: 0, startPort: 0, endPort: 65535)
                 for index in connection.children.indices { if begins { connection.children[index].localTS = [dynamic] } else { connection.children[index].remoteTS = [dynamic] } }
@@ -158,5 +164,40 @@ final class Scenario {
         initiator.peers[name] = responder
         responder.peers[name] = initiator
         links.append(Link(name: name, initiator: initiator, responder: responder, isSymmetric: isSymmetric))
+    }
+}
+
+/// How a client logs in by EAP.
+private struct EAPLogin {
+    private let method: String
+    /// The client's name in EAP, where it is asked for.
+    private let identity: Identification?
+    /// The method alone proves both ends. RFC 5998.
+    private let isAlone: Bool
+
+    /// Nil where it does not. RFC 7296 section 2.16.
+    init?(_ seed: UInt64, _ client: Node, _ gateway: Node) {
+        // Two clients of one gateway log in each in its own way.
+        let number = (seed >> 3) &+ UInt64(client.index)
+        guard number % 2 == 0 else { return nil }
+        let kind = number / 2 % 4
+        method = kind == 2 ? "eap-plain" : "eap-test"
+        identity = kind == 1 ? nil : Fixtures.identity("\(client.name).user")
+        isAlone = kind == 3
+        let name = identity ?? Fixtures.identity("\(client.name).example")
+        for node in [client, gateway] { node.users[name.data] = Array("the secret of \(client.name)".utf8) }
+        gateway.eapRounds = Int(number / 8 % 4)
+    }
+
+    func configure(_ connection: inout Connection, _ begins: Bool) {
+        if begins {
+            connection.local.method = method
+            connection.local.eapIdentity = identity.map { .exactly($0) }
+            if isAlone { connection.remote.method = "eap" }
+        } else {
+            connection.remote.method = method
+            connection.remote.eapIdentity = identity.map { _ in .any }
+            if isAlone { connection.local.method = method }
+        }
     }
 }

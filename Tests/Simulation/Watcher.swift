@@ -77,6 +77,9 @@ final class Watcher {
 
     // MARK: What must not last
 
+    /// Whether somebody was in the middle of EAP.
+    private(set) var meetsEAP = false
+
     private struct Leaving: Hashable {
         let node: Int
         let kind: String
@@ -91,6 +94,8 @@ final class Watcher {
                 if established.phase != .active { now.insert(Leaving(node: node.index, kind: "a replaced or closing IKE SA", spi: sa.localSPI.rawValue)) }
                 for child in established.children where !child.isCurrent { now.insert(Leaving(node: node.index, kind: "a child that is \(child.state)", spi: UInt64(child.inboundSPI))) }
             } else {
+                if case .answeringEAP = sa.state { meetsEAP = true }
+                if case .authenticatingPeer = sa.state { meetsEAP = true }
                 // An initiation goes on for as long as its retransmissions, each time that it is sent back.
                 now.insert(Leaving(node: node.index, kind: "an IKE SA in \(Audit.name(sa.state))", spi: sa.localSPI.rawValue))
             }
