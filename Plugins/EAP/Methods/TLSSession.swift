@@ -25,7 +25,8 @@ package final class TLSSession: @unchecked Sendable {
 
     let context: TLSContext
     private let known: Known?
-    private let ssl: OpaquePointer
+    /// The connection, which tests ask for its secrets.
+    let ssl: OpaquePointer
     private let isServer: Bool
     /// The handshake is over; what the other end has shown may not be judged yet.
     package private(set) var isDone = false
