@@ -83,8 +83,8 @@ import Testing
         #expect(try range("10.0.0.1", "10.0.0.9").description == "10.0.0.1..10.0.0.9")
         for (ipProtocol, start, end, text) in [
             (6, 80, 80, "[tcp/80]"), (6, 0, 65535, "[tcp]"), (17, 1000, 2000, "[udp/1000-2000]"), (0, 80, 80, "[0/80]"),
-            (253, 0, 65535, "[253]"), (1, 0x0800, 0x0800, "[icmp/8]"), (58, 0x0104, 0x0104, "[ipv6-icmp/1(4)]"),
-            (1, 0x0300, 0x03ff, "[icmp/3-3(255)]"), (6, 65535, 0, "[tcp/OPAQUE]"), (6, 0, 0, "[tcp/0]"),
+            (253, 0, 65535, "[253]"), (1, 0x0800, 0x0800, "[icmp/8(0)]"), (58, 0x0104, 0x0104, "[ipv6-icmp/1(4)]"),
+            (1, 0x0300, 0x03ff, "[icmp/3]"), (58, 0x8000, 0x81ff, "[ipv6-icmp/128-129]"), (1, 0x0301, 0x0304, "[icmp/3(1)-3(4)]"), (6, 65535, 0, "[tcp/OPAQUE]"), (6, 0, 0, "[tcp/0]"),
         ] as [(UInt8, UInt16, UInt16, String)] {
             let selector = TrafficSelector(ipProtocol: ipProtocol, startPort: start, endPort: end, start: any.start, end: any.end)
             #expect(selector.description == "10.1.0.0/16" + text)
@@ -97,7 +97,8 @@ import Testing
             (1, [192, 0, 2, 1], "192.0.2.1"), (1, [192, 0, 2], "IPV4_ADDR(c00002)"),
             (5, Array(repeating: 0, count: 15) + [1], "::1"), (11, Array("moon".utf8), "@#6d6f6f6e"), (0, [], "%any"),
             (0, [1], "ID(0)(01)"), (2, [], "FQDN()"), (9, [0x30, 0], "DER_ASN1_DN(3000)"),
-            (2, Array("a\u{1b}[2Jb\nc\\".utf8), #"a\u{1b}[2Jb\u{a}c\u{5c}"#), (2, Array("m\u{f6}\u{f6}n\u{202e}".utf8), "m\u{f6}\u{f6}n\\u{202e}"),
+            (2, Array("a\u{1b}[2Jb\nc\\".utf8), #"a\u{1b}[2Jb\u{a}c\"#), (2, Array(#"CORP\user\u{1b}"#.utf8), #"CORP\user\u{5c}u{1b}"#),
+            (2, Array("m\u{f6}\u{f6}n\u{202e}".utf8), "m\u{f6}\u{f6}n\\u{202e}"),
             (3, [0x61, 0xff, 0x0a, 0x62], #"a\xff\x0ab"#), (2, Array("\u{85}\u{2028}".utf8), #"\u{85}\u{2028}"#),
         ] as [(UInt8, [UInt8], String)] {
             #expect(Identification(kind: .init(rawValue: kind), data: data).description == text)

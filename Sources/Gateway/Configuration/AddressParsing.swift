@@ -94,11 +94,26 @@ extension SelectorPattern {
         //= RFC 7296 §3.13.1: ports without a protocol mean nothing.
         guard ipProtocol != 0 else { throw AddressProblem(message: "the port \(quoted(text)) needs a protocol before it: [tcp/\(text)] or [udp/\(text)]") }
         if text.lowercased() == "opaque" { throw AddressProblem(message: "OPAQUE ports are not there yet") }
+        if ipProtocol == 1 || ipProtocol == 58, let types = try types(text) { return (ipProtocol, types.start, types.end) }
         if let port = try port(text) { return (ipProtocol, port, port) }
         guard let dash = text.firstIndex(of: "-"), let start = try port(String(text[..<dash])),
             let end = try port(String(text[text.index(after: dash)...])), start <= end
         else { throw AddressProblem(message: "\(quoted(text)) is no port and no range of ports; write numbers") }
         return (ipProtocol, start, end)
+    }
+
+    /// Of ICMP: a type with all of its codes, `8`; a range of types, `8-10`; or a type with one code, `3(4)`. A number above 255 is both in one, as on the wire.
+    private static func types(_ text: String) throws(AddressProblem) -> (start: UInt16, end: UInt16)? {
+        if let bracket = text.firstIndex(of: "("), text.hasSuffix(")") {
+            guard let type = integerValue(String(text[..<bracket])), let code = integerValue(String(text[text.index(after: bracket)...].dropLast())), type <= 255, code <= 255 else {
+                throw AddressProblem(message: "\(quoted(text)) needs a type and a code from 0 to 255, such as 3(4)")
+            }
+            let both = UInt16(truncatingIfNeeded: type << 8 | code)
+            return (both, both)
+        }
+        let ends = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { integerValue(String($0)) }
+        guard let first = ends.first ?? nil, let last = ends.last ?? nil, first <= 255, last <= 255, first <= last else { return nil }
+        return (UInt16(truncatingIfNeeded: first << 8), UInt16(truncatingIfNeeded: last << 8 | 0xff))
     }
 
     private static func port(_ text: String) throws(AddressProblem) -> UInt16? {

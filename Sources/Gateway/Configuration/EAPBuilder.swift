@@ -56,7 +56,7 @@ struct EAPBuilder {
     }
 
     private func identity(_ value: ConfigurationValue, _ diagnostics: inout Diagnostics) -> IdentityPattern? {
-        do throws(IdentityProblem) { return try IdentityPattern(configured: value.text) } catch {
+        do throws(IdentityProblem) { return try IdentityPattern(configured: value.text, isUser: true) } catch {
             diagnostics.error(at: value.position, error.message)
             return nil
         }

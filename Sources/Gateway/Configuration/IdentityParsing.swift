@@ -10,8 +10,8 @@ struct IdentityProblem: Error {
 }
 
 extension IdentityPattern {
-    /// The kind follows from the form of the text, unless a prefix such as `fqdn:` names it.
-    init(configured text: String) throws(IdentityProblem) {
+    /// The kind follows from the form of the text, unless a prefix such as `fqdn:` names it. `isUser`: the name of a user, which may have spaces and commas.
+    init(configured text: String, isUser: Bool = false) throws(IdentityProblem) {
         let kind: Identification.Kind
         let data: [UInt8]
         if text.isEmpty { throw IdentityProblem(message: "an identity is missing") }
@@ -21,10 +21,16 @@ extension IdentityPattern {
             self = .any
             return
         }
+        if text.lowercased().hasPrefix("asn1dn:"), !text.dropFirst(7).hasPrefix("#") {
+            self = try Self.name(String(text.dropFirst(7)))
+            return
+        }
         if let typed = try Self.typed(text) {
             (kind, data) = typed
         } else if let address = IPAddress(text) {
             (kind, data) = (address.family == .v4 ? .ipv4 : .ipv6, address.bytes)
+        } else if let start = text.firstIndex(where: { $0 == "/" || $0 == "-" }), IPAddress(String(text[..<start])) != nil {
+            throw IdentityProblem(message: "the identity \(quoted(text)) is a network or a range, and an identity is one address: `remote_addrs` says where peers may come from")
         } else if text.hasPrefix("@#") {
             guard let bytes = hexBytes(text.utf8.dropFirst(2)), !bytes.isEmpty else {
                 throw IdentityProblem(message: "after '@#' the identity \(quoted(text)) needs hexadecimal digits in pairs")
@@ -46,8 +52,8 @@ extension IdentityPattern {
         }
         if data.isEmpty { throw IdentityProblem(message: "the identity \(quoted(text)) is empty; a '#' must stand in quotation marks") }
         if data.count > 1024 { throw IdentityProblem(message: "an identity has at most 1024 bytes") }
-        if (kind == .fqdn || kind == .rfc822), data.contains(where: { $0 <= 0x20 || $0 == UInt8(ascii: ",") || $0 == 0x7f }) {
-            throw IdentityProblem(message: "the identity \(quoted(text)) has a space or a comma; it is one identity, not a list")
+        if !isUser, kind == .fqdn || kind == .rfc822, data.contains(where: { $0 <= 0x20 || $0 == UInt8(ascii: ",") || $0 == 0x7f }) {
+            throw IdentityProblem(message: "the identity \(quoted(text)) has a space or a comma; it is one identity, not a list (for one that has, write keyid: before it)")
         }
         if (kind == .fqdn || kind == .rfc822), let star = data.lastIndex(of: UInt8(ascii: "*")) {
             guard star == 0, data.count > 1 else {
@@ -90,9 +96,6 @@ extension IdentityPattern {
                 throw IdentityProblem(message: "after '#' the identity \(quoted(text)) needs hexadecimal digits in pairs")
             }
             data = bytes
-        } else if kind == .derDN {
-            guard let name = DistinguishedName(text: String(rest)) else { throw IdentityProblem(message: nameComplaint(text)) }
-            data = name.der
         } else if kind == .ipv4 || kind == .ipv6 {
             guard let address = IPAddress(String(rest)) else { throw IdentityProblem(message: "\(quoted(String(rest))) is no address") }
             data = address.bytes
@@ -105,6 +108,8 @@ extension IdentityPattern {
         }
         return (kind, data)
     }
+
+    var isOne: Bool { if case .exactly = self { true } else { false } }
 
     /// Whether some identity fits both patterns.
     func overlaps(_ other: IdentityPattern) -> Bool {

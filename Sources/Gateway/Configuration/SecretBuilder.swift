@@ -6,7 +6,8 @@ import IKECrypto
 struct SecretBuilder {
     func build(_ section: ConfigurationSection, _ diagnostics: inout Diagnostics) -> IKESecret? {
         let owners = section.settings.filter { $0.name.hasPrefix("id") }.compactMap(\.value)
-        guard let identities = identities(owners.map { ConfigurationValue.Element(text: $0.text, position: $0.position) }, &diagnostics) else { return nil }
+        let kind = Self.kind(section.name) ?? .ike
+        guard let identities = identities(owners.map { ConfigurationValue.Element(text: $0.text, position: $0.position) }, of: kind, &diagnostics) else { return nil }
         guard let value = section.value("secret"), let given = value.secret else {
             diagnostics.missing(at: section.position, "the secret \(quoted(section.name)) has no value: write secret = \"...\"")
             return nil
@@ -15,7 +16,6 @@ struct SecretBuilder {
             diagnostics.error(at: value.position, "the secret begins with 0x or 0s and is not hexadecimal or base64 behind it")
             return nil
         }
-        let kind = Self.kind(section.name) ?? .ike
         guard hasLength(decoded.count, of: kind, at: value.position, &diagnostics) else { return nil }
         return IKESecret(kind, name: section.name, identities: identities, secret: SecretBox(decoded), origin: section.position)
     }
@@ -29,17 +29,20 @@ struct SecretBuilder {
 
     /// A secret from a client, whose bytes are meant as they are.
     func build(_ kind: SecretKind, _ name: String, owners: [ConfigurationValue.Element], secret: SecretBox, origin: SourcePosition, _ diagnostics: inout Diagnostics) -> IKESecret? {
-        guard let identities = identities(owners, &diagnostics) else { return nil }
+        guard let identities = identities(owners, of: kind, &diagnostics) else { return nil }
         guard hasLength(secret.withSecret { $0.count } ?? 0, of: kind, at: origin, &diagnostics) else { return nil }
         return IKESecret(kind, name: name, identities: identities, secret: secret, origin: origin)
     }
 
     /// Nil where one is wrong: without it the secret would serve more peers than it should.
-    private func identities(_ owners: [ConfigurationValue.Element], _ diagnostics: inout Diagnostics) -> [IdentityPattern]? {
+    private func identities(_ owners: [ConfigurationValue.Element], of kind: SecretKind, _ diagnostics: inout Diagnostics) -> [IdentityPattern]? {
         var identities: [IdentityPattern] = []
         for owner in owners {
             do throws(IdentityProblem) {
-                identities.append(try IdentityPattern(configured: owner.text))
+                let identity = try IdentityPattern(configured: owner.text, isUser: kind != .ike)
+                // A password that many share opens the door to whoever knows it, under any name.
+                if kind != .ike, !identity.isOne { throw IdentityProblem(message: "\(quoted(owner.text)) stands for many, and a password is one user's: write out the name") }
+                identities.append(identity)
             } catch {
                 diagnostics.error(at: owner.position, error.message)
                 return nil

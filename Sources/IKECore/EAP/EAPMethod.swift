@@ -140,8 +140,9 @@ extension AuthenticationPolicy {
 extension Identification {
     /// An identity of EAP, which is text without a type. RFC 3748 section 5.1.
     package init(eap bytes: [UInt8]) {
-        let isPlain = bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f }
-        self.init(kind: !isPlain ? .keyID : bytes.contains(UInt8(ascii: "@")) ? .rfc822 : .fqdn, data: bytes)
+        // Also with a space, or letters beyond ASCII: RFC 4282 section 2.1 has them, and directories do.
+        let isText = String(validating: bytes, as: UTF8.self) != nil && bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f }
+        self.init(kind: !isText ? .keyID : bytes.contains(UInt8(ascii: "@")) ? .rfc822 : .fqdn, data: bytes)
     }
 
     /// What a directory is asked for where the peer has proven this identity: of a distinguished name its common name.

@@ -56,13 +56,19 @@ extension TrafficSelector: CustomStringConvertible {
 
     private var ports: String {
         if isOpaque { return "OPAQUE" }
+        // Types with all of their codes.
+        if hasTypes, startPort & 0xff == 0, endPort & 0xff == 0xff, startPort <= endPort {
+            return startPort >> 8 == endPort >> 8 ? String(startPort >> 8) : "\(startPort >> 8)-\(endPort >> 8)"
+        }
         return startPort == endPort ? port(startPort) : port(startPort) + "-" + port(endPort)
     }
 
+    private var hasTypes: Bool { ipProtocol == 1 || ipProtocol == 58 }
+
     /// For ICMP the high byte is the type and the low byte the code.
     private func port(_ value: UInt16) -> String {
-        guard ipProtocol == 1 || ipProtocol == 58 else { return String(value) }
-        return value & 0xff == 0 ? String(value >> 8) : "\(value >> 8)(\(value & 0xff))"
+        guard hasTypes else { return String(value) }
+        return "\(value >> 8)(\(value & 0xff))"
     }
 
     /// IANA "Assigned Internet Protocol Numbers", in the spelling of /etc/protocols.

@@ -29,7 +29,13 @@ extension Identification: CustomStringConvertible {
         guard let text = String(validating: shown, as: UTF8.self) else {
             return shown.map { isPlain($0) ? String(Unicode.Scalar($0)) : "\\x" + hexadecimal([$0]) }.joined() + ellipsis
         }
-        return text.unicodeScalars.map { isPlain($0) ? String($0) : "\\u{" + String($0.value, radix: 16) + "}" }.joined() + ellipsis
+        var escaped = "", rest = text.unicodeScalars[...]
+        while let scalar = rest.popFirst() {
+            // DOMAIN\user is a usual name: the backslash stands for itself, but where what follows would make an escape of it.
+            let isPlain = scalar == "\\" ? !rest.starts(with: "u{".unicodeScalars) : isPlain(scalar)
+            escaped += isPlain ? String(scalar) : "\\u{" + String(scalar.value, radix: 16) + "}"
+        }
+        return escaped + ellipsis
     }
 
     /// Whether a byte shows as itself: printable ASCII, without the backslash that begins an escape.
