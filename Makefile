@@ -42,7 +42,7 @@ check: ## Run every test; at most 30 minutes on two cores
 	@Tests/check.sh
 
 check-full: ## The same with more seeds, sanitizers, fuzzers and a distribution's kernel; takes hours
-	@packaging/deps.sh build demo test kernel
+	@packaging/deps.sh build demo test kernel bench
 	@packaging/python-deps.sh
 	@Tests/check-full.sh
 
