@@ -17,6 +17,8 @@ package enum Action: Sendable {
     /// New outer addresses for a child.
     case moveChildSA(ChildSAID, local: SocketAddress, remote: SocketAddress, encapsulated: Bool)
     case queryUse(ChildSAID)
+    /// Where these host names lead, each answered by `Event.nameFound`.
+    case lookUpNames([String])
     /// An inner address that the gateway gave us: this host has it until it is removed as often as it was added.
     case addAddress(IPAddress)
     case removeAddress(IPAddress)

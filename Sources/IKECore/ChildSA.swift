@@ -35,6 +35,8 @@ final class ChildSA {
     var replacesOther = false
     /// The exchange in which the peer rekeyed this pair. RFC 7296 section 2.8.1.
     var peerRekey: PeerRekey?
+    /// Another pair carries its packets now.
+    var isReplaced = false
     /// Somebody has ended it: what comes of a rekey under way goes with it.
     var isUnwanted = false
     /// The peer would not rekey this pair with us.

@@ -35,8 +35,13 @@ package enum ConnectionSelection {
         package var wanted: Identification?
         /// Of its AUTH payload; nil where it has none.
         package var method: Authentication.Method?
+        /// Where host names lead.
+        package var names: HostNames
 
-        package init(local: IPAddress, remote: IPAddress, transforms: [Transform], identity: Identification, wanted: Identification? = nil, method: Authentication.Method?) {
+        package init(
+            local: IPAddress, remote: IPAddress, transforms: [Transform], identity: Identification, wanted: Identification? = nil, method: Authentication.Method?, names: HostNames = HostNames()
+        ) {
+            self.names = names
             self.local = local
             self.remote = remote
             self.transforms = transforms
@@ -48,21 +53,21 @@ package enum ConnectionSelection {
 
     /// The connections that may be meant by a request from `remote` to `local`, the closest match first, in the order of the file
     /// where they match alike.
-    package static func candidates(_ connections: [Connection], local: IPAddress, remote: IPAddress) -> [Connection] {
+    package static func candidates(_ connections: [Connection], local: IPAddress, remote: IPAddress, names: HostNames = HostNames()) -> [Connection] {
         connections.enumerated()
             .compactMap { index, connection -> (score: Int, index: Int, connection: Connection)? in
-                guard connection.isNegotiated, let here = score(connection.localAddresses, local), let there = score(connection.remoteAddresses, remote) else { return nil }
+                guard connection.isNegotiated, let here = score(connection.localAddresses, local, names), let there = score(connection.remoteAddresses, remote, names) else { return nil }
                 return (here + there * 2, index, connection)
             }
             .sorted { ($1.score, $0.index) < ($0.score, $1.index) }
             .map(\.connection)
     }
 
-    /// 3 for exactly this address, 2 for a range, 1 for any; nil for no match. A host name may stand for any address here: the
-    /// identities decide.
-    private static func score(_ patterns: [AddressPattern], _ address: IPAddress) -> Int? {
+    /// 3 for exactly this address, 2 for a range, 1 for any; nil for no match. A host name is what it leads to.
+    private static func score(_ patterns: [AddressPattern], _ address: IPAddress, _ names: HostNames) -> Int? {
         patterns.compactMap { pattern -> Int? in
-            guard pattern.matches(address) else { if case .name = pattern { return 1 } else { return nil } }
+            if case .name(let name) = pattern { return names.leads(name, to: address) ? 3 : nil }
+            guard pattern.matches(address) else { return nil }
             if case .range(let start, let end) = pattern { return start == end ? 3 : 2 }
             return 1
         }.max()
@@ -77,7 +82,7 @@ package enum ConnectionSelection {
 
     /// Those that fit in everything, the closest match first.
     static func fitting(_ connections: [Connection], _ claim: Claim) -> [Connection] {
-        candidates(connections, local: claim.local, remote: claim.remote).filter { loss($0, claim) == nil }
+        candidates(connections, local: claim.local, remote: claim.remote, names: claim.names).filter { loss($0, claim) == nil }
     }
 
     /// The connection that an EAP identity means, of those that fit otherwise and prove us as `current` has done: one that names it before one that takes many.
@@ -121,7 +126,7 @@ package enum ConnectionSelection {
 
     /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.
     package static func losers(_ connections: [Connection], _ claim: Claim, chosen: String?, limit: Int) -> [Loser] {
-        let near = candidates(connections, local: claim.local, remote: claim.remote)
+        let near = candidates(connections, local: claim.local, remote: claim.remote, names: claim.names)
         var losers: [Loser] = []
         for connection in near where connection.name != chosen {
             guard let loss = loss(connection, claim) ?? chosen.map(Loss.outranked) else { continue }
@@ -129,7 +134,7 @@ package enum ConnectionSelection {
         }
         let names = Set(near.map(\.name))
         for connection in connections where connection.isNegotiated && losers.count < limit && !names.contains(connection.name) {
-            losers.append(Loser(connection: connection, loss: score(connection.remoteAddresses, claim.remote) == nil ? .remoteAddress(claim.remote) : .localAddress(claim.local)))
+            losers.append(Loser(connection: connection, loss: score(connection.remoteAddresses, claim.remote, claim.names) == nil ? .remoteAddress(claim.remote) : .localAddress(claim.local)))
         }
         return Array(losers.enumerated().sorted { ($1.element.loss.progress, $0.offset) < ($0.element.loss.progress, $1.offset) }.map(\.element).prefix(limit))
     }

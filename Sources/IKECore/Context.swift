@@ -228,9 +228,16 @@ final class Context {
     /// Addresses of this host that may be used.
     var localAddresses: [IPAddress] = []
     /// The connections as configured now.
-    var connections: [Connection] = [] { didSet { fixedNumbers = nil } }
+    var connections: [Connection] = [] {
+        didSet {
+            fixedNumbers = nil
+            names.take(connections)
+        }
+    }
     /// Of these connections, once somebody has asked.
     private var fixedNumbers: FixedNumbers?
+    /// Where host names in them lead.
+    var names = HostNames()
 
     func connectionChanged(_ name: String, _ connection: Connection?) {
         let place = connections.firstIndex { $0.name == name }

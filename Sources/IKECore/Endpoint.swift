@@ -121,6 +121,7 @@ package final class Endpoint {
     /// Takes one event; returns what to do, in order.
     package func handle(_ event: Event, now: Instant) -> [Action] {
         context.now = now
+        if context.names.hasUnasked { context.emit(.lookUpNames(context.names.askNew(now: now))) }
         switch event {
         case .datagramReceived(let datagram): received(datagram)
         case .deadlineReached:
@@ -136,6 +137,7 @@ package final class Endpoint {
             withChild(id) { established in established.childSAInstalled(id, failure: failure) }
         case .initiate(let connection, let child, let packet, let local, let remote, let request): initiate(connection, child, packet, local, remote, request)
         case .terminate(let selection, let request): terminate(selection, request)
+        case .terminateAtOnce(let selection, let request): terminateAtOnce(selection, request)
         case .rekey(let selection, let request): rekey(selection, request)
         case .reauthenticate(let selection, let request): reauthenticate(selection, request)
         case .shutDown: shutDown()
@@ -162,6 +164,7 @@ package final class Endpoint {
                 sa.unreachable = report
                 change(sa) { $0.hinted() }
             }
+        case .nameFound(let name, let addresses): context.names.found(name, addresses)
         case .localAddressesChanged(let addresses):
             context.localAddresses = addresses
             for sa in inOrder() { change(sa) { $0.localAddressesChanged() } }

@@ -85,6 +85,8 @@ package enum Event: Sendable {
     /// With a packet that asks for it: unless a child that is up carries it.
     case initiate(connection: String, child: String?, packet: TriggeringPacket?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
     case terminate(SASelection, request: RequestID?)
+    /// The same without waiting for peers, which are told once where that can be.
+    case terminateAtOnce(SASelection, request: RequestID?)
     case rekey(SASelection, request: RequestID?)
     /// New IKE SAs beside those selected, which then go. RFC 7296 section 2.8.3.
     case reauthenticate(SASelection, request: RequestID?)
@@ -102,6 +104,8 @@ package enum Event: Sendable {
     case unreachable(remote: SocketAddress, UnreachableReport)
     /// Counting begins anew.
     case resetCounters(ConnectionCounters.Scope)
+    /// Where a host name of the configuration leads; nil where that could not be found out.
+    case nameFound(String, [IPAddress]?)
     /// The addresses that this host may use now, or other routes to the same ones. RFC 4555 section 3.5.
     case localAddressesChanged([IPAddress])
     /// The peer has begun anew: drop this SA without a word to it. RFC 7296 section 2.4.

@@ -38,7 +38,12 @@ extension Endpoint {
         if !isProven, verdict == .cookieFirst || unprovenReplies.isSpent(now: context.now) { return demandCookie(header, datagram, nonce) }
         func deny(_ type: NotifyType, _ data: [UInt8] = []) { reply(header, datagram, [.notify(Notify(type, data: data))], isUnlimited: isProven) }
 
-        let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address)
+        let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address, names: context.names)
+        if !context.names.isEmpty {
+            let (due, waits) = context.names.peerBegan(isMeant: !candidates.isEmpty, now: context.now)
+            if !due.isEmpty { context.emit(.lookUpNames(due)) }
+            if waits { return }
+        }
         let probe = candidates.first ?? Connection(name: "?", proposals: [])
         let sa = IKESA(
             context: context, connection: probe, isInitiator: false, localSPI: context.newIKESPI(), remoteSPI: header.initiatorSPI, local: datagram.local, remote: datagram.remote,

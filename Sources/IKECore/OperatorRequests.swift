@@ -38,8 +38,9 @@ extension Endpoint {
     }
 
     /// The children meant, with their SAs; whole SAs where `selection` names those.
-    private func selected(_ selection: SASelection) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
+    private func selected(_ selection: SASelection, evenLeaving: Bool = false) -> (whole: [IKESA], children: [(IKESA, ChildSA)]) {
         // An SA whose rekey collision is not decided is not an operator's business yet.
+        func isMeant(_ child: ChildSA) -> Bool { child.isCurrent || evenLeaving && child.state == .deleting }
         func decided(_ sa: IKESA) -> Bool { sa.established?.predecessor?.peerSuccessor == nil }
         var all: [IKESA] { inOrder(where: decided) }
         switch selection {
@@ -50,11 +51,11 @@ extension Endpoint {
         case .child(let name, let connection):
             return (
                 [],
-                all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && $0.isCurrent }.map { (sa, $0) }
+                all.filter { connection == nil || $0.connection.name == connection }.flatMap { sa in (sa.established?.children ?? []).filter { $0.policy.name == name && isMeant($0) }.map { (sa, $0) }
                 }
             )
         case .childSA(let id):
-            guard let sa = context.childOwner(id).flatMap({ sas[$0] }), decided(sa), let child = sa.established?.children.first(where: { $0.id == id }), child.isCurrent else { return ([], []) }
+            guard let sa = context.childOwner(id).flatMap({ sas[$0] }), decided(sa), let child = sa.established?.children.first(where: { $0.id == id }), isMeant(child) else { return ([], []) }
             return ([], [(sa, child)])
         }
     }
@@ -86,6 +87,29 @@ extension Endpoint {
             }
         }
         if begun == 0 { answer(request, .failure(Failure(.notConfigured, "Nothing of that name is up"))) }
+    }
+
+    func terminateAtOnce(_ selection: SASelection, _ request: RequestID?) {
+        let (whole, children) = selected(selection, evenLeaving: true)
+        var ended = children.count
+        for sa in whole {
+            if let established = sa.established {
+                touch(sa) {
+                    established.endAtOnce(ClosingReason(.operatorRequest, "closed by the operator, without waiting for the peer"))
+                    sa.state = established.settled()
+                }
+            } else if sa.isConnecting {
+                touch(sa) { sa.abandon(Failure(.closed, "The initiation was ended by the operator")) }
+            } else {
+                continue
+            }
+            ended += 1
+        }
+        for (sa, child) in children {
+            guard let established = sa.established else { continue }
+            touch(sa) { established.endAtOnce(child) }
+        }
+        answer(request, ended == 0 ? .failure(Failure(.notConfigured, "Nothing of that name is up")) : .success("closed"))
     }
 
     func rekey(_ selection: SASelection, _ request: RequestID?) {

@@ -78,6 +78,8 @@ package enum ChildSAState: String, Hashable, Sendable {
     case rekeying = "REKEYING"
     case rekeyed = "REKEYED"
     case deleting = "DELETING"
+    /// What is on its way to us is still taken.
+    case deleted = "DELETED"
 }
 
 package struct ChildSAStatus: Hashable, Sendable {

@@ -4,6 +4,7 @@
 
 import CTLS
 import CertificateKit
+import PluginABI
 import Testing
 
 @testable import EAPMethods
@@ -74,7 +75,8 @@ private nonisolated(unsafe) var keyLog: [String] = []
     private func handshake(_ version: Int32) throws -> (server: TLSSession, client: TLSSession) {
         let pki = try #require(TestPKI()), pair = try #require(pki.issue("gateway", san: "DNS:vpn.example", usage: "serverAuth"))
         let certificate = try #require(X509Certificate(der: pair.certificate)), key = try #require(pair.key.withUnsafeBufferPointer { SigningKey($0) })
-        let server = try TLSSession(server: true, .init(certificate: certificate, key: key, chain: []), asksForCertificate: false, most: version)
+        let nothing = martlet_credentials(), known = withUnsafePointer(to: nothing) { Known.of($0, keeping: false) }
+        let server = try TLSSession(server: true, .init(certificate: certificate, key: key, chain: [], known: known), asksForCertificate: false, most: version)
         let client = try TLSSession(server: false, nil, asksForCertificate: false, most: version)
         keyLog = []
         SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(client.ssl)) { _, line in keyLog.append(line.map { String(cString: $0) } ?? "") }

@@ -275,6 +275,26 @@ import Testing
 
     // MARK: Selectors, section 2.9
 
+    /// Wherever it stands in the configuration: its algorithms, marks and lifetimes are the ones that are meant.
+    @Test(arguments: [true, false]) func theChildForJustThisTrafficIsMeant(isLast: Bool) throws {
+        let narrow = half(Fixtures.network(2), upper: true)
+        let (target, peer, _) = try connected { connection in
+            var exact = connection.children[0]
+            exact.name = "exact"
+            exact.localTS = [.fixed(narrow)]
+            connection.children.insert(exact, at: isLast ? 1 : 0)
+        }
+        var payloads = peer.createChildPayloads(spi: 0x0a0b_0c0d)
+        payloads[1] = .trafficSelectorInitiator([Fixtures.network(1)])
+        payloads[2] = .trafficSelectorResponder([narrow])
+        #expect(try peer.ask(target, .createChildSA, payloads)?.notifications == [])
+        #expect(target.installed.last?.name == "exact")
+        // Of what is narrower still the first one takes all.
+        payloads[2] = .trafficSelectorResponder([half(narrow, upper: true)])
+        #expect(try peer.ask(target, .createChildSA, payloads)?.notifications == [])
+        #expect((target.installed.last?.name == "exact") == !isLast)
+    }
+
     @Test func furtherSelectorsAreNamedAsPossible() throws {
         let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
         let peer = try HostilePeer()

@@ -79,6 +79,9 @@ import TestSupport
         // Nothing of EAP was answered: IKE_SA_INIT, IKE_AUTH with EAP's first request, and the Delete.
         #expect(world.wire.count == 6 || world.wire.count == 5, "\(world.wire.count)")
         #expect(west.established.isEmpty)
+        // The gateway takes the client's word for it that there is no log-in any more, and says why that may be.
+        #expect(west.failures.map(\.code) == [.peerRefused], "\(west.failures)")
+        #expect(!west.endpoint.status().contains { $0.state == .connecting })
     }
 
     @Test func aMutualMethodAloneIsEnoughWhereBothSaySo() throws {

@@ -168,6 +168,46 @@ import TestSupport
         #expect(target.remnants == [])
     }
 
+    /// A host name says who may begin, as an address does. What is not known yet is waited for; strangers make nobody look up without end.
+    @Test func aHostNameIsWhatItLeadsTo() throws {
+        let target = Target { $0.remoteAddresses = [.name("peer.example")] }, peer = try HostilePeer()
+        let request = peer.initRequest(peer.initPayloads)
+        #expect(target.receive(request).isEmpty && target.lookedUp == ["peer.example"])
+        #expect(target.receive(request).isEmpty && target.lookedUp == ["peer.example"])
+        // Another's address.
+        target.handle(.nameFound("peer.example", [IPAddress(v4: 0xc000_02c8)]))
+        target.pass(.seconds(1))
+        #expect(try target.receive(request).map { try Message.parse($0.span).payloads.notifications } == [[.noProposalChosen]])
+        #expect(target.failures.last?.code == .noConnection && target.lookedUp.count == 1)
+        // After a while it is looked up again, and the answer decides; one that fails changes nothing.
+        target.pass(.seconds(12))
+        #expect(target.receive(request).isEmpty && target.lookedUp.count == 2)
+        target.handle(.nameFound("peer.example", [HostilePeer.address.address]))
+        try peer.connect(target)
+        target.handle(.nameFound("peer.example", nil))
+        target.pass(.seconds(70))
+        let other = try HostilePeer(seed: 4712)
+        try other.connect(target)
+        #expect(target.lookedUp.count == 3)
+    }
+
+    /// Whatever waits for a peer that does not answer: an SA, its Delete, a child or the Delete of one.
+    @Test(arguments: [true, false], [true, false]) func whatIsEndedByForceIsGoneAtOnce(isWhole: Bool, isLeaving: Bool) throws {
+        let target = Target(), peer = try HostilePeer()
+        try peer.connect(target)
+        let selection = isWhole ? SASelection.connection("site") : .child("net", connection: "site")
+        if isLeaving { target.handle(.terminate(selection, request: RequestID(rawValue: 1))) }
+        let before = target.sent.count
+        target.handle(.terminateAtOnce(selection, request: RequestID(rawValue: 2)))
+        guard case .success? = target.answers[RequestID(rawValue: 2)]?.first else { return #expect(Bool(false), "\(target.answers)") }
+        #expect(target.endpoint.status().flatMap(\.children).isEmpty && target.endpoint.status().isEmpty == isWhole)
+        #expect(target.held.children == 0 && target.held.inboundSPIs == 0)
+        // The peer is told once.
+        #expect(target.sent.count - before == (isLeaving ? 0 : 1))
+        if !isLeaving { #expect(try peer.open(try #require(target.sent.last).bytes).contains { if case .delete = $0 { true } else { false } }) }
+        if isLeaving { #expect(target.answers[RequestID(rawValue: 1)]?.count == (isWhole ? 1 : nil)) }
+    }
+
     @Test func aTunnelThatTheOperatorClosesDoesNotComeBackWhenThePeerIsDead() throws {
         let target = Target {
             $0.children[0].dpdAction = .start; $0.dpdDelay = .seconds(10)

@@ -16,6 +16,7 @@ final class Target {
     private(set) var again: [Duration] = []
     private(set) var activated: [ChildSAID] = []
     private(set) var installed: [ChildSAParameters] = []
+    private(set) var lookedUp: [String] = []
     /// Children whose outbound SA is gone while the inbound one stays.
     private(set) var stopped: [ChildSAID] = []
     private(set) var keepalives = 0
@@ -72,6 +73,7 @@ final class Target {
             case .useNameServers(let servers): nameServers.append(servers)
             case .forgetNameServers(let servers): nameServers.removeAll { $0 == servers }
             case .handOn(let hint, let shardsLeft): handedOn.append((hint, shardsLeft))
+            case .lookUpNames(let names): lookedUp.append(contentsOf: names)
             case .removeChildSA, .exportKeys: break
             }
         }

@@ -59,6 +59,7 @@ extension ChildSASnapshot {
             case .rekeying: .rekeying
             case .rekeyed: .rekeyed
             case .deleting: .deleting
+            case .deleted: .deleted
             }
         self.init(
             name: status.name, uniqueID: status.id.rawValue, requestID: UInt64(status.reqid), state: state,

@@ -118,17 +118,18 @@ extension RunningGateway: ControlBackend {
     }
 
     package func terminate(_ request: TerminateRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
-        change(request.filter, progress, isDone: request.force, { .terminate($0, request: $1) }, completion)
+        let isForced = request.force
+        change(request.filter, progress, evenLeaving: isForced, { isForced ? .terminateAtOnce($0, request: $1) : .terminate($0, request: $1) }, completion)
     }
 
     package func rekey(_ request: RekeyRequest, _ progress: ControlProgress, _ completion: @escaping @Sendable (SelectionOutcome) -> Void) {
         let reauthenticates = request.reauthenticates
-        change(request.filter, progress, isDone: false, { reauthenticates ? .reauthenticate($0, request: $1) : .rekey($0, request: $1) }, completion)
+        change(request.filter, progress, { reauthenticates ? .reauthenticate($0, request: $1) : .rekey($0, request: $1) }, completion)
     }
 
-    /// Sends one event for each SA that the filter means, and counts the answers. `isDone`: begun is done.
+    /// Sends one event for each SA that the filter means, and counts the answers. `evenLeaving`: also for what is on its way out.
     private func change(
-        _ filter: SAFilter, _ progress: ControlProgress, isDone: Bool, _ event: @escaping (SASelection, RequestID?) -> Event,
+        _ filter: SAFilter, _ progress: ControlProgress, evenLeaving: Bool = false, _ event: @escaping (SASelection, RequestID?) -> Event,
         _ completion: @escaping @Sendable (SelectionOutcome) -> Void
     ) {
         let selection = filter.ikeID.map { SASelection.ikeSA(IKESAID(rawValue: $0)) } ?? filter.ike.map { .connection($0) } ?? .child("", connection: nil)
@@ -143,17 +144,15 @@ extension RunningGateway: ControlBackend {
                         continue
                     }
                     for child in sa.children where (filter.child == nil || filter.child == child.name) && (filter.childID == nil || filter.childID == child.id.rawValue) {
-                        if child.state != .rekeyed, child.state != .deleting { targets.append((shard.shard, .childSA(child.id))) }
+                        if child.state != .rekeyed, child.state != .deleted, evenLeaving || child.state != .deleting { targets.append((shard.shard, .childSA(child.id))) }
                     }
                 }
             }
             guard !targets.isEmpty else { return completion(SelectionOutcome(matches: 0, completed: 0)) }
             let tally = Tally(targets.count, completion)
             for target in targets {
-                let request = isDone ? nil : expect { tally.add($0) }
-                self.event(event(target.selection, request), to: target.shard)
+                self.event(event(target.selection, expect { tally.add($0) }), to: target.shard)
             }
-            if isDone { completion(SelectionOutcome(matches: targets.count, completed: targets.count)) }
         }
     }
 

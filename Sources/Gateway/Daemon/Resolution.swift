@@ -76,24 +76,34 @@ enum Resolution {
         switch pattern {
         case .any: return []
         case .range(let start, let end): return start == end ? [start] : []
-        case .name(let name):
-            var hints = addrinfo()
-            hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)
-            var list: UnsafeMutablePointer<addrinfo>?
-            let code = getaddrinfo(name, nil, &hints, &list)
-            guard code == 0 else {
-                problems.append("\(name): \(String(cString: gai_strerror(code)))")
-                return []
-            }
-            defer { freeaddrinfo(list) }
-            var found: [IPAddress] = []
-            var entry = list
-            while let current = entry {
-                if let address = current.pointee.ai_addr, let parsed = parse(address), !found.contains(parsed) { found.append(parsed) }
-                entry = current.pointee.ai_next
-            }
-            return found
+        case .name(let name): return addresses(ofName: name, &problems)
         }
+    }
+
+    /// Nil where it could not be looked up.
+    static func addresses(ofName name: String) -> [IPAddress]? {
+        var problems: [String] = []
+        let found = addresses(ofName: name, &problems)
+        return problems.isEmpty ? found : nil
+    }
+
+    private static func addresses(ofName name: String, _ problems: inout [String]) -> [IPAddress] {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(name, nil, &hints, &list)
+        guard code == 0 else {
+            problems.append("\(name): \(String(cString: gai_strerror(code)))")
+            return []
+        }
+        defer { freeaddrinfo(list) }
+        var found: [IPAddress] = []
+        var entry = list
+        while let current = entry {
+            if let address = current.pointee.ai_addr, let parsed = parse(address), !found.contains(parsed) { found.append(parsed) }
+            entry = current.pointee.ai_next
+        }
+        return found
     }
 
     private static func parse(_ address: UnsafeMutablePointer<sockaddr>) -> IPAddress? {

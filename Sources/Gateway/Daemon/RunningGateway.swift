@@ -396,6 +396,16 @@ extension RunningGateway: DriverDelegate {
 
     func exported(_ keys: ExportedKeys) { keyExport?.write(keys) }
 
+    func looksUp(_ names: [String], shard: Int) {
+        for name in names {
+            jobs.submit(deadline: Instant.now() + .seconds(30), lane: lookUps) {
+                Resolution.addresses(ofName: name)
+            } _: { [weak self] outcome in
+                if case .done(let found) = outcome { self?.event(.nameFound(name, found), to: shard) } else { self?.event(.nameFound(name, nil), to: shard) }
+            }
+        }
+    }
+
     func handedOn(_ hint: Hint, from shard: Int, shardsLeft: Int) { event(.hint(hint, shardsLeft: shardsLeft), to: (shard + 1) % shards.count) }
 
     /// ESP that no SA takes. From a thread of the plane. The shard that chose the SPI knows best whether an SA is about to have it.

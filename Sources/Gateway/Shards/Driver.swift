@@ -13,6 +13,8 @@ protocol DriverDelegate: AnyObject, Sendable {
     func exported(_ keys: ExportedKeys)
     /// On a shard's thread: the next shard may know more.
     func handedOn(_ hint: Hint, from shard: Int, shardsLeft: Int)
+    /// On a shard's thread: it wants to know where these names lead.
+    func looksUp(_ names: [String], shard: Int)
 }
 
 final class Driver: @unchecked Sendable {
@@ -60,6 +62,7 @@ final class Driver: @unchecked Sendable {
         case .queryUse(let id):
             guard let plane else { return shard.post(.useReported(id, lastInbound: nil)) }
             plane.queryUse(id, shard: shard.number)
+        case .lookUpNames(let names): delegate.looksUp(names, shard: shard.number)
         case .handOn(let hint, let shardsLeft): delegate.handedOn(hint, from: shard.number, shardsLeft: shardsLeft)
         case .report(let report):
             lines.write(report)

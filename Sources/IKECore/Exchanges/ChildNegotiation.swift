@@ -24,7 +24,7 @@ extension Established {
         let rank: Int
     }
 
-    /// The child of ours that fits the peer's selectors, mode and proposals best: one that takes all of the selectors, else the first.
+    /// The child of ours that fits the peer's selectors, mode and proposals best: the one that has just these selectors, then one that takes all of them, then the first.
     /// `old`: the pair that the peer rekeys.
     func negotiate(_ payloads: [Payload], _ proposals: [Proposal], replacing old: ChildSA?, withoutKeyExchange: Bool) throws(ChildRefusal) -> (ChildOffer, ChildOffer.Agreement) {
         var offeredTheirs: [TrafficSelector]?, offeredOurs: [TrafficSelector]?, sent: UInt16?
@@ -80,11 +80,13 @@ extension Established {
             guard TrafficSelectors.cover(localTS, before.local), TrafficSelectors.cover(remoteTS, before.remote) else { return nil }
         }
         //= RFC 7296 §2.9: what takes all comes first; then what takes the first selectors, which are the packet's that asks.
+        // Of those that take all, the one that is for just this traffic is meant, wherever it stands among wider ones.
+        let isExact = TrafficSelectors.within(configured.local, ours) && TrafficSelectors.within(configured.remote, theirs)
         let isComplete = TrafficSelectors.within(ours, localTS) && TrafficSelectors.within(theirs, remoteTS)
         let takesFirst = TrafficSelectors.within(Array(ours.prefix(1)), localTS) && TrafficSelectors.within(Array(theirs.prefix(1)), remoteTS)
         //= RFC 7296 §2.23.1: where no policy has transport mode, the request is one for a tunnel.
         let isAsFallback = asksForTransport && policy.mode == .tunnel
-        return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, originals: originals, rank: (isComplete ? 0 : takesFirst ? 1 : 2) + (isAsFallback ? 3 : 0))
+        return Fit(policy: policy, localTS: localTS, remoteTS: remoteTS, originals: originals, rank: (isComplete ? isExact ? 0 : 1 : takesFirst ? 2 : 3) + (isAsFallback ? 4 : 0))
     }
 
     /// No policy fits: the mode, where that is all that keeps one from it, else the selectors.

@@ -19,6 +19,7 @@ extension Established {
     /// The peer has replaced `old`. Whoever rekeys deletes; a peer that does not must not make us keep pair after pair.
     func supersede(_ old: ChildSA) {
         old.state = .rekeyed
+        old.isReplaced = true
         let end = now + context.limits.rekeyedTime
         old.expiresAt = min(old.expiresAt ?? end, end)
     }

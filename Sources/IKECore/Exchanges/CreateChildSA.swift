@@ -202,6 +202,7 @@ extension Established {
             sa.count(.childRekeyed)
             context.emit(.report(.childSARekeyed(sa.status, previous: old.status, current: child.status)))
             old.state = .rekeyed
+            old.isReplaced = true
             old.peerRekey?.isRedundant = true
             enqueueFirst(.deleteChild(old.id, []))
             answer(creation?.requests ?? [], .success("rekeyed \(child.policy.name): SPIs \(child.inboundSPI.hex) and \(child.outboundSPI.hex)"))

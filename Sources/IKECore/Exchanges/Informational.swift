@@ -62,6 +62,7 @@ extension Established {
     @discardableResult func handOver(_ old: ChildSA) -> Bool {
         guard let rekey = old.peerRekey, !rekey.isRedundant, let replacement = children.first(where: { $0.id == rekey.replacement && $0.isCurrent }) else { return false }
         carry(replacement.id)
+        old.isReplaced = true
         return true
     }
 
@@ -69,7 +70,7 @@ extension Established {
     func retire(_ child: ChildSA) {
         guard child.removeAt == nil else { return }
         context.emit(.removeChildSA(child.id, keepInbound: true))
-        child.state = .rekeyed
+        child.state = child.isReplaced ? .rekeyed : .deleted
         child.removeAt = now + context.limits.inboundGrace
     }
 

@@ -60,6 +60,17 @@ extension Failure {
         return Failure(code, "\(sa.remote.address) \(refusal.reason)", evidence: evidence, advice: advice)
     }
 
+    /// The client has gone before it was in. Most do so when they do not believe the gateway, which has proven itself by then.
+    static func loginEnded(byRefusal refuses: Bool, _ sa: IKESA) -> Failure {
+        let connection = sa.connection
+        return Failure(
+            .peerRefused, "\(Wording.user(sa)) at \(sa.remote.address) \(refuses ? "refused to go on with the log-in (AUTHENTICATION_FAILED)" : "ended the log-in")",
+            evidence: ["we are \(sa.localIdentity?.description ?? "?") and prove it by `\(connection.local.method)`, from \(connection.setting("local.auth"))", Wording.ends(sa)],
+            advice: [
+                "The client may not believe us: it needs the authority of our certificate, or our secret, and \(connection.setting("local.id")) as the gateway's name.", "The client's log says why.",
+            ])
+    }
+
     static func eapProofWrong(_ sa: IKESA) -> Failure {
         Failure(
             .authenticationFailed, "EAP has succeeded with \(sa.remote.address), and the AUTH payload after it does not fit: the two ends do not have the same key",

@@ -15,7 +15,7 @@ extension ConnectionSelection.Claim {
             }
         }
         guard let identity else { return nil }
-        self.init(local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: identity, wanted: wanted, method: method)
+        self.init(local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: identity, wanted: wanted, method: method, names: sa.context.names)
     }
 }
 

@@ -36,10 +36,13 @@ extension Failure {
             return Failure(.peerRefused, "\(sa.remote.address) refused to go on after our proof of identity, with \(notify.type)", evidence: evidence, advice: ["The peer's log says why."])
         }
         let expected = Wording.identity(connection.remote.identity)
+        let usesSecret = connection.local.method == "psk"
         return Failure(
             .authenticationFailed, "\(sa.remote.address) does not accept that we are \(own) (AUTHENTICATION_FAILED)", evidence: evidence,
             advice: [
-                "The secrets may differ: compare \(connection.secretPlace) with the peer's, to the last character.",
+                usesSecret
+                    ? "The secrets may differ: compare \(connection.secretPlace) with the peer's, to the last character."
+                    : "Our certificate may not be believed there: the peer needs its authority, and looks at its dates, its names, its uses and whether it was revoked.",
                 "The identities may differ: at the peer, the remote identity must be \(own)\(connection.remote.identity == .any ? "" : " and its own \(expected)"), written the same way.",
                 "The peer's log says which of them. It does not tell us, so that strangers learn nothing.",
             ])

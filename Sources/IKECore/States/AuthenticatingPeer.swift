@@ -75,7 +75,7 @@ struct AuthenticatingPeer {
     // MARK: Events
 
     func received(_ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
-        guard !header.isResponse, header.isFromInitiator, header.exchangeType == .ikeAuth else { return .authenticatingPeer(self) }
+        guard !header.isResponse, header.isFromInitiator, header.exchangeType == .ikeAuth || header.exchangeType == .informational else { return .authenticatingPeer(self) }
         switch window.judge(request: header.messageID, bytes: datagram.bytes) {
         case .fresh: break
         case .duplicate:
@@ -101,11 +101,13 @@ struct AuthenticatingPeer {
             next.forgeries.count(sa)
             return .authenticatingPeer(next)
         case .incomplete: return .authenticatingPeer(self)
+        case .malformed where header.exchangeType == .informational: return .authenticatingPeer(self)
         case .malformed:
             next.accept(header, datagram, sa)
             return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed", sa), .notify(Notify(.invalidSyntax)))
         case .payloads(let payloads): opened = payloads
         }
+        if header.exchangeType == .informational { return next.received(informational: opened, header, datagram, sa) }
         sa.countReceived(header)
         next.octets += channel.openedByteCount
         next.rounds += 1
@@ -124,6 +126,21 @@ struct AuthenticatingPeer {
             return next.end(sa, next.layer.fail(.misbehaved(what)))
         }
         return next.end(sa, next.layer.received(message))
+    }
+
+    /// Nothing of it counts but the end: the initiator has the keys of this SA, whoever it is.
+    private mutating func received(informational payloads: [Payload], _ header: Header, _ datagram: Datagram, _ sa: IKESA) -> State {
+        //= RFC 7296 §2.21.2: an initiator that does not go on says so in an INFORMATIONAL exchange.
+        let refuses = payloads.firstNotify(.authenticationFailed) != nil
+        guard refuses || payloads.contains(where: { if case .delete(let delete) = $0 { delete.protocolID == .ike } else { false } }) else { return .authenticatingPeer(self) }
+        sa.countReceived(header)
+        accept(header, datagram, sa)
+        if !isReported { sa.context.reportUnproven(sa.connection.name, sa) { .loginEnded(byRefusal: refuses, sa) } }
+        guard let datagrams = try? channel.seal(sa.header(.informational, messageID: header.messageID, response: true), []) else { return .dead }
+        window.store(response: datagrams)
+        sa.transmit(datagrams)
+        sa.userSession = nil
+        return Closed.answering(sa, window, channel, proven: false)
     }
 
     func jobFinished(_ job: JobID, _ result: JobResult, _ sa: IKESA) -> State {

@@ -72,7 +72,7 @@ struct AwaitingAuth {
         sa.remoteIdentity = remote
         sa.peerRequests = payloads.certificateRequests
         let claim = ConnectionSelection.Claim(
-            local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: remote, wanted: wanted, method: authentication?.method)
+            local: sa.local.address, remote: sa.remote.address, transforms: sa.transforms, identity: remote, wanted: wanted, method: authentication?.method, names: sa.context.names)
         guard let connection = ConnectionSelection.choose(sa.context.connections, claim) else {
             let losers = ConnectionSelection.losers(sa.context.connections, claim, chosen: nil, limit: Wording.lines)
             if let near = losers.first, case .method = near.loss { sa.connection = near.connection }

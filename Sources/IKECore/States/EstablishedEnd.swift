@@ -1,6 +1,8 @@
 // How an established IKE SA ends: what goes with it, who is told, and what the configuration wants again.
 // RFC 7296 sections 1.4.1 and 2.4.
 
+import IKEWire
+
 extension Established {
     /// What the end of this SA takes away that nobody has asked to end: children in use, and those that were to come. `exchange`: one that has
     /// just been given up.
@@ -22,6 +24,20 @@ extension Established {
         tearDown(Failure(.closed, "The IKE SA with \(sa.remote) was closed: \(reason)"))
         context.emit(.report(.ikeSAClosed(sa.status, reason: reason)))
         next = Closed.answering(sa, window)
+    }
+
+    /// Ends the SA whatever is under way. The peer is told once, where no other request of ours is out: the window has no room for two.
+    func endAtOnce(_ reason: ClosingReason) {
+        if case .idle = outgoing, phase == .active { send(.deleteIKE([], reason: reason), [.delete(Delete(protocolID: .ike))]) }
+        end(reason)
+    }
+
+    /// The same with one child: whose Delete could not go out yet finds out by INVALID_SPI.
+    func endAtOnce(_ child: ChildSA) {
+        if child.isCurrent { endChild(child, []) }
+        sa.state = settled()
+        guard let index = children.firstIndex(where: { $0.id == child.id }) else { return }
+        drop(children.remove(at: index))
     }
 
     /// For `IKESA.abandon`: as `end`, without an afterlife.

@@ -46,6 +46,8 @@ package final class Node {
     package var addresses: [IPAddress: Int] = [:]
     package var nameServers: [NameServers: Int] = [:]
     package var exported: [ExportedKeys] = []
+    /// Host names that were to be looked up.
+    package var lookedUp: [String] = []
     package var keepalives = 0
     /// When the data plane last told of ESP that no SA takes.
     var toldOfStray: Instant?

@@ -192,6 +192,7 @@ package final class World {
             case .removeAddress(let address): node.addresses[address, default: 0] -= 1
             case .useNameServers(let servers): node.nameServers[servers, default: 0] += 1
             case .forgetNameServers(let servers): node.nameServers[servers, default: 0] -= 1
+            case .lookUpNames(let names): node.lookedUp += names
             case .exportKeys(let keys): node.exported.append(keys)
             }
         }
