@@ -179,7 +179,9 @@ struct ConfigurationParser {
             complain(at: position, "a name has no dots: write the sections around it, \(name) { ... }")
             cursor.skipLine()
         default:
-            complain(at: position, "after \(quoted(name)) a '=' or a '{' is expected")
+            // It may be a piece of a secret: that is not repeated.
+            let isInSecret = names.first == "secrets" && names.count > 1
+            complain(at: position, isInSecret ? "this is no setting: a value that goes over several lines stands in quotation marks" : "after \(quoted(name)) a '=' or a '{' is expected")
             if cursor.currentLine == line { cursor.skipLine() }
         }
     }

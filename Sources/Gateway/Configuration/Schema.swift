@@ -145,6 +145,8 @@ extension SchemaSection {
             let word = elsewhere == name ? "it" : quoted(elsewhere)
             return "\(title) has no key \(quoted(name)); \(word) belongs in \(place)"
         }
+        // The second line of a secret, perhaps: that is not repeated.
+        if here == nil, title == "a secret" { return "\(title) has no such key; a value that goes over several lines stands in quotation marks" }
         return "\(title) has no key \(quoted(name))" + suggestion(here)
     }
 
