@@ -32,7 +32,7 @@ enum CertificateCheck {
         guard side.public_key_count == 0 else { throw Refusal("the connection takes public keys (`pubkeys`), and TLS here shows certificates alone") }
         let given = UnsafeBufferPointer(start: check.certificates, count: check.certificate_count)
         guard let first = given.first, let leaf = X509Certificate(der: first.array) else { throw Refusal("it sent no certificate that can be read") }
-        let sent = given.dropFirst().compactMap { X509Certificate(der: $0.array) }
+        let sent = given.dropFirst().compactMap { known.certificate($0.array) }
         let identities = UnsafeBufferPointer(start: check.identities, count: check.identity_count).map { IKEIdentity(type: $0.type, data: $0.data.array) }
         guard identities.contains(where: { isClient ? leaf.isOf(user: $0) : leaf.isOf($0) }) else {
             throw Refusal("its certificate is of another name: it is for \(leaf.identitiesText), and not for \(identities.first?.text ?? "anybody")")

@@ -70,7 +70,8 @@ enum Proof {
         for payload in request.peerCertificates {
             switch payload.encoding {
             case x509:
-                if let certificate = X509Certificate(der: payload.data.array) { sent.append(certificate) } else { remarks.append("it sent a certificate that is malformed") }
+                // An authority in between that is known here as well is read once, and not for each peer.
+                if let certificate = known.certificate(payload.data.array) { sent.append(certificate) } else { remarks.append("it sent a certificate that is malformed") }
             case hashAndURL, hashAndURLOfBundle: remarks.append("it sent a hash and a URL in place of a certificate, which nobody asked for")
             default: remarks.append("it sent a certificate of encoding \(payload.encoding), which is not known here")
             }
@@ -79,9 +80,17 @@ enum Proof {
         var candidates = Array(sent.prefix(1)) + sent.dropFirst().filter { !$0.isAuthority }
         if candidates.isEmpty {
             candidates = (pinned.isEmpty ? known.pinned : pinned).filter { $0.isOf(identity) }
+            if candidates.isEmpty, let found = known.certificates.values.first(where: { $0.isOf(identity) }) {
+                throw Refusal(
+                    "it sent no certificate that can be read, and the one of it that is configured here, \"\(found.subjectText)\", is not trusted as it is: name it in the connection's `remote.certs`, or put that of its authority into x509ca",
+                    remarks)
+            }
             guard !candidates.isEmpty else { throw Refusal("it sent no certificate that can be read, and none of it is configured here", remarks) }
         }
         guard let (leaf, key, scheme) = signer(candidates, signature, parts) else {
+            if candidates.contains(where: { if case .rsaPSS? = $0.key?.type { true } else { false } }), signature.schemes.contains(where: { $0.kind == .rsa }) {
+                throw Refusal("its signature is one by PKCS#1 v1.5, and the key of its certificate is for RSA-PSS alone (RFC 4055): it has to sign with PSS (strongSwan: `auth = rsa/pss`)")
+            }
             throw Refusal("its proof is no signature by the key of its certificate: \(candidates.prefix(2).map(\.identitiesText).joined(separator: "; "))", remarks)
         }
         try judge(key, scheme)
@@ -152,7 +161,7 @@ enum Proof {
         guard let constraints = SchemeConstraints(String(cString: side.auth)) else { throw Refusal("`auth = \(String(cString: side.auth))` is not understood") }
         let identity = IKEIdentity(type: table.local.type, data: table.local.data.array)
         let configured = side.certificateList.compactMap(known.certificate)
-        let candidates = configured.isEmpty && side.public_key_count == 0 ? known.certificates.values.filter { $0.isOf(identity) && !$0.isAuthority } : configured
+        let candidates = configured.isEmpty && side.public_key_count == 0 ? known.ends.filter { $0.isOf(identity) }.sorted { $0.notAfter > $1.notAfter } : configured
         var reasons: [String] = []
         func prove(_ key: SigningKey, _ what: String) -> [UInt8]? {
             guard let (method, scheme) = key.choose(peerHashes: request.peerHashes, constraints) else {

@@ -51,6 +51,8 @@ extension Revocation {
 extension Known {
     /// With what the configuration says of the issuer.
     func sourced(_ question: RevocationQuestion) -> SourcedQuestion {
+        var question = question
+        question.responders = responders
         let sections = places.filter { $0.subject == question.issuer.subject && $0.key == question.issuer.key?.der }
         return SourcedQuestion(question, ocspURIs: sections.flatMap(\.ocspURIs), crlURIs: sections.flatMap(\.crlURIs))
     }

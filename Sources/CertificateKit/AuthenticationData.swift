@@ -104,13 +104,18 @@ package struct SchemeConstraints: Hashable, Sendable {
     package var keys: [String: Int] = [:]
     package var hashes: Set<UInt16> = []
     package var prefersPSS = false
+    /// `ike:`: the hashes are about the signature in IKE, and not about those of certificates.
+    package var isForProofAlone = false
 
     package init() {}
 
     /// Nil with words that are not known.
     package init?(_ auth: String) {
         var text = Substring(auth.lowercased()), last: String?
-        if text.hasPrefix("ike:") { text = text.dropFirst(4) }
+        if text.hasPrefix("ike:") {
+            text = text.dropFirst(4)
+            isForProofAlone = true
+        }
         for word in text.split(separator: "-") {
             switch word {
             case "pubkey": continue
@@ -142,7 +147,7 @@ package struct SchemeConstraints: Hashable, Sendable {
                 }
                 if key.type.bits < least { return "\(who) has a key with \(key.type.bits) bits, and the connection asks for \(least)" }
             }
-            if !hashes.isEmpty, depth < path.count - 1, let hash = member.signature.flatMap({ Hash(number: $0.hash) }), !takes(hash) {
+            if !hashes.isEmpty, !isForProofAlone, depth < path.count - 1, let hash = member.signature.flatMap({ Hash(number: $0.hash) }), !takes(hash) {
                 return "\(who) is signed with \(hash.name), which the connection does not take"
             }
         }

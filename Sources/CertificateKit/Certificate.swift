@@ -31,7 +31,7 @@ package final class X509Certificate: @unchecked Sendable {
         }
         pointer = certificate
         self.der = der
-        key = PublicKey(owning: X509_get_pubkey(certificate))
+        key = PublicKey(of: certificate)
         forgetErrors()
     }
 

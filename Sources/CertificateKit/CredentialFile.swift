@@ -187,6 +187,7 @@ package enum CredentialFile {
             forgetErrors()
             return withText(passphrase, { PKCS12_parse(container, $0, &key, &certificate, &others) }) == 1
         }
+        guard PKCS12_mac_present(container) == 1 else { throw .unreadable("it is PKCS#12 without a MAC, by which a passphrase could be told from a wrong one; make it anew with one") }
         var isOpen = parse(container)
         if !isOpen {
             let error = ERR_peek_last_error()

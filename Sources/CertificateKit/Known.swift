@@ -1,5 +1,6 @@
 // A snapshot of the host's as OpenSSL's objects: made once for each generation, shared by all threads.
 
+import Glibc
 import PluginABI
 import PluginKit
 import Synchronization
@@ -23,6 +24,18 @@ package final class Known: Sendable {
         package var ocspURIs: [String]
     }
 
+    private struct Placed: Sendable {
+        let certificate: X509Certificate
+        let origin: String
+    }
+    /// In the order in which they were read, with their files.
+    private let authorities: [Placed]
+    private let origins: [[UInt8]: String]
+    /// Of end entities: in that order too.
+    package let ends: [X509Certificate]
+    /// Those that may sign OCSP answers for the authority that has issued them.
+    package let responders: [X509Certificate]
+    private let paths = Mutex<[[UInt8]: (made: Int64, path: [X509Certificate])]>([:])
     private let attachments = Mutex<[[UInt8]: any AnyObject & Sendable]>([:])
 
     /// What somebody has made of it, by a name: made once, and gone with it.
@@ -38,12 +51,16 @@ package final class Known: Sendable {
     private init(_ snapshot: martlet_credentials) {
         var trusted: [X509Certificate] = [], others: [X509Certificate] = [], pinned: [X509Certificate] = [], lists: [RevocationList] = []
         var certificates: [[UInt8]: X509Certificate] = [:], keys: [[UInt8]: SigningKey] = [:]
+        var authorities: [Placed] = [], origins: [[UInt8]: String] = [:], ends: [X509Certificate] = []
         for index in 0..<snapshot.count {
             guard let item = snapshot.items?[index] else { continue }
             switch UInt32(item.kind) {
             case MARTLET_CREDENTIAL_CERTIFICATE.rawValue:
                 guard let certificate = X509Certificate(der: item.der.array) else { continue }
                 certificates[certificate.der] = certificate
+                let origin = String(cString: item.origin)
+                origins[certificate.der] = origin
+                if certificate.isAuthority { authorities.append(Placed(certificate: certificate, origin: origin)) } else { ends.append(certificate) }
                 let isTrusted = item.flags & UInt16(MARTLET_CREDENTIAL_TRUSTED.rawValue) != 0
                 if certificate.isAuthority {
                     if isTrusted { trusted.append(certificate) } else { others.append(certificate) }
@@ -55,6 +72,8 @@ package final class Known: Sendable {
             default: continue
             }
         }
+        (self.authorities, self.origins, self.ends) = (authorities, origins, ends)
+        responders = ends.filter { $0.purposes?.contains(PathRules.ocspSigning) == true }
         anchors = Anchors(trusted: trusted, others: others, lists: lists)
         (self.certificates, self.pinned, self.keys) = (certificates, pinned, keys)
         places = (0..<snapshot.authority_count).compactMap { index in
@@ -100,13 +119,28 @@ package final class Known: Sendable {
 
     /// The authorities above a certificate of ours, as far as they are known; without the root, which the peer has to have.
     package func path(of certificate: X509Certificate, withRoot: Bool = false) -> [X509Certificate] {
+        let now = Int64(time(nil)), key = [withRoot ? 1 : 0] + certificate.der
+        if let known = paths.withLock({ $0[key] }), known.made <= now, now < known.made + 60 { return known.path }
+        let origin = origins[certificate.der]
         var path: [X509Certificate] = [], last = certificate
-        while path.count < 8, !last.isSelfSigned, let issuer = certificates.values.first(where: { $0.isAuthority && $0.der != last.der && last.isIssued(by: $0) }) {
+        while path.count < 8, !last.isSelfSigned, let issuer = issuer(of: last, besides: path, origin, now) {
             if issuer.isSelfSigned && !withRoot { break }
-            if path.contains(where: { $0.der == issuer.der }) { break }
             path.append(issuer)
             last = issuer
         }
+        paths.withLock { paths in
+            if paths.count >= 256 { paths = [:] }
+            paths[key] = (now, path)
+        }
         return path
+    }
+
+    /// Of several certificates of one authority a valid one, and of those the one that stands in the file of the certificate which the path is for: whoever made the file knows
+    /// what clients need above it.
+    private func issuer(of last: X509Certificate, besides path: [X509Certificate], _ origin: String?, _ now: Int64) -> X509Certificate? {
+        let all = authorities.filter { item in item.certificate.der != last.der && !path.contains { $0.der == item.certificate.der } && last.isIssued(by: item.certificate) }
+        func rank(_ item: Placed) -> Int { (item.certificate.isValid(at: now) ? 0 : 2) + (item.origin == origin ? 0 : 1) }
+        // The sort keeps the order of those that are alike, which is that of files and of what is in them.
+        return all.enumerated().sorted { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }.map(\.element.certificate).first { last.isSigned(by: $0) }
     }
 }

@@ -46,8 +46,10 @@ package struct OCSPRequest: Sendable {
         (self.der, self.certificate, self.issuer) = (der, certificate, issuer)
     }
 
-    /// `isRevoked`: whether a responder's own certificate is known to be revoked.
-    package func judge(_ response: [UInt8], time: Int64, leastRSA: Int, isRevoked: (X509Certificate) -> Bool = { _ in false }) throws(OCSPProblem) -> RevocationAnswer {
+    /// `responders`: certificates of signers that are known already. `isRevoked`: whether a responder's own certificate is known to be revoked.
+    package func judge(_ response: [UInt8], time: Int64, leastRSA: Int, responders: [X509Certificate] = [], isRevoked: (X509Certificate) -> Bool = { _ in false }) throws(OCSPProblem)
+        -> RevocationAnswer
+    {
         defer { forgetErrors() }
         guard response.count <= Self.answerLimit else { throw OCSPProblem("its answer is longer than \(Self.answerLimit) octets") }
         let parsed = response.withUnsafeBufferPointer { bytes -> OpaquePointer? in
@@ -68,7 +70,7 @@ package struct OCSPRequest: Sendable {
         }
         guard let answer = OCSP_response_get1_basic(parsed) else { throw OCSPProblem("its answer is of a kind that is not known here") }
         defer { OCSP_BASICRESP_free(answer) }
-        let isWeak = try checkSigner(answer, time, leastRSA, isRevoked)
+        let isWeak = try checkSigner(answer, responders, time, leastRSA, isRevoked)
         guard martlet_ocsp_has_unknown_critical(answer) == 0 else { throw OCSPProblem("its answer has a critical extension that is not known here") }
         //= RFC 6960 §4.4.1: the nonce ties the answer to the request.
         let nonce = der.withUnsafeBufferPointer { martlet_ocsp_nonce($0.baseAddress, $0.count, answer) }
@@ -96,16 +98,17 @@ package struct OCSPRequest: Sendable {
     }
 
     /// Whether the signature's hash is broken; throws where nobody signed who may.
-    private func checkSigner(_ answer: OpaquePointer, _ time: Int64, _ leastRSA: Int, _ isRevoked: (X509Certificate) -> Bool) throws(OCSPProblem) -> Bool {
+    private func checkSigner(_ answer: OpaquePointer, _ responders: [X509Certificate], _ time: Int64, _ leastRSA: Int, _ isRevoked: (X509Certificate) -> Bool) throws(OCSPProblem) -> Bool {
         let isWeak = isBroken(signature: martlet_ocsp_signature(answer))
         //= RFC 6960 §4.2.2.2: the authority itself, or whom it has named for that.
         if martlet_ocsp_is_signed(answer, issuer.pointer) == 1 { return isWeak }
         var objection: String?
         // -1 where there are none.
-        for index in 0..<max(0, min(Self.signerLimit, Int(martlet_ocsp_certificate_count(answer)))) {
-            guard let pointer = martlet_ocsp_certificate_at(answer, Int32(index)), let der = encoded({ i2d_X509(pointer, $0) }), let signer = X509Certificate(der: der),
-                martlet_ocsp_is_signed(answer, signer.pointer) == 1
-            else { continue }
+        let sent = (0..<max(0, min(Self.signerLimit, Int(martlet_ocsp_certificate_count(answer))))).lazy.compactMap { index in
+            martlet_ocsp_certificate_at(answer, Int32(index)).flatMap { pointer in encoded { i2d_X509(pointer, $0) } }.flatMap(X509Certificate.init(der:))
+        }
+        for signer in Array(sent) + responders.filter({ $0.isIssued(by: issuer) }).prefix(Self.signerLimit) {
+            guard martlet_ocsp_is_signed(answer, signer.pointer) == 1 else { continue }
             if let reason = self.objection(to: signer, time, leastRSA, isRevoked) {
                 objection = reason
                 continue
@@ -119,7 +122,7 @@ package struct OCSPRequest: Sendable {
         let who = "its answer is signed by \"\(signer.subjectText)\""
         //= RFC 6960 §4.2.2.2: issued directly by the authority that issued the certificate in question, with id-kp-OCSPSigning.
         guard signer.isIssued(by: issuer), signer.isSigned(by: issuer) else { return "\(who), which the authority \"\(issuer.subjectText)\" has not issued" }
-        guard let purposes = signer.purposes, purposes.contains("1.3.6.1.5.5.7.3.9") else { return "\(who), whose extended key usage (EKU) has no OCSPSigning" }
+        guard let purposes = signer.purposes, purposes.contains(PathRules.ocspSigning) else { return "\(who), whose extended key usage (EKU) has no OCSPSigning" }
         guard !signer.isMalformed else { return "\(who), which has extensions that are malformed" }
         guard signer.maySignMessages else { return "\(who), whose key usage has no digitalSignature" }
         if let signature = signer.signature, isBroken(hash: signature.hash) { return "\(who), which is signed with a hash that is broken" }

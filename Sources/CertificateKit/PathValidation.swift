@@ -27,7 +27,8 @@ package struct PathRules: Sendable {
 
     package init(time: Int64) { self.time = time }
 
-    package static let serverAuth = "1.3.6.1.5.5.7.3.1", clientAuth = "1.3.6.1.5.5.7.3.2", ipsecIKE = "1.3.6.1.5.5.7.3.17", anyPurpose = "2.5.29.37.0"
+    package static let serverAuth = "1.3.6.1.5.5.7.3.1", clientAuth = "1.3.6.1.5.5.7.3.2", ipsecIKE = "1.3.6.1.5.5.7.3.17", anyPurpose = "2.5.29.37.0",
+        ocspSigning = "1.3.6.1.5.5.7.3.9"
     /// Of a gateway that a client connects to, and of whoever connects to a gateway.
     package static let gatewayPurposes: Set<String> = [serverAuth, ipsecIKE, anyPurpose]
     package static let clientPurposes: Set<String> = [clientAuth, serverAuth, ipsecIKE, anyPurpose]

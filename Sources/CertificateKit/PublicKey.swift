@@ -82,15 +82,34 @@ package final class PublicKey: @unchecked Sendable {
     /// SubjectPublicKeyInfo.
     package let der: [UInt8]
 
-    /// Takes over a reference.
-    init?(owning pointer: OpaquePointer?) {
+    /// Takes over a reference. `written`: a SubjectPublicKeyInfo of the same key.
+    init?(owning pointer: OpaquePointer?, written: [UInt8]? = nil) {
         guard let pointer else { return nil }
-        guard let type = CertificateKit.keyType(pointer), let der = encoded({ i2d_PUBKEY(pointer, $0) }) else {
+        let type = CertificateKit.keyType(pointer)
+        guard let type, let der = written.flatMap({ Self.isOnlyForm($0, type) ? $0 : nil }) ?? encoded({ i2d_PUBKEY(pointer, $0) }) else {
             EVP_PKEY_free(pointer)
             return nil
         }
         (self.pointer, self.type, self.der) = (pointer, type, der)
     }
+
+    /// That of a certificate.
+    convenience init?(of certificate: OpaquePointer) {
+        self.init(owning: X509_get_pubkey(certificate), written: encoded { i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), $0) })
+    }
+
+    /// Keys are compared by what OpenSSL writes of them, which costs about as much as checking a signature. For the two common curves an uncompressed point can be written in
+    /// one way alone: then what stands in the certificate will do. RFC 5480 section 2.
+    private static func isOnlyForm(_ der: [UInt8], _ type: KeyType) -> Bool {
+        switch type {
+        case .ecdsa(256): der.count == 91 && der.starts(with: p256)
+        case .ecdsa(384): der.count == 120 && der.starts(with: p384)
+        default: false
+        }
+    }
+    private static let ecPublicKey: [UInt8] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
+    private static let p256: [UInt8] = [0x30, 0x59, 0x30, 0x13] + ecPublicKey + [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04]
+    private static let p384: [UInt8] = [0x30, 0x76, 0x30, 0x10] + ecPublicKey + [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04]
 
     package convenience init?(der: [UInt8]) {
         let key: OpaquePointer? = der.withUnsafeBufferPointer { bytes in

@@ -11,6 +11,8 @@ package struct RevocationQuestion: Sendable {
     package let isGood: Bool
     /// Why what is at hand does not settle it.
     fileprivate let reason: String
+    /// Certificates at hand of those who sign OCSP answers: not every answer has the one that it needs.
+    package var responders: [X509Certificate] = []
     /// The CRLs at hand that are the issuer's.
     fileprivate var lists: [RevocationList] = []
 

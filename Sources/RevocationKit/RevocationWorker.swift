@@ -269,10 +269,8 @@ final class RevocationWorker {
     }
 
     private func failure(_ wanted: Wanted, _ now: Int64) -> String? {
-        for failure in [failures[wanted], down[wanted.uri]] {
-            if let failure, now <= failure.until, failure.until <= now + options.rest { return failure.reason }
-        }
-        return nil
+        func counts(_ failure: Failure?) -> String? { failure.flatMap { now <= $0.until && $0.until <= now + options.rest ? $0.reason : nil } }
+        return counts(failures[wanted]).map { "is not believed: \($0)" } ?? counts(down[wanted.uri])
     }
 
     private func fetch(_ what: Wanted, _ one: Case, request: () -> OCSPRequest?) -> Look {
@@ -347,7 +345,7 @@ final class RevocationWorker {
         let rules = first.waiting.inquiry.rules
         do throws(OCSPProblem) {
             var signer: X509Certificate?
-            let answer = try request.judge(bytes, time: now, leastRSA: rules.leastRSA) { named in
+            let answer = try request.judge(bytes, time: now, leastRSA: rules.leastRSA, responders: first.sourced.question.responders) { named in
                 signer = named
                 return fetch.cases.contains { isRevoked(named, $0, now) }
             }

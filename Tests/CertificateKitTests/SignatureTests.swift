@@ -4,6 +4,11 @@ import CertificateKit
 import Testing
 
 @Suite struct SignatureTests {
+    /// Keys find their certificates, and peers the keys that are configured, by what OpenSSL writes of them; what stands in a certificate is taken where it is the same.
+    @Test(arguments: ["ecdsa", "ecdsa384", "ecdsa521", "rsa", "ed25519", "ed448", "direct"]) func aCertificatesKeyIsWrittenAsOpenSSLWritesIt(_ name: String) throws {
+        #expect(try Vector.certificate(name).key?.der == Vector.key(name).publicDER)
+    }
+
     static let text = Array("the octets that are signed".utf8)
 
     static func made(_ name: String, _ hashes: [UInt16], _ auth: String = "pubkey") throws -> (method: UInt16, scheme: SignatureScheme, data: [UInt8])? {

@@ -6,7 +6,7 @@ import re
 
 from certificates import connection, martlet, place
 from lab import Gateway, Lab, carries, expect, print_tails
-from pki import Authority
+from pki import CA, Authority, Identity
 from strongswan import StrongSwan, both_roles, required
 
 
@@ -137,6 +137,27 @@ def test_between_martlets():
         quiet_about(secrets_of(east, west), a, b)
 
 
+def test_the_chain_that_is_sent():
+    """What stands above a certificate in its own file goes out with it, whatever else of that authority lies in the folders: earlier certificates of it, or its own as a root."""
+    root, new = Authority("Root"), Authority("New Root")
+    west = root.issue("west.example")
+
+    def again(signer, authority, number, start, end):
+        file = authority.folder / f"again{number}.pem"
+        signer.sign(authority.folder / "ca.csr", file, CA.format(pathlen=""), start, end, selfsign=signer is authority)
+        return Identity(file.read_bytes(), b"")
+
+    sub = Authority("Sub", parent=root)
+    old = [again(root, sub, number, -60, -30) for number in range(4)]
+    with martlets(sub.issue("east.example"), west, [*old, root], [root]) as (lab, a, b):
+        a.up()
+    # The new root is known to few: its file has the certificate that the old one has given it.
+    cross, roots = again(root, new, 9, -1, 300), [again(new, new, number, -1, 300) for number in range(4)]
+    below = Authority("Below", parent=new).issue("east.example")
+    with martlets(Identity(below.certificate, below.key, below.chain + cross.certificate), west, [*roots, new, root], [root]) as (lab, a, b):
+        a.up()
+
+
 def test_a_certificate_opposite_a_shared_key():
     """The gateway proves itself with a certificate, who connects to it with a shared key (RFC 7296 section 4)."""
     root = Authority("Root")
@@ -258,6 +279,52 @@ def test_what_clients_would_refuse():
         place(gateway.folder, root.issue("west.example"), [root])
         done = gateway.cli("check", gateway.file)
         expect("our certificate" not in done.stdout + done.stderr, lambda: f"a good certificate is warned of: {done.stdout}{done.stderr}")
+
+
+def test_what_clients_would_refuse_of_what_is_found():
+    """The same where no `certs` names it: by our identity, for IKE, and for TLS at a gateway with a shared key; and an authority in between that is not there to be sent."""
+    root = Authority("Root")
+    bad, good = root.issue("west.example", eku="clientAuth"), Authority("Sub", parent=root).issue("west.example")
+    users = 'secrets { eap-carol { id = carol\n secret = "swordfish" } ike-all { secret = "a shared key that nobody has" } }'
+    for settings in (dict(), dict(auth="psk", remote_auth="eap-ttls", remote="eap_id = %any", remote_id="%any", more=users)):
+        with Lab() as lab:
+            gateway = Gateway(lab, "west", martlet("west", **settings).replace(" certs = own.pem\n", "", 1))
+
+            def said(identity, chain=True):
+                place(gateway.folder, identity, [root], chain=chain)
+                done = gateway.cli("check", gateway.file)
+                return done.stdout + done.stderr
+
+            expect("has no serverAuth" in (text := said(bad)), lambda: f"nothing is said of what is found: {text}")
+            expect("our certificate" not in (text := said(good)), lambda: f"a good certificate is warned of: {text}")
+            expect("CN=Sub" in (text := said(good, chain=False)) and "is not here to be sent with it" in text, lambda: f"nothing is said of what is missing: {text}")
+
+
+def test_constraints_on_the_proof_alone():
+    """`ike:` is about the signature in IKE: that of the certificate may have another hash."""
+    root = Authority("Root")
+    tunnel("ecdsa384", root, ours=dict(remote_auth="ike:ecdsa-sha384"))
+
+
+def test_options_of_the_plugin():
+    """Extended key usages, sizes of keys, and what `auth` asks of signatures."""
+    root = Authority("Root")
+    west = root.issue("west.example")
+    ike = "1.3.6.1.5.5.7.3.17"
+    with martlets(root.issue("east.example", eku=ike), west, [root], theirs=dict(plugins="x509 { client_eku = clientAuth, ipsecIKE }")) as (lab, a, b):
+        a.up()
+        carries(lab, a, b, bytes_each=10_000)
+    use = ["for another use", "serverAuth"]
+    refused(west, [root], use, east=root.issue("east.example", eku="serverAuth"), theirs=dict(plugins="x509 { client_eku = clientAuth }"))
+    refused(west, [root], ["its RSA key has 2048 bits", "fewer than 3072"], east=root.issue("east.example", "rsa"), theirs=dict(plugins="x509 { rsa_bits = 3072 }"))
+    refused(west, [root], ["it signs with SHA-256, which the connection does not take"], east=root.issue("east.example"), theirs=dict(remote_auth="ecdsa-sha384"))
+    # As the one who connects.
+    with martlets(root.issue("east.example"), west, [root], ours=dict(plugins="x509 { gateway_eku = 1.2.3.4 }")) as (lab, a, b):
+        done = a.up(check=False)
+        expect(done.returncode != 0 and a.logged("for another use") and not a.sas() and not b.sas(), lambda: f"the gateway was believed: {done.stdout}{done.stderr}")
+        a.write(martlet("east", plugins="x509 { gateway_eku = serverAuthh }"))
+        done = a.cli("check", a.file, check=False)
+        expect("serverAuthh is no extended key usage" in done.stdout + done.stderr, lambda: f"a word that is not known is taken: {done.stdout}{done.stderr}")
 
 
 def test_refusals_by_the_connection():

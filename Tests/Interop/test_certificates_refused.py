@@ -41,6 +41,7 @@ class Cases:
         }
         # What no honest daemon sends.
         self.scripted = {
+            "unknown-extension": (root.issue(NAME, extensions="1.3.6.1.4.1.99999.9 = critical, DER:05:00\n"), ["its certificate has a critical extension that is not known here"]),
             "wrong-name": (root.issue("other.example"), ["its certificate is of another name", "other.example", "and not for east.example"]),
             "issued-by-no-authority": (leaf.issue(NAME), ['its certificate was issued by "C=CH, O=Martlet Tests, CN=Leaf", which is no authority (CA)']),
         }

@@ -22,6 +22,16 @@ import Testing
         #expect(try Self.problem(Responder(nextUpdate: nil)) == nil)
     }
 
+    /// RFC 6960 section 4.2.1: certificates in an answer are optional. One that is at hand will do, by the same rules.
+    @Test func aResponderWhoseCertificateIsAtHandIsBelieved() throws {
+        let request = try #require(OCSPRequest(about: try Vector.certificate("good"), issuedBy: try Vector.certificate("root")))
+        for (name, isGood) in [("responder", true), ("impostor", false), ("foreign-responder", false), ("expired-responder", false)] {
+            let answer = Responder(signer: name).answer(request.der), known = [try Vector.certificate("responder"), try Vector.certificate(name)]
+            let said = try? request.judge(answer, time: Int64(time(nil)), leastRSA: 2048, responders: known)
+            #expect((said?.status == .good) == isGood, "\(name)")
+        }
+    }
+
     @Test func revokedCounts() throws {
         let request = try #require(OCSPRequest(about: try Vector.certificate("bad"), issuedBy: try Vector.certificate("root")))
         let answer = try request.judge(Responder(status: V_OCSP_CERTSTATUS_REVOKED).answer(request.der), time: Int64(time(nil)), leastRSA: 2048)

@@ -21,7 +21,7 @@ extension EAPParameters {
         // A connection that names certificates means no other.
         let candidates =
             configured.isEmpty
-            ? names.flatMap { name in known.certificates.values.filter { !$0.isAuthority && (isServer ? $0.isOf(name) : $0.isOf(user: name)) }.sorted { $0.notAfter > $1.notAfter } } : configured
+            ? names.flatMap { name in known.ends.filter { isServer ? $0.isOf(name) : $0.isOf(user: name) }.sorted { $0.notAfter > $1.notAfter } } : configured
         let usable = candidates.compactMap { certificate in certificate.key.flatMap { known.keys[$0.der] }.map { (certificate, $0) } }
         guard let (certificate, key) = usable.first(where: { $0.0.isValid(at: now) }) ?? usable.first else {
             let who = names.first?.text ?? "us"

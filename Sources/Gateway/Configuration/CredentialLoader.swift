@@ -60,7 +60,7 @@ final class CredentialLoader {
         }
         for section in tree.section("authorities")?.sections ?? [] { add(section, &diagnostics) }
         guard let base, reader != nil else { return }
-        for folder in ["x509", "x509ca", "x509crl", "pubkey"] + Self.keyFolders {
+        for folder in ["x509", "x509ca", "x509ocsp", "x509crl", "pubkey"] + Self.keyFolders {
             folders.insert(base + folder)
             for path in files.files(matching: Self.escaped(base + folder) + "/*") where known[path] == nil {
                 // Editors and package managers leave such files.
