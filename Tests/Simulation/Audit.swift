@@ -56,6 +56,11 @@ enum Audit {
         require(Set(children.keys) == Set(node.plane.pairs.keys), "the core has children \(children.keys.map(\.rawValue).sorted()), the data plane \(node.plane.pairs.keys.map(\.rawValue).sorted())")
         require(addresses == node.addresses.filter { $0.value != 0 }, "inner addresses set up \(node.addresses), held \(addresses)")
         if let pools = node.pools as? SimulatedPools { require(pools.lent.isSubset(of: Set(leases)) && Set(leases).count == leases.count, "leases held \(leases), lent \(pools.lent)") }
+        // Nobody guesses wrong here: what the book holds are tries under way, by user and by address, and sessions.
+        let trying = tables.sas.values.count { if case .authenticatingPeer = $0.state { true } else { false } }
+        let (tries, sessions) = context.users.change { ($0.guesses.held, $0.sessions.held) }
+        require(tries <= 2 * trying, "\(tries) records of tries to log in, and \(trying) under way")
+        require(sessions <= tables.sas.count, "\(sessions) users have sessions on \(tables.sas.count) IKE SAs")
         found += node.plane.complaints.map { "\(node.name): \($0)" }
 
         // Who asked is answered once, or somebody still has the question.
