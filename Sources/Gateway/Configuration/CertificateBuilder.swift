@@ -31,19 +31,24 @@ struct CertificateBuilder {
         let certificates = policy.certificates
         if isLocal, certificates.certificates.isEmpty, certificates.publicKeys.isEmpty, round.value("certs") == nil, round.sections.isEmpty {
             // One of those that are there, if it is of our identity.
-            var isThere = false
-            if case .exactly(let identity) = policy.identity { isThere = hasCertificate(of: identity) }
-            if !isThere { diagnostics.missing(isJoining ? .warning : .error, at: round.position, "\(quoted(round.name)) has no certificate: write certs = FILE") }
+            var found: [Credential] = []
+            if case .exactly(let identity) = policy.identity { found = ownCertificates(of: identity) }
+            for certificate in found { check(certificate, at: round.position, isGateway: true, &diagnostics) }
+            if found.isEmpty { diagnostics.missing(isJoining ? .warning : .error, at: round.position, "\(quoted(round.name)) has no certificate: write certs = FILE") }
         }
         if !isLocal, certificates.certificates.isEmpty, certificates.authorities.isEmpty, certificates.publicKeys.isEmpty, !isJoining, !loader.credentials.contains(where: \.isTrusted) {
             diagnostics.missing(.warning, at: round.position, "no authority (CA) is trusted, so that no certificate of a peer will be: write cacerts = FILE, or put it into the folder 'x509ca'")
         }
     }
 
-    /// Whether there is a certificate that proves the identity, with its private key.
-    func hasCertificate(of identity: Identification) -> Bool {
+    /// The certificates that prove the identity and have their private key: one of them is shown. Each once.
+    func ownCertificates(of identity: Identification) -> [Credential] {
         let keys = Set(loader.credentials.filter { $0.kind == .privateKey }.map(\.facts.keyID)).union(loadedKeys)
-        return loader.credentials.contains { $0.kind == .certificate && keys.contains($0.facts.keyID) && $0.facts.proves(identity) }
+        var found: [Credential] = []
+        for item in loader.credentials where item.kind == .certificate && keys.contains(item.facts.keyID) && item.facts.proves(identity) {
+            if !found.contains(where: { $0.isSame(as: item) }) { found.append(item) }
+        }
+        return found
     }
 
     /// What `auth` asks of keys and signatures.
@@ -116,7 +121,7 @@ struct CertificateBuilder {
     }
 
     /// Our certificate is of use, now and to others.
-    private func check(_ certificate: Credential, at position: SourcePosition, isGateway: Bool, _ diagnostics: inout Diagnostics) {
+    func check(_ certificate: Credential, at position: SourcePosition, isGateway: Bool, _ diagnostics: inout Diagnostics) {
         let name = quoted(certificate.facts.subjectText)
         let hasKey = loader.credentials.contains { $0.kind == .privateKey && $0.facts.keyID == certificate.facts.keyID } || loadedKeys.contains(certificate.facts.keyID)
         if !hasKey {

@@ -87,9 +87,12 @@ extension EAPBuilder {
     /// A gateway whose method shows a certificate needs one, also where it proves itself to IKE with a preshared key.
     private func checkServerCertificate(_ connection: Connection, _ section: ConfigurationSection, _ diagnostics: inout Diagnostics) {
         guard connection.remote.isEAP, !connection.local.isEAP, connection.local.method != "pubkey", connection.local.certificates.certificates.isEmpty,
-            let method = methods.first(where: { $0.name == connection.remote.method }), method.proof.server, case .exactly(let identity) = connection.local.identity,
-            !certificates.hasCertificate(of: identity)
+            let method = methods.first(where: { $0.name == connection.remote.method }), method.proof.server, case .exactly(let identity) = connection.local.identity
         else { return }
+        let found = certificates.ownCertificates(of: identity)
+        // Clients look at it in TLS as they do in IKE.
+        for certificate in found { certificates.check(certificate, at: section.position, isGateway: true, &diagnostics) }
+        guard found.isEmpty else { return }
         diagnostics.missing(
             certificates.isJoining ? .warning : .error, at: section.position,
             "the connection \(quoted(section.name)) has no certificate for \(quoted("\(identity)")), which \(method.name) shows to users: put it into the folder 'x509' and its key into 'private'")
