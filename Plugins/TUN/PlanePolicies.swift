@@ -78,7 +78,9 @@ extension Plane {
     func removeAddress(_ address: martlet_address) throws(PlaneError) {
         guard let ip = SocketAddress(address)?.address, addresses.remove(ip) != nil else { throw .notFound }
         var prefix = Prefix(family: ip.family, value: ip.value, length: ip.bitCount).contract
+        routing.leave(ip)
         let result = martlet_address_remove(netlink, link, &prefix)
+        routing.restore(ip.family)
         guard result == 0 || result == -EADDRNOTAVAIL else { throw .system("cannot take the address \(ip) from \(settings.interface): \(PlaneError.reason(result))") }
     }
 }

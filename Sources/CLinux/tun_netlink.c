@@ -264,13 +264,13 @@ int martlet_rule_remove(int netlink, uint8_t family, uint32_t priority, uint32_t
     return search.found;
 }
 
-static int change_address(int netlink, int index, const struct martlet_prefix *address, uint16_t type, uint16_t flags) {
+static int change_address(int netlink, int index, const struct martlet_prefix *address, uint8_t scope, uint16_t type, uint16_t flags) {
     struct request request;
     struct ifaddrmsg *body = begin(&request, type, flags, sizeof *body);
     body->ifa_family = address_family(address->family);
     body->ifa_prefixlen = address->length;
     body->ifa_flags = address->family == 6 ? IFA_F_NODAD : 0;
-    body->ifa_scope = RT_SCOPE_UNIVERSE;
+    body->ifa_scope = scope;
     body->ifa_index = (uint32_t)index;
     put(&request, IFA_LOCAL, address->bytes, address_size(address->family));
     put(&request, IFA_ADDRESS, address->bytes, address_size(address->family));
@@ -278,11 +278,17 @@ static int change_address(int netlink, int index, const struct martlet_prefix *a
 }
 
 int martlet_address_add(int netlink, int index, const struct martlet_prefix *address) {
-    int result = change_address(netlink, index, address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+    int result = change_address(netlink, index, address, RT_SCOPE_UNIVERSE, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
     return result == -EEXIST ? 0 : result;
 }
 
-int martlet_address_remove(int netlink, int index, const struct martlet_prefix *address) { return change_address(netlink, index, address, RTM_DELADDR, 0); }
+int martlet_address_remove(int netlink, int index, const struct martlet_prefix *address) { return change_address(netlink, index, address, RT_SCOPE_UNIVERSE, RTM_DELADDR, 0); }
+
+int martlet_address_keep(int netlink, int index) {
+    static const struct martlet_prefix dummy = {.family = 4, .length = 32, .bytes = {192, 0, 0, 8}};
+    int result = change_address(netlink, index, &dummy, RT_SCOPE_HOST, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+    return result == -EEXIST ? 0 : result;
+}
 
 struct address_visit {
     uint8_t family;

@@ -57,6 +57,8 @@ package final class Routing {
         self.settings = settings
         self.mark = mark
         self.host = host
+        let kept = martlet_address_keep(netlink, link)
+        if kept != 0 { host.log(.warning, "the interface has no address of its own: routes go for a moment when one that a gateway has lent goes (error \(-kept))") }
     }
 
     /// The largest packet that a route takes, and the largest segment that TCP is told of; 0 leaves it to the kernel.
@@ -139,6 +141,26 @@ package final class Routing {
         if installed.isEmpty && hasRules { removeRules() }
     }
 
+    // MARK: Addresses of this host that go
+
+    /// Before one does: the kernel takes the routes along that name it. Whoever still wants them has them without it.
+    package func leave(_ address: IPAddress) {
+        for (prefix, route) in installed where route.source == address {
+            installed[prefix]?.source = nil
+            if route.kind == MARTLET_ROUTE_UNICAST { _ = make(prefix, MARTLET_ROUTE_UNICAST, nil, route.sizes, replaces: true) }
+        }
+    }
+
+    /// Afterwards: what has gone all the same is put back, so that nothing that is wanted in a tunnel, or nowhere, goes by the main table.
+    package func restore(_ family: IPAddress.Family) {
+        var count = 0
+        for (prefix, route) in installed where prefix.family == family {
+            guard let kind = route.kind else { continue }
+            if add(prefix, kind, kind == MARTLET_ROUTE_UNICAST ? route.source : nil, route.sizes, replaces: false) == 0 { count += 1 }
+        }
+        if count > 0 { host.log(.notice, "put \(count) routes back that went with an address") }
+    }
+
     private func change(_ wanted: Wanted, by count: Int) {
         for prefix in wanted.passing { change(prefix) { $0.passing += count } }
         for prefix in wanted.throwing { change(prefix) { $0.throwing += count } }
@@ -186,6 +208,17 @@ package final class Routing {
 
     /// Whether the route is there.
     private func make(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes, replaces: Bool = false) -> Bool {
+        let result = add(prefix, kind, source, sizes, replaces: replaces)
+        switch result {
+        case 0: break
+        case -EEXIST: host.log(.error, "table \(settings.table) has a route to \(Self.text(prefix)) of somebody else's, which is left as it is: nothing goes there through the tunnel")
+        default: host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)")
+        }
+        return result == 0
+    }
+
+    /// 0 or a negative errno.
+    private func add(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes, replaces: Bool) -> Int32 {
         var contract = prefix.contract
         func add(_ hint: UnsafePointer<martlet_prefix>?) -> Int32 { martlet_route_add(netlink, settings.table, &contract, kind, link, hint, sizes.mtu, sizes.segment, replaces) }
         var result: Int32 = -EINVAL
@@ -194,13 +227,7 @@ package final class Routing {
             result = add(&hint)
         }
         // An address that is not usable as a source (yet) is only a hint lost.
-        if result != 0 && result != -EEXIST { result = add(nil) }
-        switch result {
-        case 0: break
-        case -EEXIST: host.log(.error, "table \(settings.table) has a route to \(Self.text(prefix)) of somebody else's, which is left as it is: nothing goes there through the tunnel")
-        default: host.log(.error, "cannot install the route to \(Self.text(prefix)) in table \(settings.table): error \(-result)")
-        }
-        return result == 0
+        return result != 0 && result != -EEXIST ? add(nil) : result
     }
 
     /// Whether all of them are there: without them nobody looks into the table, and the next policy tries again.

@@ -5,6 +5,7 @@
 //   start WORKERS PORT MARK        opens the sockets and starts the plane
 //   sa KEY=VALUE ...               adds an SA; see `add_sa`
 //   activate CHILD | remove SPI DIRECTION CHILD | update CHILD LOCAL REMOTE ENCAPSULATION
+//   lend ADDRESS | unlend ADDRESS  an inner address that this host gets and loses
 //   counters SPI DIRECTION CHILD | drops | events | allocations | stop | quit
 //   record INTERFACE udp|esp       the next ESP packet (from the SPI on) that arrives on an interface, in hex
 //   inject udp|esp FROM TO HEX     sends one; addresses with port for udp
@@ -565,6 +566,12 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "update %llu %s %s %u", &child, a, b, &x) == 4) {
             struct martlet_address local = parse_address(a), remote = parse_address(b);
             answer(plane->update(child, &local, &remote, (uint8_t)x));
+        } else if (sscanf(line, "lend %s", a) == 1) {
+            struct martlet_address address = parse_address(a);
+            answer(plane->add_address(&address));
+        } else if (sscanf(line, "unlend %s", a) == 1) {
+            struct martlet_address address = parse_address(a);
+            answer(plane->remove_address(&address));
         } else if (sscanf(line, "policy %llu %u %s %s", &child, &x, a, b) == 4) set_policy(child, x, a, b);
         else if (sscanf(line, "unpolicy %llu", &child) == 1) answer(plane->remove_policy(1ull << 63 | child));
         else if (sscanf(line, "counters %x %u %llu", &spi, &x, &child) == 3) command_counters(spi, (uint8_t)x, child);

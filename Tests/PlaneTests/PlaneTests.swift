@@ -176,6 +176,32 @@ import Testing
         #expect(hosts.a.command("start 1 4500 4242") == "ok")
     }
 
+    /// The kernel takes an interface's IPv4 routes along with its last address, and every route that names an address with that one.
+    @Test func whatIsLentTakesNoRouteAlongWhenItGoes() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel())
+        func routes() -> [String] {
+            (hosts.a.run("ip route show table 52100").output + hosts.a.run("ip -6 route show table 52100").output).split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.sorted()
+        }
+        let before = routes()
+        #expect(before.count == 2)
+        for address in ["10.3.0.1", "fd03::1"] {
+            #expect(hosts.a.command("lend \(address)") == "ok")
+            // A route for this address alone, beside the other tunnel's.
+            var lent = TwoHosts.Tunnel(localTS: address.contains(":") ? "fd03::1/128" : "10.3.0.1/32", remoteTS: address.contains(":") ? "fd09::/64" : "10.9.0.0/16")
+            (lent.child, lent.policy) = (7, 7)
+            lent.spi += 64
+            hosts.add(lent)
+            #expect(routes().count == 3 && routes().contains { $0.contains("src \(address)") })
+            #expect(hosts.a.command("unlend \(address)") == "ok")
+            #expect(routes().count == 3 && Set(routes()).isSuperset(of: before) && !routes().contains { $0.contains("src \(address)") }, "\(routes())")
+            hosts.remove(lent)
+            #expect(routes() == before)
+        }
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0)
+        #expect(!hosts.a.logged.contains("routes back"), "the routes were gone for a moment: \(hosts.a.logged)")
+    }
+
     @Test func cleansUpAfterACrash() throws {
         let hosts = try TwoHosts()
         hosts.add(TwoHosts.Tunnel(localTS: "10.1.0.0/24", remoteTS: "10.0.0.0/8"))

@@ -101,6 +101,9 @@ int martlet_rule_remove(int netlink, uint8_t family, uint32_t priority, uint32_t
 // Gives the interface an address, or takes it away. An IPv6 one is usable at once.
 int martlet_address_add(int netlink, int index, const struct martlet_prefix *address);
 int martlet_address_remove(int netlink, int index, const struct martlet_prefix *address);
+// Gives the interface the IPv4 dummy address (192.0.0.8, RFC 7600 section 4.8), of this host's scope, which no packet is sent from: with the last IPv4
+// address of an interface the kernel takes all its IPv4 routes away.
+int martlet_address_keep(int netlink, int index);
 // Calls `each` for every address of this host of a family (4 or 6), loopback's and link-local ones aside.
 int martlet_addresses(int netlink, uint8_t family, void (*each)(void *context, const struct martlet_prefix *address), void *context);
 #endif
