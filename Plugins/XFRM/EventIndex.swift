@@ -49,6 +49,8 @@ final class EventIndex: Sendable {
 
     // MARK: Asked by the listener
 
+    subscript(id: SAIdentifier) -> KnownSA? { state.withLock { $0.sas[id] } }
+
     var all: [(id: SAIdentifier, sa: KnownSA)] { state.withLock { $0.sas.map { ($0.key, $0.value) } } }
 
     /// The SA, if this was not yet reported of it.
@@ -78,4 +80,9 @@ final class EventIndex: Sendable {
             return policy
         }
     }
+}
+
+/// The policies, which the plane changes and the listener puts back where somebody has taken them away.
+final class SharedPolicies: Sendable {
+    let table = Mutex(PolicyTable())
 }

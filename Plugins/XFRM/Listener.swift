@@ -45,24 +45,34 @@ final class Listener: @unchecked Sendable {
     private let host: Host
     private let index: EventIndex
     private let sink: EventSink
+    private let policies: SharedPolicies
     private let socket: NetlinkSocket
     /// For requests of the service thread.
     private let requests: NetlinkSocket
     private var watch: martlet_handle = 0
+    /// On the service thread.
+    private var hasLostPolicies = false
+    private var events = 0
     /// Held while events are told, so that none is after `close`.
     private let isOpen = Mutex(true)
 
     /// The service thread serves others, too: so many datagrams at once.
     private static let batch = 64
 
-    init(host: Host, index: EventIndex, sink: EventSink, eventBuffer: Int32) throws(PlaneError) {
+    /// `own`: the port of the socket that the plane changes SAs and policies over.
+    init(host: Host, index: EventIndex, policies: SharedPolicies, sink: EventSink, eventBuffer: Int32, own: UInt32) throws(PlaneError) {
         self.host = host
         self.index = index
+        self.policies = policies
         self.sink = sink
         // The kernel numbers groups from 1, libmnl takes bits.
         let mapping = UInt32(1) << (UInt32(XFRMNLGRP_MAPPING.rawValue) - 1)
-        socket = try NetlinkSocket(groups: UInt32(XFRMGRP_ACQUIRE) | UInt32(XFRMGRP_EXPIRE) | mapping, eventBuffer: eventBuffer)
+        let groups = UInt32(XFRMGRP_ACQUIRE) | UInt32(XFRMGRP_EXPIRE) | UInt32(XFRMGRP_SA) | UInt32(XFRMGRP_POLICY) | mapping
+        socket = try NetlinkSocket(groups: groups, eventBuffer: eventBuffer)
         requests = try NetlinkSocket()
+        // What others add is theirs, and what we do ourselves is no news.
+        let additions = [XFRM_MSG_NEWSA, XFRM_MSG_UPDSA, XFRM_MSG_NEWPOLICY, XFRM_MSG_UPDPOLICY].map { UInt16($0) }
+        socket.leaveOut(types: additions, ports: [own, requests.port])
     }
 
     func open() throws(PlaneError) {
@@ -77,18 +87,26 @@ final class Listener: @unchecked Sendable {
 
     func close() {
         host.cancel(watch)
-        isOpen.withLock { $0 = false }
+        isOpen.withLock {
+            $0 = false
+            host.log(.debug, "the kernel has told of \(events) events")
+        }
     }
 
     private func read() {
         isOpen.withLock { isOpen in
             guard isOpen else { return }
+            defer { putBack() }
             for _ in 0..<Self.batch {
-                switch socket.receive({ if let event = XFRMEvent($0) { handle(event) } }) {
+                switch socket.receive({
+                    events += 1
+                    if let event = XFRMEvent($0) { handle(event) }
+                }) {
                 case nil, .some(EINTR): continue
                 case .some(ENOBUFS):
                     host.log(.warning, "the kernel had more events than there is room for: comparing what is there")
                     resynchronise()
+                    hasLostPolicies = true
                 default: return
                 }
             }
@@ -106,11 +124,47 @@ final class Listener: @unchecked Sendable {
         case .mapping(let id, let reqid, let source, let port):
             let remote = SocketAddress(address: source, port: port)
             if let sa = index.moved(id, reqid: reqid, to: remote) { sink.moved(sa, spi: id.spi, to: remote) }
+        case .removed(let id, let reqid):
+            guard Reqids.isOurs(reqid), isMissing(id) else { return }
+            host.log(.warning, "somebody has taken SA \(hex(id.spi)) out of the kernel: its tunnel ends, and begins anew where the configuration says so")
+            report(id, reqid: reqid, isHard: true)
+        case .flushedSAs:
+            host.log(.warning, "somebody has taken all SAs out of the kernel: tunnels end, and begin anew where the configuration says so")
+            resynchronise()
+        case .removedPolicy(let number):
+            if number.map(PolicyTable.isOurs) ?? true { hasLostPolicies = true }
         case .acquire(let packet):
             guard Reqids.isOurs(packet.reqid) else { return }
             if let policy = index.acquired(reqid: packet.reqid, now: host.now) { sink.acquire(policy, packet) }
             forgetLater(packet)
         }
+    }
+
+    // MARK: What others take away
+
+    /// Whether it is an SA that the plane has, and that the kernel has no more.
+    private func isMissing(_ id: SAIdentifier) -> Bool {
+        guard let sa = index[id] else { return false }
+        return requests.exchange(SAMessages.query(spi: id.spi, destination: id.destination, mark: sa.mark), .single) { _ in } == -ESRCH
+    }
+
+    /// Without its policies a tunnel's packets would go in clear, or nowhere: the kernel gets them again. Those that it has it refuses.
+    private func putBack() {
+        guard hasLostPolicies else { return }
+        hasLostPolicies = false
+        let count = policies.table.withLock { table in
+            var results: [Int32] = [], batch = NetlinkBatch()
+            for policy in table.installed {
+                if !batch.hasRoom {
+                    results += requests.request(batch)
+                    batch = NetlinkBatch()
+                }
+                _ = batch.append(PolicyMessages.set(policy, isNew: true))
+            }
+            results += requests.request(batch)
+            return results.count { $0 == 0 }
+        }
+        if count > 0 { host.log(.warning, "somebody has taken \(count) policies of this daemon's out of the kernel: they are there again") }
     }
 
     // MARK: What an acquire leaves

@@ -7,7 +7,7 @@ import XFRMMessages
 
 final class NetlinkSocket {
     private let socket: OpaquePointer
-    private let port: UInt32
+    let port: UInt32
     private var sequence: UInt32 = 0
     private let buffer = ReceiveBuffer(byteCount: bufferBytes)
 
@@ -41,6 +41,23 @@ final class NetlinkSocket {
 
     deinit { mnl_socket_close(socket) }
 
+    /// Has the kernel leave out events of these kinds, and those that the sockets with these ports have brought about. One that cannot tells of all.
+    func leaveOut(types: [UInt16], ports: [UInt32]) {
+        // Classic BPF: a load, then a comparison each, with the drop behind the last of them. It loads the higher byte first.
+        let count = types.count + ports.count + 2
+        var program = [sock_filter(code: UInt16(BPF_LD | BPF_W | BPF_ABS), jt: 0, jf: 0, k: 12)]
+        func compare(_ value: UInt32) { program.append(sock_filter(code: UInt16(BPF_JMP | BPF_JEQ | BPF_K), jt: UInt8(clamping: count - program.count), jf: 0, k: value)) }
+        for port in ports { compare(port.bigEndian) }
+        program.append(sock_filter(code: UInt16(BPF_LD | BPF_H | BPF_ABS), jt: 0, jf: 0, k: 4))
+        for type in types { compare(UInt32(type.bigEndian)) }
+        program.append(sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: .max))
+        program.append(sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: 0))
+        program.withUnsafeMutableBufferPointer { program in
+            var filter = sock_fprog(len: UInt16(program.count), filter: program.baseAddress)
+            setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &filter, socklen_t(MemoryLayout<sock_fprog>.size))
+        }
+    }
+
     typealias Answer = PendingAnswer.Kind
 
     /// Sends a request and waits for its answer: 0 or a negative errno.
@@ -62,7 +79,7 @@ final class NetlinkSocket {
         guard count > 0 else { return [] }
         let first = sequence &+ 1
         sequence &+= UInt32(count)
-        batch.number(from: first)
+        batch.number(from: first, port: port)
         messages += count
         waits += 1
         let sent = batch.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
@@ -82,7 +99,7 @@ final class NetlinkSocket {
     func transaction(_ batch: consuming NetlinkBatch) -> Int32 {
         let count = batch.count, first = sequence &+ 1
         sequence &+= UInt32(count)
-        batch.number(from: first)
+        batch.number(from: first, port: port)
         messages += count
         waits += 1
         let sent = batch.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
@@ -106,7 +123,7 @@ final class NetlinkSocket {
         sequence &+= 1
         messages += 1
         waits += 1
-        message.setSequence(sequence)
+        message.number(sequence, port: port)
         let sent = message.withBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
         guard sent >= 0 else { return -errno }
         var pending = PendingAnswer(sequence: sequence, port: port, kind: answer)

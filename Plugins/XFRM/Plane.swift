@@ -73,7 +73,7 @@ final class Plane {
     var farewell: SA?
 
     var reqids = Reqids()
-    var table = PolicyTable()
+    let shared = SharedPolicies()
     var children: [UInt64: Child] = [:]
     var policies: [UInt64: Policy] = [:]
     var alone: [UInt64: AlonePolicy] = [:]
@@ -103,7 +103,7 @@ final class Plane {
             interfaces = try Interfaces(prefix: settings.interfacePrefix, host: host)
             anchor = try Anchor(settings.interface, netlink: netlink)
             opened.append(anchor.descriptor)
-            listener = try Listener(host: host, index: index, sink: EventSink(events: events), eventBuffer: settings.eventBuffer)
+            listener = try Listener(host: host, index: index, policies: shared, sink: EventSink(events: events), eventBuffer: settings.eventBuffer, own: socket.port)
             try listener.open()
         } catch { throw giveUp(error) }
         routing = Routing(netlink: netlink, link: anchor.link, settings: settings.routing, mark: mark, host: host)
@@ -132,7 +132,7 @@ final class Plane {
 
     func stop() {
         listener.close()
-        _ = perform(table.installed.map { .remove($0) }, isLast: false)
+        _ = perform(shared.table.withLock(\.installed).map { .remove($0) }, isLast: false)
         var batch = NetlinkBatch()
         for sa in children.values.flatMap({ [$0.inbound, $0.outbound].compactMap { $0 } }) {
             if !batch.hasRoom {
@@ -228,7 +228,8 @@ final class Plane {
         guard claim(child.policy) else { throw .system("child \(number): not all of its policies could be installed") }
         if let active = policy.active.flatMap({ children[$0] }) { route(child.policy, to: active) }
         guard let own = child.outbound?.path.destination, policy.active == number, before != own else { return }
-        let rivals = table.rivals(of: child.policy).compactMap { other in policies[other].flatMap { rival in rival.active.flatMap { children[$0]?.outbound?.path.destination } } }
+        let rivals = shared.table.withLock { $0.rivals(of: child.policy) }.compactMap { other in policies[other].flatMap { rival in rival.active.flatMap { children[$0]?.outbound?.path.destination } }
+        }
         for rival in rivals + (before.map { [$0] } ?? []) where rival != own {
             host.log(
                 .warning,

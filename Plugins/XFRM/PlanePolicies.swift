@@ -54,7 +54,7 @@ extension Plane {
                 }
             }
         }
-        return table.set(number, wanted, performing: perform)
+        return shared.table.withLock { $0.set(number, wanted, performing: perform) }
     }
 
     /// Networks of ours inside a larger one of the peer: what stays within them is not for the tunnel.
@@ -191,7 +191,7 @@ extension Plane {
                 )
             }
         }
-        var isComplete = table.set(description.number, wanted, performing: perform)
+        var isComplete = shared.table.withLock { $0.set(description.number, wanted, performing: perform) }
         let routesBefore = before?.routes ?? Routing.Wanted()
         if routesBefore != after.routes {
             if !routing.add(after.routes) { isComplete = false }
@@ -204,7 +204,7 @@ extension Plane {
 
     func removePolicy(_ number: UInt64) throws(PlaneError) {
         guard let policy = alone.removeValue(forKey: number) else { throw .notFound }
-        _ = table.set(number, [], performing: perform)
+        _ = shared.table.withLock { $0.set(number, [], performing: perform) }
         if let reqid = policy.reqid {
             index.remove(reqid: reqid)
             reqids.give(back: reqid)
@@ -214,7 +214,7 @@ extension Plane {
 
     /// Neighbour discovery, without which no IPv6 link works, is in clear whatever selectors say. RFC 4861 section 11.
     func exemptNeighbours() -> Bool {
-        table.set(UInt64.max, NeighbourDiscovery.exemption, performing: perform)
+        shared.table.withLock { $0.set(UInt64.max, NeighbourDiscovery.exemption, performing: perform) }
     }
 
     // MARK: Addresses

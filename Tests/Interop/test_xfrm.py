@@ -710,6 +710,25 @@ def guest_moves():
             east(f"remove {spi} {direction} {child}")
         expect(carrying() == ["1002"], lambda: f"{carrying()} carries the packets, not the older keys that are left")
 
+        # Somebody takes away what is ours: policies come back at once, and of an SA the host is told.
+        policies = len(kernel(lab, "east", "policy"))
+        lab.ip("east", "xfrm", "policy", "flush")
+        wait(lambda: len(kernel(lab, "east", "policy")) == policies and carrying() == ["1002"], lambda: f"the policies come back: {kernel(lab, 'east', 'policy')}")
+        lab.ip("east", "xfrm", "policy", "delete", "src", "10.1.0.0/16", "dst", "10.2.0.0/16", "dir", "out")
+        wait(lambda: carrying() == ["1002"], "the policy comes back")
+        lab.ping("east", "10.2.0.1", source="10.1.0.1")
+        expect("policies of this daemon's out of the kernel: they are there again" in east.log.read_text(), "the log does not say that somebody has flushed the policies")
+        lab.ip("east", "xfrm", "policy", "add", "src", "198.51.100.0/24", "dst", "203.0.113.0/24", "dir", "out")
+        lab.ip("east", "xfrm", "policy", "delete", "src", "198.51.100.0/24", "dst", "203.0.113.0/24", "dir", "out")
+        east.child(2, 0x1101, 0x1102, "192.0.2.3", "192.0.2.9", "10.1.9.0/24", "10.2.9.0/24")
+        east("events")
+        lab.ip("east", "xfrm", "state", "delete", "src", "192.0.2.3", "dst", "192.0.2.9", "proto", "esp", "spi", "0x1102")
+        wait(lambda: "expired child=2 spi=00001102 direction=1 hard=1" in east("events"), "the host is told of the SA that somebody has taken away")
+        for spi, direction in (("1102", 1), ("1101", 0)):
+            east(f"remove {spi} {direction} 2")
+        expect("spi=00001101" not in east("events"), "what the plane removes itself is taken for somebody else's doing")
+        expect(len(kernel(lab, "east", "policy")) == policies, lambda: f"the policies of another one, or of a child that has gone, are there: {kernel(lab, 'east', 'policy')}")
+
         # One daemon in a network namespace, and nobody else's business.
         second = lab.start("east", BUILD / "PlaneHost", BUILD / "libmartlet-xfrm.so", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         said = second.communicate("start 0 4500 0\n", timeout=20)
@@ -744,6 +763,9 @@ def guest_moves():
         print(told[0], flush=True)
         # An SA that goes and the policies that go with it are one wait.
         expect(int(told[1]) > int(told[2]) + 3 * many, "messages are sent one by one")
+        # What the plane does itself it does not hear of.
+        events = re.search(r"the kernel has told of (\d+) events", west.log.read_text())
+        expect(events and int(events[1]) < 50, lambda: f"of {many} children that came and went, {events and events[1]} events were heard")
         nothing_left(lab, "east")
         nothing_left(lab, "west")
 

@@ -249,7 +249,7 @@ struct ReaderTests {
         func error(_ code: Int32, sequence: UInt32, port: UInt32 = 7) -> ReceivedMessage? {
             var message = NetlinkMessage(type: UInt16(NLMSG_ERROR), flags: 0)
             message.body(code)
-            message.setSequence(sequence)
+            message.number(sequence, port: 0)
             var bytes = message.withBytes { Array($0) }
             bytes[12] = UInt8(port)
             return read(bytes).first
@@ -287,6 +287,24 @@ struct ReaderTests {
         var other = NetlinkMessage(type: 0x10, flags: 0, capacity: 64)
         [UInt8](repeating: 1, count: 60).withUnsafeBytes { other.attribute(XFRMA_ALG_AEAD, $0, $0) }
         #expect(other.isTruncated && other.count == 16)
+    }
+
+    // MARK: What others take away
+
+    @Test func removalsAreReadWithWhatTheyAreOf() {
+        var info = SAMessages.base(OuterPath(source: Self.east, destination: Self.west), spi: 0xc0ff_ee01, reqid: 0x4d00_0001, mode: .tunnel)
+        func gone(_ info: xfrm_usersa_info) -> [UInt8] { bytes(Int(XFRM_MSG_DELSA), xfrm_usersa_id()) { $0.attribute(XFRMA_SA, info) } }
+        var policy = xfrm_userpolicy_info()
+        policy.index = 0x4d00_0009
+        let events = read(
+            gone(info) + bytes(Int(XFRM_MSG_FLUSHSA), xfrm_usersa_flush(proto: 50)) + bytes(Int(XFRM_MSG_FLUSHSA), xfrm_usersa_flush(proto: 51))
+                + bytes(Int(XFRM_MSG_DELPOLICY), xfrm_userpolicy_id()) { $0.attribute(XFRMA_POLICY, policy) } + bytes(Int(XFRM_MSG_DELPOLICY), xfrm_userpolicy_id())
+                + bytes(Int(XFRM_MSG_FLUSHPOLICY), UInt32(0))
+        ).compactMap(XFRMEvent.init)
+        #expect(events == [.removed(SAIdentifier(destination: Self.west, spi: 0xc0ff_ee01), reqid: 0x4d00_0001), .flushedSAs, .removedPolicy(index: 0x4d00_0009), .removedPolicy(index: nil)])
+        // Of AH.
+        info.id.proto = 51
+        #expect(read(gone(info)).compactMap(XFRMEvent.init).isEmpty)
     }
 
     // MARK: Interfaces

@@ -183,11 +183,13 @@ extension PolicyTableTests {
         #expect(count == NetlinkBatch.limit)
         let isTaken = batch.append(PolicyMessages.dump())
         #expect(!isTaken)
-        batch.number(from: .max)
+        batch.number(from: .max, port: 7)
         let bytes = batch.withBytes { Array($0) }
         var numbers: [UInt32] = []
         bytes.withUnsafeBytes { raw in ReceivedMessage.each(in: raw) { numbers.append($0.header.nlmsg_seq) } }
         #expect(numbers == [.max] + (0..<63).map { UInt32($0) })
+        // What is announced of the changes says whose they are.
+        bytes.withUnsafeBytes { raw in ReceivedMessage.each(in: raw) { #expect($0.header.nlmsg_pid == 7) } }
         var other = NetlinkBatch()
         var truncated = NetlinkMessage(type: 0x10, flags: 0, capacity: 64)
         truncated.body(xfrm_usersa_info())

@@ -42,9 +42,12 @@ package struct NetlinkBatch: ~Copyable {
         return true
     }
 
-    /// The messages have the sequence numbers from this one on.
-    package mutating func number(from first: UInt32) {
-        for (place, offset) in offsets.enumerated() { memory.storeBytes(of: first &+ UInt32(place), toByteOffset: offset + 8, as: UInt32.self) }
+    /// The messages have the sequence numbers from this one on, and the sending socket's port.
+    package mutating func number(from first: UInt32, port: UInt32) {
+        for (place, offset) in offsets.enumerated() {
+            memory.storeBytes(of: first &+ UInt32(place), toByteOffset: offset + 8, as: UInt32.self)
+            memory.storeBytes(of: port, toByteOffset: offset + 12, as: UInt32.self)
+        }
     }
 
     package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result { body(UnsafeRawBufferPointer(rebasing: memory[..<size])) }

@@ -39,7 +39,11 @@ package struct NetlinkMessage: ~Copyable {
         if !isLent { memory.deallocate() }
     }
 
-    package mutating func setSequence(_ number: UInt32) { memory.storeBytes(of: number, toByteOffset: 8, as: UInt32.self) }
+    /// The port is the sending socket's: what the kernel announces of the change carries it.
+    package mutating func number(_ number: UInt32, port: UInt32) {
+        memory.storeBytes(of: number, toByteOffset: 8, as: UInt32.self)
+        memory.storeBytes(of: port, toByteOffset: 12, as: UInt32.self)
+    }
 
     package mutating func setType(_ type: UInt16) { memory.storeBytes(of: type, toByteOffset: 4, as: UInt16.self) }
 

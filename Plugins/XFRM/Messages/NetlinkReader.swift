@@ -93,6 +93,10 @@ package enum XFRMEvent: Equatable {
     case expired(SAIdentifier, reqid: UInt32, isHard: Bool)
     /// An authentic packet came from elsewhere.
     case mapping(SAIdentifier, reqid: UInt32, source: IPAddress, port: UInt16)
+    /// Somebody has taken an SA, all of them, or a policy (nil: all of them) out of the kernel.
+    case removed(SAIdentifier, reqid: UInt32)
+    case flushedSAs
+    case removedPolicy(index: UInt32?)
 
     package struct PacketThatAsks: Equatable, Sendable {
         package var sequence: UInt32
@@ -122,6 +126,16 @@ package enum XFRMEvent: Equatable {
             else { return nil }
             self = .mapping(
                 SAIdentifier(destination: destination, spi: UInt32(bigEndian: mapping.id.spi)), reqid: mapping.reqid, source: source, port: UInt16(bigEndian: mapping.new_sport))
+        case Int(XFRM_MSG_DELSA):
+            guard let info = message.attribute(XFRMA_SA, after: MemoryLayout<xfrm_usersa_id>.size, as: xfrm_usersa_info.self), let id = SAIdentifier(info) else { return nil }
+            self = .removed(id, reqid: info.reqid)
+        case Int(XFRM_MSG_FLUSHSA):
+            guard let flush = message.body.load(as: xfrm_usersa_flush.self), flush.proto == SAMessages.esp || flush.proto == 0 || flush.proto == 255 else { return nil }
+            self = .flushedSAs
+        case Int(XFRM_MSG_DELPOLICY):
+            guard let info = message.attribute(XFRMA_POLICY, after: MemoryLayout<xfrm_userpolicy_id>.size, as: xfrm_userpolicy_info.self) else { return nil }
+            self = .removedPolicy(index: info.index)
+        case Int(XFRM_MSG_FLUSHPOLICY): self = .removedPolicy(index: nil)
         case Int(XFRM_MSG_ACQUIRE):
             guard let acquire = message.body.load(as: xfrm_user_acquire.self), acquire.id.proto == SAMessages.esp,
                 let template = message.attribute(XFRMA_TMPL, after: MemoryLayout<xfrm_user_acquire>.size, as: xfrm_user_tmpl.self),

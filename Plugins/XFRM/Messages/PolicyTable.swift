@@ -39,7 +39,7 @@ package struct PolicyClaim: Hashable, Sendable {
     }
 }
 
-package struct PolicyTable {
+package struct PolicyTable: Sendable {
     package enum Operation: Equatable {
         case add(PolicyDescription)
         case change(PolicyDescription)
