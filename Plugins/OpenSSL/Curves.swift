@@ -1,4 +1,4 @@
-// Key exchange on curves: x25519 (RFC 8031) and the ECP groups (RFC 5903: x and y without a prefix, the secret is x).
+// Key exchange on curves: x25519 and x448 (RFC 8031) and the ECP groups (RFC 5903: x and y without a prefix, the secret is x).
 
 import COpenSSL
 import PluginABI
@@ -7,29 +7,31 @@ import PluginKit
 extension Source {
     func curves() -> [AlgorithmTable] {
         var tables: [AlgorithmTable] = []
-        if hasKeyType("X25519") {
-            let properties = properties
-            tables.append(
-                Algorithm.keyExchange(
-                    "X25519", id: 31, publicSize: 32, sharedSize: 32,
-                    generate: { publicValue throws(PluginError) in
-                        let key = try generated("X25519", group: nil, properties)
-                        var size = 32
-                        guard EVP_PKEY_get_raw_public_key(key.pointer, publicValue, &size) == 1, size == 32 else { throw PluginError(failed()) }
-                        return X25519Key(key, properties)
-                    },
-                    importPrivate: { bytes throws(PluginError) in
-                        guard bytes.count == 32 else { throw .invalid }
-                        guard let key = EVP_PKEY_new_raw_private_key_ex(nil, "X25519", properties, bytes.baseAddress, bytes.count) else { throw PluginError(failed(MARTLET_E_INVALID)) }
-                        return X25519Key(PKey(key), properties)
-                    }))
-        }
+        for (name, id, size) in [("X25519", 31, 32), ("X448", 32, 56)] as [(String, UInt16, Int)] where hasKeyType(name) { tables.append(montgomery(name, id: id, size: size)) }
         if hasKeyType("EC") {
             for (group, id, size) in [("P-256", 19, 32), ("P-384", 20, 48), ("P-521", 21, 66)] as [(String, UInt16, Int)] {
                 tables.append(ecp(group, id: id, size: size))
             }
         }
         return tables
+    }
+
+    /// `size` is that of a key, a public value and a secret.
+    private func montgomery(_ name: String, id: UInt16, size: Int) -> AlgorithmTable {
+        let properties = properties
+        return Algorithm.keyExchange(
+            name, id: id, publicSize: size, sharedSize: size,
+            generate: { publicValue throws(PluginError) in
+                let key = try generated(name, group: nil, properties)
+                var written = size
+                guard EVP_PKEY_get_raw_public_key(key.pointer, publicValue, &written) == 1, written == size else { throw PluginError(failed()) }
+                return MontgomeryKey(name, size, key, properties)
+            },
+            importPrivate: { bytes throws(PluginError) in
+                guard bytes.count == size else { throw .invalid }
+                guard let key = EVP_PKEY_new_raw_private_key_ex(nil, name, properties, bytes.baseAddress, bytes.count) else { throw PluginError(failed(MARTLET_E_INVALID)) }
+                return MontgomeryKey(name, size, PKey(key), properties)
+            })
     }
 
     /// `size` is that of a coordinate.
@@ -56,22 +58,26 @@ extension Source {
     }
 }
 
-private final class X25519Key: PrivateKey {
+private final class MontgomeryKey: PrivateKey {
+    private let name: String
+    private let size: Int
     private let key: PKey
     private let properties: String?
 
-    init(_ key: PKey, _ properties: String?) {
+    init(_ name: String, _ size: Int, _ key: PKey, _ properties: String?) {
+        self.name = name
+        self.size = size
         self.key = key
         self.properties = properties
     }
 
     override func agree(peer: UnsafeBufferPointer<UInt8>, shared: UnsafeMutablePointer<UInt8>) -> martlet_status {
-        guard let peerKey = EVP_PKEY_new_raw_public_key_ex(nil, "X25519", properties, peer.baseAddress, peer.count) else { return failed(MARTLET_E_INVALID) }
-        let status = derive(key, PKey(peerKey), properties, shared, 32)
+        guard let peerKey = EVP_PKEY_new_raw_public_key_ex(nil, name, properties, peer.baseAddress, peer.count) else { return failed(MARTLET_E_INVALID) }
+        let status = derive(key, PKey(peerKey), properties, shared, size)
         guard status == MARTLET_OK else { return status }
         //= RFC 8031 §2: the all-zero secret is refused, without telling how far the comparison went.
         var bits: UInt8 = 0
-        for index in 0..<32 { bits |= shared[index] }
+        for index in 0..<size { bits |= shared[index] }
         return bits == 0 ? MARTLET_E_INVALID : MARTLET_OK
     }
 }

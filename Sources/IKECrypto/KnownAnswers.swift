@@ -157,6 +157,12 @@ enum KnownAnswers {
             privateValue: "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
             peerValue: "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
             shared: "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"),
+        // RFC 7748 section 6.2.
+        KeyExchangeAnswer(
+            transform: .curve448,
+            privateValue: "9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28dd9c9baf574a9419744897391006382a6f127ab1d9ac2d8c0a598726b",
+            peerValue: "3eb7a829b0cd20f5bcfc0b599b6feccf6da4627107bdb0d4f345b43027d8b972fc3e34fb4232a13ca706dcb57aec3dae07bdc1c67bf33609",
+            shared: "07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282bb60c0b56fd2464c335543936521c24403085d59a449a5037514a879d"),
         // RFC 5903 section 8.1.
         KeyExchangeAnswer(
             transform: .ecp256,

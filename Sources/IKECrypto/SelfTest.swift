@@ -98,8 +98,8 @@ package enum SelfTest {
             //= RFC 6989 §2: each of these is a value that must not be computed with.
             let zero = [UInt8](repeating: 0, count: peer.count), ones = [UInt8](repeating: 0xff, count: peer.count)
             var bad = [zero, Array(peer.dropLast())]
-            // An x25519 value of ones is a point like others (RFC 7748 section 5).
-            if algorithm.transform != .curve25519 { bad.append(ones) }
+            // Of x25519 and x448 a value of ones is a point like others (RFC 7748 section 5).
+            if algorithm.transform != .curve25519, algorithm.transform != .curve448 { bad.append(ones) }
             if [.ecp256, .ecp384, .ecp521].contains(algorithm.transform) { bad.append(flipped(peer, peer.count - 1)) }
             for value in bad where agrees(ours, value) { return "a bad public value is accepted" }
             return nil

@@ -30,7 +30,7 @@ enum Proposals {
     /// What the plugins that come with Martlet serve.
     static let served: Set<Transform> = [
         .aesGCM16(128), .aesGCM16(256), .chaCha20Poly1305, .aesCBC(128), .aesCBC(256), .prfHMACSHA1, .prfHMACSHA256, .prfHMACSHA384, .prfHMACSHA512, .hmacSHA1_96,
-        .hmacSHA256_128, .hmacSHA384_192, .hmacSHA512_256, .modp1024, .modp2048, .modp3072, .modp4096, .ecp256, .ecp384, .ecp521, .curve25519,
+        .hmacSHA256_128, .hmacSHA384_192, .hmacSHA512_256, .modp1024, .modp2048, .modp3072, .modp4096, .ecp256, .ecp384, .ecp521, .curve25519, .curve448,
         .noExtendedSequenceNumbers, .extendedSequenceNumbers,
     ]
 

@@ -16,10 +16,10 @@ KEYWORDS = {
     "encryption": {"AES_CBC_128": "aes128", "AES_CBC_256": "aes256"},
     "integrity": {"HMAC_SHA1_96": "sha1", "HMAC_SHA2_256_128": "sha256", "HMAC_SHA2_384_192": "sha384", "HMAC_SHA2_512_256": "sha512"},
     "prf": {"PRF_HMAC_SHA1": "prfsha1", "PRF_HMAC_SHA2_256": "prfsha256", "PRF_HMAC_SHA2_384": "prfsha384", "PRF_HMAC_SHA2_512": "prfsha512"},
-    "ke": {"CURVE_25519": "x25519", "ECP_256": "ecp256", "ECP_384": "ecp384", "ECP_521": "ecp521", "MODP_1024": "modp1024", "MODP_2048": "modp2048", "MODP_3072": "modp3072", "MODP_4096": "modp4096"},
+    "ke": {"CURVE_25519": "x25519", "CURVE_448": "x448", "ECP_256": "ecp256", "ECP_384": "ecp384", "ECP_521": "ecp521", "MODP_1024": "modp1024", "MODP_2048": "modp2048", "MODP_3072": "modp3072", "MODP_4096": "modp4096"},
 }
-# For old peers. They meet each other algorithm once; combined with everything they would double this test.
-LEGACY = {"HMAC_SHA1_96", "PRF_HMAC_SHA1", "MODP_1024"}
+# For old peers, and for few. They meet each other algorithm once; combined with everything they would double this test.
+LEGACY = {"HMAC_SHA1_96", "PRF_HMAC_SHA1", "MODP_1024", "CURVE_448"}
 KINDS = {"aead": "aead", "encryption": "encryption", "integrity": "integrity", "prf": "prf", "ke": "dh"}
 
 

@@ -59,10 +59,14 @@ import Testing
         #expect(valid > 100 && invalid > 2)
     }
 
-    @Test(arguments: Built.providers) func wycheproofX25519(_ provider: String) throws {
-        let algorithm = try #require(try Built.registry(provider).keyExchange(.curve25519))
+    /// libgcrypt fails those of x448, and so is not asked to serve it.
+    static let montgomery: [(provider: String, file: String, transform: Transform)] =
+        Built.providers.map { ($0, "x25519", .curve25519) } + [("openssl", "x448", .curve448)]
+
+    @Test(arguments: montgomery) func wycheproofOfMontgomeryCurves(_ curve: (provider: String, file: String, transform: Transform)) throws {
+        let algorithm = try #require(try Built.registry(curve.provider).keyExchange(curve.transform))
         var agreed = 0, refused = 0
-        for test in try Wycheproof.file("x25519").testGroups.flatMap(\.tests) {
+        for test in try Wycheproof.file(curve.file).testGroups.flatMap(\.tests) {
             let key = try Self.key(algorithm, hex(test.private))
             let outcome = Self.outcome(key, try hex(test.public))
             let shared = try hex(test.shared)
@@ -74,7 +78,7 @@ import Testing
                 agreed += 1
             }
         }
-        #expect(agreed > 400 && refused > 10)
+        #expect(agreed > 400 && refused > 5, "\(agreed) agreed, \(refused) were refused")
     }
 
     /// RFC 6989 section 2.1: 1 < r < p - 1.
@@ -110,10 +114,11 @@ import Testing
         _ = try Self.agree(key, good)
     }
 
-    @Test(arguments: Built.providers) func x25519ValuesOfAnotherSizeAreRefused(_ provider: String) throws {
-        let algorithm = try #require(try Built.registry(provider).keyExchange(.curve25519))
-        let key = try algorithm.generate()
-        for size in [0, 31, 33, 64] { #expect(throws: CryptoError.invalid) { try Self.agree(key, [UInt8](repeating: 9, count: size)) } }
+    @Test(arguments: montgomery) func valuesOfAnotherSizeAreRefused(_ curve: (provider: String, file: String, transform: Transform)) throws {
+        let algorithm = try #require(try Built.registry(curve.provider).keyExchange(curve.transform))
+        let key = try algorithm.generate(), other = try algorithm.generate()
+        #expect(try Self.agree(key, other.publicValue) == Self.agree(other, key.publicValue))
+        for size in [0, algorithm.publicLength - 1, algorithm.publicLength + 1, 64] { #expect(throws: CryptoError.invalid) { try Self.agree(key, [UInt8](repeating: 9, count: size)) } }
     }
 
     /// Secrets and public values with zeroes in front keep their size (RFC 7296 section 2.14, RFC 5903 section 7).

@@ -183,7 +183,7 @@ struct ProposalParser {
     /// For the nearest spelling.
     private static let usualWords = [
         "aes128", "aes192", "aes256", "aes128gcm16", "aes192gcm16", "aes256gcm16", "chacha20poly1305", "sha256", "sha384", "sha512", "prfsha256",
-        "prfsha384", "prfsha512", "x25519", "ecp256", "ecp384", "ecp521", "modp2048", "modp3072", "modp4096", "esn", "noesn", "default",
+        "prfsha384", "prfsha512", "x25519", "x448", "ecp256", "ecp384", "ecp521", "modp2048", "modp3072", "modp4096", "esn", "noesn", "default",
     ]
 }
 

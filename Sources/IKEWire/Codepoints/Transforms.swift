@@ -52,6 +52,7 @@ package struct Transform: Hashable, Sendable {
     package static let ecp384 = Transform(type: .keyExchange, id: 20)
     package static let ecp521 = Transform(type: .keyExchange, id: 21)
     package static let curve25519 = Transform(type: .keyExchange, id: 31)
+    package static let curve448 = Transform(type: .keyExchange, id: 32)
 
     package static let noExtendedSequenceNumbers = Transform(type: .extendedSequenceNumbers, id: 0)
     package static let extendedSequenceNumbers = Transform(type: .extendedSequenceNumbers, id: 1)
