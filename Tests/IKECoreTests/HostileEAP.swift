@@ -67,6 +67,46 @@ import Testing
         #expect(target.installed.count == 1)
     }
 
+    /// The answers in EAP and the AUTH at their end, each wrong in the ways that any payload can be (`HostileRules`).
+    @Test(arguments: 0..<3) func eachMessageWrongInEveryWay(_ step: Int) throws {
+        func stage() throws -> (Target, HostilePeer, Draft) {
+            let target = gateway()
+            let (peer, first) = try begun(target)
+            let honest: Payload
+            switch step {
+            case 0: honest = .eap(EAPPacket(.response, first.identifier, type: 1, data: Self.carol).bytes)
+            case 1:
+                let asked = try challenge(peer, target, first)
+                honest = .eap(EAPPacket(.response, asked.identifier, type: 200, data: ScriptedEAP.answer(Array(asked.data.dropFirst()), Self.own)).bytes)
+            default:
+                peer.secret = try succeeded(peer, target, first)
+                honest = try peer.authentication()
+            }
+            var draft = Draft(peer.header(.ikeAuth, id: peer.nextID, response: false))
+            draft.inner = [Raw(honest)]
+            return (target, peer, draft)
+        }
+        var taken = 0, refused = 0
+        for one in HostileCases.payloads(try stage().2, .authRequest) {
+            var (target, peer, draft) = try stage()
+            one.change(&draft)
+            let answer = try target.receive(try draft.bytes(peer)).first.map { try peer.open($0) } ?? []
+            let (allowed, section) = one.fault.allowed(.authRequest)
+            if allowed.contains(.accepted) {
+                let isFailure = answer.eapMessage.flatMap { EAPPacket($0) }?.code == .failure
+                #expect(!answer.isEmpty && !answer.notifications.contains(where: \.isError) && !isFailure, "step \(step), \(one.name): \(answer), \(section)")
+                taken += 1
+            } else if allowed == [.fatal(.unsupportedCriticalPayload)] {
+                #expect(answer.notifications == [.unsupportedCriticalPayload] && target.remnants == [], "step \(step), \(one.name): \(answer), \(section)")
+                refused += 1
+            } else {
+                expectRefused(target, answer, "step \(step), \(one.name), \(section)")
+                refused += 1
+            }
+        }
+        #expect(taken > 20 && refused > 20, "\(taken) were taken, and \(refused) refused")
+    }
+
     @Test func anotherIdentifierIsNoAnswer() throws {
         for step in 0..<2 {
             let target = gateway()

@@ -259,7 +259,9 @@ final class HostilePeer {
         return [.securityAssociation(SecurityAssociation(proposals: [proposal])), .trafficSelectorInitiator([Fixtures.network(1)]), .trafficSelectorResponder([Fixtures.network(2)])]
     }
 
-    func authPayloads() throws -> [Payload] { [identity, try authentication()] + child() }
+    func authPayloads() throws -> [Payload] { [identity, try authentication()] + child() + added }
+    /// What else it says in IKE_AUTH.
+    var added: [Payload] = []
 
     // MARK: Encrypted messages
 

@@ -11,11 +11,24 @@ enum Scene: String, CaseIterable {
     case initRequest, initResponse, authRequest, authResponse
     case newChildRequest, rekeyChildRequest, rekeyIKERequest, deleteChildRequest, deleteIKERequest, livenessRequest, notifyRequest
     case newChildResponse, rekeyChildResponse, rekeyIKEResponse, deleteChildResponse, deleteIKEResponse, livenessResponse
+    /// The same messages with more in them: COOKIE; CP, CERT, CERTREQ, Vendor ID and what is announced; a mode and what a child may be; CP alone; RFC 4555's.
+    case cookieRequest, authWithMoreRequest, authWithMoreResponse, childWithMoreRequest, configurationRequest, mobikeRequest
 
+    /// The scene whose rules it has.
+    var kind: Scene {
+        switch self {
+        case .cookieRequest: .initRequest
+        case .authWithMoreRequest: .authRequest
+        case .authWithMoreResponse: .authResponse
+        case .childWithMoreRequest: .newChildRequest
+        case .configurationRequest, .mobikeRequest: .notifyRequest
+        default: self
+        }
+    }
     var isRequest: Bool { rawValue.hasSuffix("Request") }
     /// After the first exchanges.
-    var isEstablished: Bool { ![.initRequest, .initResponse, .authRequest, .authResponse].contains(self) }
-    var makesChild: Bool { [.newChildRequest, .rekeyChildRequest, .newChildResponse, .rekeyChildResponse].contains(self) }
+    var isEstablished: Bool { ![.initRequest, .initResponse, .authRequest, .authResponse].contains(kind) }
+    var makesChild: Bool { [.newChildRequest, .rekeyChildRequest, .newChildResponse, .rekeyChildResponse].contains(kind) }
 }
 
 enum Outcome: Hashable {
@@ -38,7 +51,9 @@ enum Outcome: Hashable {
 }
 
 final class Stage {
+    /// Of `setting`, the kind.
     let scene: Scene
+    let setting: Scene
     let target: Target
     let peer: HostilePeer
     /// The honest message.
@@ -50,11 +65,17 @@ final class Stage {
     private var oldSPI: UInt32 { 0x0102_0304 }
 
     /// `targetInitiates`: who is the original initiator, where the IKE SA stands already. `fragments`: the peer says that it takes them.
-    init(_ scene: Scene, targetInitiates: Bool, fragments: Bool = false) throws {
+    init(_ setting: Scene, targetInitiates: Bool, fragments: Bool = false) throws {
+        let scene = setting.kind
         self.scene = scene
+        self.setting = setting
         let initiates = scene == .initResponse || scene == .authResponse || (scene.isEstablished && targetInitiates)
         request = RequestID(rawValue: scene.isEstablished ? 2 : 1)
-        target = Target(east: initiates) { connection in
+        var limits = Limits()
+        if setting == .cookieRequest { limits.cookieThreshold = 0 }
+        let lends = setting == .authWithMoreRequest || setting == .configurationRequest
+        target = Target(east: initiates, limits: limits, pools: lends ? CountingPools(4, others: []) : NoPools()) { connection in
+            if lends { connection.pools = ["rw"] }
             connection.children = [
                 Fixtures.child(local: initiates ? 1 : 2, remote: initiates ? 2 : 1, pfs: [.curve25519]),
                 Fixtures.child("second", local: initiates ? 3 : 4, remote: initiates ? 4 : 3, pfs: [.curve25519]),
@@ -71,6 +92,11 @@ final class Stage {
         case .initRequest:
             let nat = NATDetection.notifications(initiatorSPI: peer.spi, responderSPI: .none, local: HostilePeer.address, remote: target.node.local, hidden: false)
             draft.clear = (peer.initPayloads + nat + [.notify(Notify(.fragmentationSupported))]).map(Raw.init)
+            if setting == .cookieRequest {
+                let demanded = try target.receive(peer.initRequest()).first.map { try Message.parse($0.span).payloads } ?? []
+                guard case .notify(let notify)? = demanded.first, notify.type == .cookie else { throw HostilePeer.Broken(what: "no cookie: \(demanded)") }
+                draft.clear.insert(contentsOf: [.notify(notify), .vendorID(Array("somebody".utf8))].map(Raw.init), at: 0)
+            }
         case .initResponse:
             try take(asked: target.sent.count - 1)
             let bytes = asked
@@ -82,16 +108,30 @@ final class Stage {
             try peer.begin(target)
             draft = Draft(peer.header(.ikeAuth, id: 1, response: false))
             draft.inner = ([peer.identity, .identificationResponder(Fixtures.identity("west.example")), try peer.authentication()] + peer.child()).map(Raw.init)
+            if setting == .authWithMoreRequest { draft.inner? += more }
         case .authResponse:
             target.receive(try peer.initResponse(to: target.sent[0].bytes))
             try take(asked: target.sent.count - 1)
             draft = Draft(peer.header(.ikeAuth, id: 1, response: true))
             draft.inner = try peer.authPayloads().map(Raw.init)
+            if setting == .authWithMoreResponse { draft.inner? += more }
         default: try establish()
         }
     }
 
+    private let asksForAddress = Payload.configuration(Configuration(kind: Configuration.request, attributes: [Configuration.Attribute(type: 1, value: [])]))
+
+    /// What IKE_AUTH may hold beside what it must.
+    private var more: [Raw] {
+        [
+            Raw(47, [scene.isRequest ? 1 : 2, 0, 0, 0, 0, 1, 0, 0]), Raw(37, [4, 0x30, 0]), Raw(38, [4] + Array(repeating: 9, count: 20)),
+            Raw(43, Array("somebody".utf8)), .notify(16396), .notify(16394),
+        ]
+    }
+
     private func establish() throws {
+        if setting == .mobikeRequest { peer.added = [.notify(Notify(.mobikeSupported))] }
+        if setting == .configurationRequest { peer.added = [asksForAddress] }
         if peer.isInitiator {
             try peer.connect(target)
         } else {
@@ -102,12 +142,22 @@ final class Stage {
         guard target.endpoint.status().map(\.state) == [.established], target.installed.count == 1 else { throw HostilePeer.Broken(what: "not established") }
         let old = Payload.notify(Notify(.rekeySA, protocolID: .esp, spi: oldSPI.bytes))
         switch scene {
-        case .newChildRequest: ask(.createChildSA, childPayloads(second: true))
+        case .newChildRequest:
+            ask(.createChildSA, childPayloads(second: true))
+            if setting == .childWithMoreRequest {
+                draft.inner? += [.notify(16391), .notify(16387, [0x12, 0x34, 3]), .notify(16394), .notify(16395)]
+            }
         case .rekeyChildRequest: ask(.createChildSA, [old] + childPayloads(second: false))
         case .rekeyIKERequest: ask(.createChildSA, ikePayloads(number: 1))
         case .deleteChildRequest: ask(.informational, [.delete(Delete(protocolID: .esp, spis: [oldSPI]))])
         case .deleteIKERequest: ask(.informational, [.delete(Delete(protocolID: .ike))])
         case .livenessRequest: ask(.informational, [])
+        case .notifyRequest where setting == .configurationRequest: ask(.informational, [asksForAddress])
+        case .notifyRequest where setting == .mobikeRequest:
+            let nat = NATDetection.notifications(
+                initiatorSPI: peer.isInitiator ? peer.spi : peer.targetSPI, responderSPI: peer.isInitiator ? peer.targetSPI : peer.spi, local: HostilePeer.address, remote: target.node.local,
+                hidden: false)
+            ask(.informational, [.notify(Notify(.updateSAAddresses))] + nat + [.notify(Notify(.cookie2, data: Array(repeating: 7, count: 16)))])
         case .notifyRequest: ask(.informational, [.notify(Notify(.invalidSelectors, protocolID: .esp, spi: oldSPI.bytes, data: [1, 2, 3])), .notify(Notify(.setWindowSize, data: [0, 0, 0, 1]))])
         case .newChildResponse:
             target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: request))
@@ -127,7 +177,7 @@ final class Stage {
         case .livenessResponse:
             target.pass(.milliseconds(10_500))
             try answer(.informational, [])
-        case .initRequest, .initResponse, .authRequest, .authResponse: break
+        default: break
         }
     }
 
@@ -201,6 +251,7 @@ final class Stage {
         let message = try Message.parse(answer.span)
         guard case .encrypted? = message.payloads.first else {
             let errors = message.payloads.notifications.filter(\.isError)
+            if case .notify(let notify)? = message.payloads.first, notify.type == .cookie, setting == .cookieRequest { return try then(.answered) }
             guard let error = errors.first else { return scene == .initRequest ? try finish(initResponse: answer) : .broken("answered in the clear") }
             guard message.payloads.count == 1, answer.count <= bytes.count else { return .broken("an error with something else: \(message.payloads)") }
             guard (target.installed.count, target.endpoint.ikeSACount, target.held.jobs) == before else { return .broken("refused, and something was begun") }
@@ -309,7 +360,7 @@ final class Stage {
         case .rekeyIKERequest, .rekeyIKEResponse: return status.contains { $0.state == .established && $0.initiatorSPI != (peer.isInitiator ? peer.spi : peer.targetSPI) && $0.children.count == 1 }
         case .deleteChildRequest, .deleteChildResponse: return target.stopped == target.installed.map(\.id)
         case .deleteIKERequest, .deleteIKEResponse: return status.isEmpty
-        case .livenessRequest, .livenessResponse, .notifyRequest: return true
+        default: return true
         }
     }
 }
