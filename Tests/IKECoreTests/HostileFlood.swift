@@ -219,7 +219,8 @@ import TestSupport
                 let header = Header(initiatorSPI: IKESPI(rawValue: 1), responderSPI: .none, majorVersion: version, exchangeType: exchange, flags: .initiator, messageID: 0)
                 #expect(target.receive(Message(header: header, payloads: []).serialized()) == [])
                 let padded = Message(header: header, payloads: [.vendorID(Array(repeating: 1, count: 30))]).serialized()
-                #expect(target.receive(padded).count == (version > 2 || (version == 2 && exchange == .ikeSAInit) ? 1 : 0))
+                // INVALID_MAJOR_VERSION alone: what is not a whole IKE_SA_INIT gets no answer.
+                #expect(target.receive(padded).count == (version > 2 ? 1 : 0))
             }
         }
     }

@@ -27,6 +27,17 @@ import TestSupport
         #expect(throws: Never.self) { try outcome(target).first?.get() }
     }
 
+    /// Section 3.10.1: whatever stands beside it.
+    @Test(arguments: [9999, 24, 7] as [UInt16]) func anUnknownErrorInTheAnswerToIKEAuthFailsAllOfIt(_ error: UInt16) throws {
+        let (target, peer, request) = try start()
+        target.receive(try peer.initResponse(to: request))
+        let told = target.receive(try peer.seal(.ikeAuth, try answer(peer) + [.notify(Notify(NotifyType(rawValue: error)))], id: 1, response: true))
+        guard case .failure? = outcome(target).first else { return #expect(Bool(false), "the IKE SA stands") }
+        #expect(target.installed.isEmpty && target.endpoint.status().allSatisfy { $0.state != .established })
+        // The responder believes in it, and is told.
+        #expect(try peer.open(try #require(told.first)).contains(.delete(Delete(protocolID: .ike))))
+    }
+
     @Test func aForgedErrorDoesNotEndTheInitiation() throws {
         for error in [NotifyType.noProposalChosen, .authenticationFailed, .invalidSyntax, .invalidMajorVersion] {
             let (target, peer, request) = try start()

@@ -31,7 +31,8 @@ extension Established {
             context.note(.info, "the peer wants us to authenticate anew within \(seconds) s", sa)
             // A tenth of the time is left for it, five seconds at least, and half where there is no more than that.
             let time = Duration.seconds(Int64(seconds)), margin = max(time / 10, min(time / 2, .seconds(5)))
-            let at = now + max(time - margin - context.jitter(upTo: margin / 2), .seconds(1))
+            // Less than a few seconds nobody can keep, and a peer that asks for it must not make us do nothing else.
+            let at = now + max(time - margin - context.jitter(upTo: margin / 2), time < .seconds(4) ? .seconds(5) : .seconds(1))
             reauthAt = min(reauthAt ?? at, at)
         }
     }

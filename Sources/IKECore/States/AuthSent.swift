@@ -48,6 +48,8 @@ struct AuthSent {
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }
+        //= RFC 7296 §3.10.1: an error that we do not know means that the whole request has failed, whatever stands beside it.
+        if let error, !error.type.leavesIKESA { return refuse(.refusedAuth(error, sa), sa) }
         sa.remoteIdentity = identity
         guard sa.connection.remote.identity.matches(identity) else { return refuse(.wrongPeerIdentity(identity, sa), sa) }
         do throws(CryptoError) {

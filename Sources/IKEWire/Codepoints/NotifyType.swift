@@ -51,4 +51,12 @@ package struct NotifyType: RawRepresentable, Hashable, Sendable {
     package static let signatureHashAlgorithms = NotifyType(rawValue: 16431)
 
     package var isError: Bool { rawValue < 16384 }
+
+    /// Of errors in the answer to IKE_AUTH: those that are about the child or inner addresses alone. RFC 7296 section 1.2.
+    package var leavesIKESA: Bool {
+        switch self {
+        case .noProposalChosen, .singlePairRequired, .noAdditionalSAs, .internalAddressFailure, .failedCPRequired, .tsUnacceptable, .temporaryFailure: true
+        default: false
+        }
+    }
 }
