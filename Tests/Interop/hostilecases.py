@@ -163,7 +163,13 @@ class Requests(Initiator, Trials):
 
     def run_all(self):
         for scene in SCENES:
-            for index, (payload, change, _) in enumerate(list(changes(self.honest(scene)))):
+            cases = list(changes(self.honest(scene)))
+            if scene == "IKE_AUTH":
+                # What was begun for the list is ended: half-open it would stay for its time.
+                self.authenticate(self.peer)
+                self.number = 2
+                self.leave()
+            for index, (payload, change, _) in enumerate(cases):
                 should, section = expected(scene, payload, change, True)
                 self.judge(scene, payload, change, self.outcome(scene, index, should), should, section)
         self.leave()
