@@ -138,7 +138,7 @@ let package = Package(
         .systemLibrary(name: "CLDAP", path: "Plugins/LDAP/CLDAP", pkgConfig: "ldap", providers: [.apt(["libldap-dev"])]),
         .target(name: "LDAPSchema", path: "Plugins/LDAP/Schema", swiftSettings: strict),
         .target(
-            name: "LDAPPlugin", dependencies: ["PluginKit", "LDAPSchema", "CLDAP"], path: "Plugins/LDAP",
+            name: "LDAPPlugin", dependencies: ["PluginKit", "LDAPSchema", "CertificateKit", "COpenSSLX509", "CLDAP"], path: "Plugins/LDAP",
             exclude: ["README.md", "CLDAP", "Schema"], swiftSettings: common, linkerSettings: pluginLinker()),
 
         // Accounting: a record as a line and the file of lines, and the plugin around them.

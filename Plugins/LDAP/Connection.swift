@@ -2,6 +2,7 @@
 // directory's clock shuts the socket where the library does not keep it.
 
 import CLDAP
+import CertificateKit
 import Glibc
 import LDAPSchema
 import PluginKit
@@ -14,13 +15,23 @@ final class Connection {
     /// Told of the socket, and of -1 before it is closed.
     private let opened: (Int32) -> Void
     private var isOpen = true
+    /// To see the certificate of a server that is not believed: nothing else is asked or told.
+    private let examines: Bool
+    /// The server did finish the handshake, and it is we who did not take it.
+    private var isHandshakeRefused = false
 
     /// What a server may send as one message.
     private static let messageLimit: ber_len_t = 2 << 20
 
     /// Connects, and secures the connection as the settings ask.
-    init(to server: Server, _ settings: Settings, deadline: UInt64, clock: @escaping () -> UInt64, stage: (String) -> Void, opened: @escaping (Int32) -> Void) throws(Failure) {
-        (self.server, self.clock, self.opened) = (server, clock, opened)
+    convenience init(to server: Server, _ settings: Settings, deadline: UInt64, clock: @escaping () -> UInt64, stage: (String) -> Void, opened: @escaping (Int32) -> Void) throws(Failure) {
+        try self.init(to: server, settings, examines: false, deadline, clock, stage, opened)
+    }
+
+    private init(
+        to server: Server, _ settings: Settings, examines: Bool, _ deadline: UInt64, _ clock: @escaping () -> UInt64, _ stage: (String) -> Void, _ opened: @escaping (Int32) -> Void
+    ) throws(Failure) {
+        (self.server, self.clock, self.opened, self.examines) = (server, clock, opened, examines)
         stage("connecting to \(server.uri)")
         let descriptor = try ServerSocket.connect(to: server, deadline: deadline, clock: clock, opened: opened)
         var session: OpaquePointer?
@@ -48,8 +59,33 @@ final class Connection {
             }
         } catch {
             shut()
-            throw error
+            guard isHandshakeRefused, let why = Self.disbelief(in: server, settings, deadline, clock, stage, opened) else { throw error }
+            throw .down(why)
         }
+    }
+
+    /// Why a server's certificate is not believed. The TLS library does not say; so the server is asked once more to show it, and judged here. Nothing is told to it then.
+    private static func disbelief(
+        in server: Server, _ settings: Settings, _ deadline: UInt64, _ clock: @escaping () -> UInt64, _ stage: (String) -> Void, _ opened: @escaping (Int32) -> Void
+    ) -> String? {
+        let connection: Connection
+        do throws(Failure) {
+            connection = try Connection(to: server, settings, examines: true, deadline, clock, stage, opened)
+        } catch {
+            return nil
+        }
+        defer { connection.shut() }
+        guard let certificate = connection.peerCertificate else { return nil }
+        let complaints = ServerCertificate.complaints(about: certificate, of: server, authorities: settings.caFile)
+        return "\(server.uri) is not believed: \(ServerCertificate.title(of: certificate)) is not taken" + (complaints.isEmpty ? " by the TLS library" : ": " + complaints.joined(separator: "; "))
+    }
+
+    /// What the server has shown in the handshake.
+    private var peerCertificate: X509Certificate? {
+        var value = berval()
+        guard ldap_get_option(session, LDAP_OPT_X_TLS_PEERCERT, &value) == LDAP_OPT_SUCCESS, let bytes = value.bv_val else { return nil }
+        defer { ldap_memfree(bytes) }
+        return X509Certificate(der: Array(UnsafeRawBufferPointer(start: bytes, count: Int(clamping: value.bv_len))))
     }
 
     deinit { shut() }
@@ -122,7 +158,11 @@ final class Connection {
             case MARTLET_LDAP_DONE:
                 let outcome = try outcome(message, "a search")
                 switch outcome.code {
-                case LDAP_SUCCESS, LDAP_NO_SUCH_OBJECT: return (entries, false)
+                case LDAP_SUCCESS: return (entries, false)
+                case LDAP_NO_SUCH_OBJECT:
+                    // Of an entry that is read itself it is the answer; a base is the administrator's.
+                    guard !isExact else { return (entries, false) }
+                    throw .down("\(server.uri) has no entry \(base), below which users and groups are to be: look at base, user_base and group_base, and whether the service account may see it")
                 case LDAP_SIZELIMIT_EXCEEDED where !entries.isEmpty: return (entries, true)
                 case LDAP_BUSY, LDAP_UNAVAILABLE: throw .down("\(server.uri) cannot search: \(outcome.words)")
                 case LDAP_TIMELIMIT_EXCEEDED: throw .slow("\(server.uri) did not finish a search in time")
@@ -153,7 +193,7 @@ final class Connection {
 
     private func secure(_ settings: Settings, _ deadline: UInt64, _ stage: (String) -> Void) throws(Failure) {
         stage("in the TLS handshake with \(server.uri)")
-        if settings.verifiesCertificates {
+        if settings.verifiesCertificates, !examines {
             set(LDAP_OPT_X_TLS_REQUIRE_CERT, LDAP_OPT_X_TLS_DEMAND)
             guard ldap_set_option(session, LDAP_OPT_X_TLS_CACERTFILE, settings.caFile) == LDAP_OPT_SUCCESS else { throw .down("the file of authorities \(settings.caFile) cannot be used") }
         } else {
@@ -171,7 +211,14 @@ final class Connection {
         guard ldap_install_tls(session) == LDAP_SUCCESS else {
             guard clock() < deadline else { throw .down("\(server.uri) did not finish the TLS handshake in time") }
             let words = diagnostic()
+            isHandshakeRefused = settings.verifiesCertificates && !examines
             throw .down("the TLS handshake with \(server.uri) fails\(words.isEmpty ? "" : ": " + words)")
+        }
+        guard settings.verifiesCertificates, !examines else { return }
+        // The library asks for an authority, a name and a date, and not for the use.
+        guard let certificate = peerCertificate else { throw .down("\(server.uri) shows no certificate that can be read") }
+        if let complaint = ServerCertificate.complaintAboutUse(of: certificate) {
+            throw .down("\(server.uri) is not believed: \(ServerCertificate.title(of: certificate)) is not taken: \(complaint)")
         }
     }
 

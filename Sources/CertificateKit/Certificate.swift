@@ -189,7 +189,7 @@ func seconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64? {
 }
 
 /// `2026-11-29 17:18:00 UTC`
-func dateText(_ seconds: Int64) -> String {
+package func dateText(_ seconds: Int64) -> String {
     var time = time_t(seconds), parts = tm()
     guard gmtime_r(&time, &parts) != nil else { return "a time that cannot be told" }
     func two(_ number: Int32) -> String { (number < 10 ? "0" : "") + String(number) }

@@ -237,7 +237,7 @@ extension Anchors {
 }
 
 /// As people call it.
-func purposeName(_ dotted: String) -> String {
+package func purposeName(_ dotted: String) -> String {
     switch dotted {
     case PathRules.serverAuth: "serverAuth"
     case PathRules.clientAuth: "clientAuth"

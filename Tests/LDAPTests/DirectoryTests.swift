@@ -162,6 +162,38 @@ final class Loaded: Sendable {
         }
     }
 
+    @Test func activeDirectorysNamesAreFoundByItsOwnFilter() throws {
+        // slapd does not follow groups of groups by that matching rule.
+        let loaded = try load(["schema": "ad", "group_filter": "(member=%d)", "group_nested_filter": "no"])
+        for name in ["alice", "ALICE", "CORP\\alice", "alice@corp.example"] {
+            let (answer, _) = try loaded.ask(.account, name)
+            #expect(answer.isGood && answer.user == "alice" && answer.groups.map(\.name) == ["vpn"], "\(name): \(answer)")
+        }
+        // No user by its class.
+        #expect(try loaded.ask(.account, "dave").answer.outcome == MARTLET_DIRECTORY_NO_SUCH_USER.rawValue)
+    }
+
+    @Test func accountsOfUnixAreUnderstood() throws {
+        let loaded = try load(["schema": "posix"])
+        #expect(try !loaded.directory().hasNTHashes)
+        let (paul, _) = try loaded.ask(.password, "paul", password: "secret-paul")
+        #expect(paul.isGood && paul.groups.map(\.name) == ["unix"], "\(paul)")
+        #expect(try loaded.ask(.account, "alice").answer.groups.map(\.name) == ["vpn"])
+        let (pete, _) = try loaded.ask(.account, "pete")
+        #expect(pete.outcome == MARTLET_DIRECTORY_EXPIRED.rawValue && pete.reason.contains("shadowExpire has passed"), "\(pete)")
+        #expect(try loaded.ask(.account, "peter").answer.outcome == MARTLET_DIRECTORY_LOCKED.rawValue)
+    }
+
+    @Test func freeIPAsAttributesAreUnderstood() throws {
+        let loaded = try load(["schema": "freeipa"])
+        let (paul, hash) = try loaded.ask(.ntHash, "paul")
+        #expect(paul.isGood && hash == Slapd.hash && paul.groups.map(\.name) == ["vpn"], "\(paul)")
+        #expect(try loaded.ask(.account, "petra").answer.outcome == MARTLET_DIRECTORY_DISABLED.rawValue)
+        #expect(try loaded.ask(.ntHash, "pete").answer.outcome == MARTLET_DIRECTORY_NO_HASH.rawValue)
+        // No account of Unix.
+        #expect(try loaded.ask(.account, "alice").answer.outcome == MARTLET_DIRECTORY_NO_SUCH_USER.rawValue)
+    }
+
     @Test func aUserMayBeReadWithoutASearch() throws {
         let loaded = try load(["user_dn": "uid=%u,ou=elsewhere,\(Slapd.base)"])
         let (answer, _) = try loaded.ask(.password, "dup", password: "secret-dup")
@@ -172,15 +204,34 @@ final class Loaded: Sendable {
     @Test func certificatesAreChecked() throws {
         #expect(try load(["uri": slapd.uri]).ask(.account, "alice").answer.isGood)
         for uri in [slapd.uri, slapd.secureURI] {
-            let (wrong, _) = try load(["uri": uri, "ca_file": slapd.anotherAuthority]).ask(.account, "alice")
-            #expect(wrong.outcome == MARTLET_DIRECTORY_DOWN.rawValue && wrong.reason.contains("TLS handshake"), "\(wrong.reason)")
+            func refused(_ changes: [String: String], _ words: String...) throws {
+                let (answer, _) = try load(["uri": uri, "connect_timeout": "60"].merging(changes) { $1 }).ask(.account, "alice")
+                #expect(answer.outcome == MARTLET_DIRECTORY_DOWN.rawValue, "\(answer)")
+                for word in words + ["is not believed: the certificate \"CN=directory\" of \"CN=Test-CA\" is not taken: "] { #expect(answer.reason.contains(word), "\(word): \(answer.reason)") }
+            }
+            try refused(["ca_file": slapd.anotherAuthority], "not taken: the authority (CA) that issued it, \"CN=Test-CA\", is not in \(slapd.anotherAuthority)")
             // The certificate is for the address, not for this name.
-            let (name, _) = try load(["uri": uri.replacing("127.0.0.1", with: "localhost")]).ask(.account, "alice")
-            #expect(name.outcome == MARTLET_DIRECTORY_DOWN.rawValue && name.reason.contains("TLS handshake"), "\(name.reason)")
+            try refused(["uri": uri.replacing("127.0.0.1", with: "localhost")], "not taken: it is not of the name localhost: it is of 127.0.0.1")
             #expect(try load(["uri": uri, "ca_file": slapd.anotherAuthority, "verify": "no"]).ask(.account, "alice").answer.isGood)
         }
         let (missing, _) = try load(["ca_file": "/nowhere.pem"]).ask(.account, "alice")
         #expect(missing.outcome == MARTLET_DIRECTORY_DOWN.rawValue && missing.reason.contains("/nowhere.pem"), "\(missing.reason)")
+    }
+
+    @Test(arguments: [
+        ("expired.pem", "not taken: it has expired: it was valid until "), ("client.pem", "not taken: it is for another use: its extended key usage (EKU) is clientAuth, and serverAuth is needed"),
+    ])
+    func aCertificateHasAllItNeeds(file: String, words: String) throws {
+        let server = try TLSServer(slapd, certificate: file)
+        let (answer, _) = try load(["uri": "ldaps://127.0.0.1:\(server.port)", "connect_timeout": "60"]).ask(.account, "alice")
+        #expect(answer.outcome == MARTLET_DIRECTORY_DOWN.rawValue && answer.reason.contains(words), "\(answer.reason)")
+    }
+
+    @Test func aBaseThatIsNotThereIsTheDirectorysTrouble() throws {
+        for key in ["base", "group_base"] {
+            let (answer, _) = try load([key: "dc=elsewhere,dc=org"]).ask(.account, "alice")
+            #expect(answer.outcome == MARTLET_DIRECTORY_DOWN.rawValue && answer.reason.contains("has no entry dc=elsewhere,dc=org"), "\(answer.reason)")
+        }
     }
 
     @Test func aServiceAccountThatIsRefusedIsTheDirectorysTrouble() throws {

@@ -32,6 +32,10 @@ final class Slapd: Sendable {
             "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=directory",
             "printf 'subjectAltName=IP:127.0.0.1' >extensions",
             "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out server.pem",
+            // Others of the same key, each with one fault.
+            "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -extfile extensions -out expired.pem",
+            "printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=clientAuth' >client",
+            "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile client -out client.pem",
         ]
         try run("/bin/sh", ["-ec", tls.joined(separator: "\n")])
         try Self.configuration(folder).write(to: folder.appendingPathComponent("slapd.conf"), atomically: true, encoding: .utf8)
@@ -74,7 +78,7 @@ final class Slapd: Sendable {
         Issue.record("slapd does not start: \((try? String(contentsOf: folder.appendingPathComponent("slapd.log"), encoding: .utf8)) ?? "")")
     }
 
-    private static func freePort() throws -> UInt16 {
+    static func freePort() throws -> UInt16 {
         let (socket, port) = try Sockets.listen()
         close(socket)
         return port
@@ -83,15 +87,17 @@ final class Slapd: Sendable {
     private static func configuration(_ folder: URL) -> String {
         let samba = [("25", "sambaNTPassword", "26"), ("26", "sambaAcctFlags", "26"), ("20", "sambaSID", "26"), ("30", "sambaKickoffTime", "27")]
         // Of other servers: only their names and forms count here. 1.3.6.1.4.1.32473 is for examples (RFC 5612).
-        let others = ["sAMAccountName", "userAccountControl", "accountExpires", "lockoutTime", "pwdLastSet", "nsAccountLock"]
+        let others = ["sAMAccountName", "userAccountControl", "accountExpires", "lockoutTime", "pwdLastSet", "nsAccountLock", "objectCategory", "userPrincipalName", "ipaNTHash"]
         return """
             include /etc/ldap/schema/core.schema
             include /etc/ldap/schema/cosine.schema
             include /etc/ldap/schema/inetorgperson.schema
+            include /etc/ldap/schema/nis.schema
             \(samba.map { "attributetype ( 1.3.6.1.4.1.7165.2.1.\($0.0) NAME '\($0.1)' SYNTAX 1.3.6.1.4.1.1466.115.121.1.\($0.2) SINGLE-VALUE )" }.joined(separator: "\n"))
             objectclass ( 1.3.6.1.4.1.7165.2.2.6 NAME 'sambaSamAccount' SUP top AUXILIARY MUST ( uid $ sambaSID ) MAY ( sambaNTPassword $ sambaAcctFlags $ sambaKickoffTime ) )
             \(others.enumerated().map { "attributetype ( 1.3.6.1.4.1.32473.1.\($0 + 1) NAME '\($1)' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )" }.joined(separator: "\n"))
             objectclass ( 1.3.6.1.4.1.32473.2.1 NAME 'otherAccount' SUP top AUXILIARY MAY ( \(others.joined(separator: " $ ")) ) )
+            objectclass ( 1.3.6.1.4.1.32473.2.2 NAME 'user' SUP top AUXILIARY )
             modulepath /usr/lib/ldap
             moduleload back_mdb
             moduleload memberof
@@ -144,7 +150,12 @@ final class Slapd: Sendable {
             if !more.contains(where: { $0.0 == "sambaAcctFlags" }) { attributes.append(("sambaAcctFlags", "[U          ]")) }
             add("cn=\(name ?? "user\(number)"),ou=\(unit),\(base)", (name.map { _ in [("cn", "named, \(number)")] } ?? []) + attributes + more)
         }
-        person("alice", [("memberOf", "cn=vpn,ou=groups,\(base)"), ("sAMAccountName", "alice"), ("userAccountControl", "512"), ("accountExpires", "9223372036854775807")])
+        person(
+            "alice",
+            [
+                ("memberOf", "cn=vpn,ou=groups,\(base)"), ("objectClass", "user"), ("objectCategory", "person"), ("userPrincipalName", "alice@corp.example"), ("sAMAccountName", "alice"),
+                ("userAccountControl", "512"), ("accountExpires", "9223372036854775807"),
+            ])
         person("dave", [("sambaAcctFlags", "[UD         ]"), ("sAMAccountName", "dave"), ("userAccountControl", "514")])
         person("erin", [("sambaAcctFlags", "[UL         ]"), ("sAMAccountName", "erin"), ("userAccountControl", "512"), ("lockoutTime", "132223104000000000")])
         person("peter", [("pwdAccountLockedTime", "000001010000Z")])
@@ -157,6 +168,10 @@ final class Slapd: Sendable {
         person("guessed")
         person("bob")
         person("grace")
+        let posix = [("objectClass", "posixAccount"), ("uidNumber", "1000"), ("gidNumber", "100"), ("homeDirectory", "/")]
+        person("paul", posix + [("ipaNTHash", "8846F7EAEE8FB117AD06BDD830B7586C"), ("memberOf", "cn=vpn,ou=groups,\(base)")])
+        person("pete", posix + [("objectClass", "shadowAccount"), ("shadowExpire", "10000")])
+        person("petra", posix + [("nsAccountLock", "TRUE")])
         for unit in ["people", "elsewhere"] {
             add(
                 "uid=dup,ou=\(unit),\(base)",
@@ -169,6 +184,7 @@ final class Slapd: Sendable {
             add("cn=\(name),ou=groups,\(base)", [("objectClass", "groupOfNames"), ("cn", name.replacing("\\", with: ""))] + members.map { ("member", $0) })
         }
         func user(_ number: Int) -> String { "cn=user\(number),ou=people,\(base)" }
+        add("cn=unix,ou=groups,\(base)", [("objectClass", "posixGroup"), ("cn", "unix"), ("gidNumber", "100"), ("memberUid", "paul")])
         group("vpn", [user(1), user(7), "cn=named\\, 9,ou=people,\(base)"])
         group("inner", [user(10), "cn=outer,ou=groups,\(base)"])
         group("outer", ["cn=inner,ou=groups,\(base)"])
@@ -209,6 +225,34 @@ enum Sockets {
         }
         return descriptor
     }
+}
+
+/// A server of TLS with one of the certificates in slapd's folder, of which more than the handshake is never asked.
+final class TLSServer: Sendable {
+    let port: UInt16
+    private let standardInput = Pipe()
+
+    init(_ slapd: Slapd, certificate: String) throws {
+        port = try Slapd.freePort()
+        let server = Process()
+        server.executableURL = URL(fileURLWithPath: "/bin/sh")
+        server.currentDirectoryURL = slapd.folder
+        server.arguments = ["-c", "openssl s_server -accept 127.0.0.1:\(port) -cert \(certificate) -key server.key -quiet </dev/null >/dev/null 2>&1 & read line; kill -9 $!"]
+        server.standardInput = standardInput
+        server.standardOutput = FileHandle.nullDevice
+        server.standardError = FileHandle.nullDevice
+        try server.run()
+        for _ in 0..<600 {
+            if let socket = try? Sockets.connect(port: port) {
+                close(socket)
+                return
+            }
+            usleep(100_000)
+        }
+        Issue.record("openssl s_server does not start")
+    }
+
+    deinit { try? standardInput.fileHandleForWriting.close() }
 }
 
 /// A server that takes connections, answers the first message of each with `answer`, and says nothing more.

@@ -38,7 +38,7 @@ ALLOWED = {
     # The data plane in user space also has the pure ESP code.
     "Plugins/TUN": {"PluginKit", "PluginABI", "PluginCrypto", "PlaneKit", "ESPCore", "IKECrypto", "IKEWire", "CLinux", "CSecret"} | SYSTEM,
     # Directories: the library, and the plugin's own functions.
-    "Plugins/LDAP": {"PluginKit", "PluginABI", "LDAPSchema", "CLDAP"} | SYSTEM,
+    "Plugins/LDAP": {"PluginKit", "PluginABI", "LDAPSchema", "CertificateKit", "COpenSSLX509", "CLDAP"} | SYSTEM,
     # Accounting.
     "Plugins/Observer": {"PluginKit", "PluginABI", "ObserverRecords"} | SYSTEM,
     # That of the kernel has the wire's values and ranges as prefixes, no algorithm.

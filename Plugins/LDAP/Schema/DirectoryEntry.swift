@@ -80,10 +80,12 @@ package enum AccountState: Hashable, Sendable {
             if case .expiry = check { return .expired("\(name) has passed") }
             return .passwordExpired("\(name) has passed")
         case .sambaFlags:
+            guard entry.values(name).count == 1 else { return .unclear("\(name) is there twice") }
             guard text.hasPrefix("["), text.hasSuffix("]") else { return .unclear("\(name) is no set of flags") }
             if text.contains("D") { return .disabled("\(name) has D") }
             return text.contains("L") ? .locked("\(name) has L") : .good
         case .accountControl:
+            guard entry.values(name).count == 1 else { return .unclear("\(name) is there twice") }
             guard let flags = number() else { return isNoNumber }
             return flags & 0x2 != 0 ? .disabled("\(name) has ACCOUNTDISABLE") : .good
         case .computedControl:
