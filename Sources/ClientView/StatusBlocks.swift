@@ -33,7 +33,8 @@ struct StatusBlocks {
         if sa.state == "REKEYING" { words += ", renewing its keys" }
         let rekey = sa.body.integer("rekey-time", as: Int64.self).map { StyledText("rekey \(countdown($0))") } ?? ""
         return spread(StyledText(printable(sa.name), .bold) + ": " + StyledText(words, state.style), sa.isUp ? rekey : "", width: width, indent: 2)
-            + fact("peer", end(sa.body, "remote", expected: tunnel.configured?.body.section("remote-1")?["id"])) + fact("here", end(sa.body, "local")) + fact("IKE", printable(sa.suite))
+            + fact("user", user(sa.body) ?? "") + fact("peer", end(sa.body, "remote", expected: tunnel.configured?.body.section("remote-1")?["id"])) + fact("here", end(sa.body, "local"))
+            + fact("IKE", printable(sa.suite))
     }
 
     private func downHead(_ tunnel: Tunnel) -> [StyledText] {
@@ -102,6 +103,13 @@ func end(_ body: ViciMessage, _ side: String, expected: String? = nil) -> String
     let shown = body["\(side)-id"].flatMap { $0 == "%any" ? nil : $0 } ?? expected ?? "%any"
     let text = "\(printable(shown)) at \(hostPort(body["\(side)-host"] ?? "?", body["\(side)-port"]))"
     return body.boolean("nat-\(side)") ? text + ", behind NAT" : text
+}
+
+/// `CORP\alice, alice in the directory`: who the peer has proven to be as a user, and how the directory writes that where it is otherwise. Nil for one who is none.
+func user(_ body: ViciMessage) -> String? {
+    let shown = body["remote-eap-id"], account = body["martlet-user"]
+    guard let account, account != shown else { return shown.map(printable) }
+    return (shown.map { printable($0) + ", " } ?? "") + printable(account) + " in the directory"
 }
 
 func hostPort(_ host: String, _ port: String?) -> String {

@@ -54,6 +54,7 @@ package struct StatusDetail {
         var head = StyledText("  IKE SA #\(printable(sa.uniqueID)): ", .bold) + StyledText(sa.isReplaced ? "replaced, gone in a few seconds" : sa.state.lowercased(), sa.isUp ? .green : .yellow)
         head += StyledText(", IKEv\(printable(body["version"] ?? "2")), " + (body.boolean("initiator") ? "begun by us" : "begun by the peer"))
         var lines = flowed([head], width: width, indent: 4)
+        lines += fact("user", user(body), 4)
         lines += fact("here", end(body, "local"), 4) + fact("peer", end(body, "remote"), 4)
         lines += fact("algorithms", sa.suite, 4) + fact("provider", body["martlet-provider"], 4)
         lines += fact("SPIs", "initiator \(body["initiator-spi"] ?? "?"), responder \(body["responder-spi"] ?? "?")", 4)
@@ -63,7 +64,6 @@ package struct StatusDetail {
             lines += fact(label, body.list(key)?.joined(separator: ", "), 4)
         }
         lines += fact("moves", body.boolean("martlet-mobike") ? "to other addresses (MOBIKE)" : nil, 4)
-        lines += fact("EAP identity", body["remote-eap-id"], 4)
         lines += fact("moved from", body.list("martlet-moved-from")?.joined(separator: " and "), 4)
         lines += fact("shard", body["martlet-shard"], 4)
         for child in sa.children { lines += [""] + self.child(child, sa) }

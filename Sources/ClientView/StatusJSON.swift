@@ -54,6 +54,7 @@ extension IKESA {
             ("shard", .integer(body["martlet-shard"])),
             ("mobike", .bool(body.boolean("martlet-mobike"))),
             ("remote_eap_id", .text(body["remote-eap-id"])),
+            ("user", .text(body["martlet-user"])),
             ("moved_from", .strings(body.list("martlet-moved-from"))),
             ("established_seconds", .integer(body["established"])),
             ("rekey_seconds", .integer(body["rekey-time"])),

@@ -82,6 +82,8 @@ package struct TunnelTable {
 
 extension Tunnel {
     var peerIdentity: String {
+        // A device's identity is often an address of no meaning; who uses it counts.
+        if let user = sa.flatMap({ user($0.body) }) { return user }
         let shown = sa?.body["remote-id"].flatMap { $0 == "%any" ? nil : $0 }
         return printable(shown ?? configured?.body.section("remote-1")?["id"] ?? "%any")
     }
