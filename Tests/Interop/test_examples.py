@@ -385,22 +385,7 @@ def test_example_remote_access():
     with Lab() as lab:
         slapd = Directory(lab, "east")
         root = Authority("Corporate Root")
-        gateway = Gateway(lab, "east", GATEWAY)
-        target = gateway.folder / "example.conf"
-        text = (EXAMPLES / "remote-access.conf").read_text()
-        text = text.replace("ldaps://ldap1.example.org, ldaps://ldap2.example.org", f'"{slapd.uri}"').replace("uid=martlet,ou=services,dc=example,dc=org", SERVICE)
-        text = text.replace("vpn-admins", "admins").replace("vpn-users", "staff")
-        target.write_text(text)
-        target.chmod(0o600)
-        (gateway.folder / "ldap.secret").write_text(SERVICE_PASSWORD + "\n")
-        (gateway.folder / "ldap.secret").chmod(0o600)
-        own = root.issue("vpn.example.org", kind="rsa", eku="serverAuth")
-        for folder, name, data in (("x509", "vpn.pem", own.certificate), ("private", "vpn.key", own.key)):
-            (gateway.folder / folder).mkdir()
-            (gateway.folder / folder / name).write_bytes(data)
-            (gateway.folder / folder / name).chmod(0o600)
-        check = run(BUILD / "martlet", "check", gateway.file)
-        expect("warning" not in check.stdout + check.stderr, lambda: check.stdout + check.stderr)
+        gateway = remote_access(lab, slapd, root)
         peer = StrongSwan(lab, "west", access_client("carol", HASHED_PASSWORD), load=EAP_PLUGINS)
         (peer.file.parent / "x509ca" / "root.pem").write_bytes(root.certificate)
         try:
@@ -422,6 +407,100 @@ def test_example_remote_access():
             slapd.leave("staff", "dave")
             expect(peer.up("office", check=False).returncode != 0, "who is in no group came in")
             wait(lambda: "is in none of the groups that are taken" in gateway.log(), "the log says why")
+        except BaseException:
+            print_tails(gateway, peer)
+            raise
+
+
+def device(ike, esp, identity, password=HASHED_PASSWORD, vips="0.0.0.0", remote="%any", name="device"):
+    """What a system's own client offers, as docs/REMOTE-ACCESS.md has it; without an IDr where `remote` is %any."""
+    return f"""
+connections {{ {name} {{
+    remote_addrs = 192.0.2.1
+    version = 2
+    proposals = {ike}
+    vips = {vips}
+    local {{ auth = eap-mschapv2
+        id = {identity}
+        eap_id = dave }}
+    remote {{ auth = pubkey
+        id = {remote} }}
+    children {{ {name} {{ remote_ts = 0.0.0.0/0
+        esp_proposals = {esp} }} }}
+}} }}
+secrets {{ eap-{name} {{
+    id = dave
+    secret = "{password}"
+}} }}
+"""
+
+
+ANDROID = (
+    "aes256-aes192-aes128-sha512-sha384-sha256-aesxcbc-prfsha512-prfsha384-prfsha256-prfaesxcbc-modp4096-x25519-modp3072-modp2048, "
+    "chacha20poly1305-aes256gcm16-aes256gcm12-aes128gcm16-prfsha512-prfsha384-prfsha256-prfaesxcbc-modp4096-x25519-modp3072-modp2048"
+)
+# Name, proposals of IKE and ESP, identity, addresses asked for, what comes of it: the group of the IKE SA, ESP, and that of renewed keys.
+DEVICES = (
+    ("Windows, by PowerShell", "aes256-sha256-modp2048", "aes256gcm16", "192.168.1.7", "0.0.0.0, ::", ("MODP_2048", "AES_GCM_16", None)),
+    ("Windows, by the registry", "aes256-sha256-modp2048", "aes256-sha1, aes128-sha1", "192.168.1.7", "0.0.0.0, ::", ("MODP_2048", "HMAC_SHA1_96", None)),
+    ("Apple", "aes256-sha256-modp2048", "aes256-sha256", "10.0.0.9", "0.0.0.0", ("MODP_2048", "HMAC_SHA2_256_128", None)),
+    ("Apple, with PFS", "aes256-sha256-modp2048", "aes256-sha256-modp2048", "10.0.0.9", "0.0.0.0", ("MODP_2048", "HMAC_SHA2_256_128", "MODP_2048")),
+    ("Apple, with PFS and ECP", "aes256-sha256-ecp256", "aes256-sha256-ecp256", "10.0.0.9", "0.0.0.0", ("ECP_256", "HMAC_SHA2_256_128", "ECP_256")),
+    ("Android", ANDROID, "aes256gcm16-aes256gcm12-chacha20poly1305, aes256-aes128-sha512-sha384-sha256", "keyid:dave", "0.0.0.0", ("CURVE_25519", "AES_GCM_16", None)),
+)
+
+
+def remote_access(lab, slapd, root):
+    """The example, at a directory of the lab's, with a certificate of `root`."""
+    gateway = Gateway(lab, "east", GATEWAY)
+    text = (EXAMPLES / "remote-access.conf").read_text()
+    text = text.replace("ldaps://ldap1.example.org, ldaps://ldap2.example.org", f'"{slapd.uri}"').replace("uid=martlet,ou=services,dc=example,dc=org", SERVICE)
+    target = gateway.folder / "example.conf"
+    target.write_text(text.replace("vpn-admins", "admins").replace("vpn-users", "staff"))
+    (gateway.folder / "ldap.secret").write_text(SERVICE_PASSWORD + "\n")
+    own = root.issue("vpn.example.org", kind="rsa", eku="serverAuth")
+    for folder, name, data in (("x509", "vpn.pem", own.certificate), ("private", "vpn.key", own.key)):
+        (gateway.folder / folder).mkdir()
+        (gateway.folder / folder / name).write_bytes(data)
+        (gateway.folder / folder / name).chmod(0o600)
+    for file in (target, gateway.folder / "ldap.secret"):
+        file.chmod(0o600)
+    check = run(BUILD / "martlet", "check", gateway.file)
+    expect("warning" not in check.stdout + check.stderr, lambda: check.stdout + check.stderr)
+    return gateway
+
+
+def test_example_remote_access_takes_what_each_system_offers():
+    with Lab() as lab:
+        root = Authority("Corporate Root")
+        slapd = Directory(lab, "east")
+        gateway = remote_access(lab, slapd, root)
+        peer = StrongSwan(lab, "west", device(*DEVICES[0][1:4]), load=EAP_PLUGINS)
+        (peer.file.parent / "x509ca" / "root.pem").write_bytes(root.certificate)
+        try:
+            gateway.start()
+            peer.start()
+            for name, ike, esp, identity, vips, (group, algorithms, renewed) in DEVICES:
+                peer.write(device(ike, esp, identity, vips=vips))
+                peer.load()
+                up = peer.up("device", check=False)
+                expect(up.returncode == 0, lambda: f"{name}: {up.stdout}{up.stderr}")
+                sa, child = peer.sas()[0], peer.children()[0]
+                expect(sa["dh-group"] == group and algorithms in child["algorithms"] and child["remote_selectors"] == ["10.1.0.0/16"], lambda: f"{name}: {sa}")
+                # Who it is shows, whatever the device calls itself.
+                expect("dave" in gateway.cli("status").stdout, lambda: gateway.cli("status").stdout)
+                before = spis(peer)
+                peer.rekey(child="device")
+                wait(lambda: spis(peer) != before and len(peer.children()) == 1, f"{name}: the child has new keys")
+                got = peer.children()[0]["algorithms"]
+                expect((renewed is None) == ("MODP" not in got and "ECP" not in got) and (renewed or "") in got, lambda: f"{name}: {got}")
+                peer.down(ike="device")
+                wait(lambda: not gateway.sas(), f"{name} is gone")
+            # Windows as it comes.
+            peer.write(device("aes256-sha1-modp1024, aes256-sha256-modp1024, aes128-sha1-modp1024", "aes256-sha1", "192.168.1.7"))
+            peer.load()
+            expect(peer.up("device", check=False).returncode != 0, "MODP 1024 was taken")
+            wait(lambda: "no-common-proposal" in gateway.log() and "aes256-sha256-modp1024" in gateway.log(), "the log says why")
         except BaseException:
             print_tails(gateway, peer)
             raise
