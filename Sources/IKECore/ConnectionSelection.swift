@@ -102,7 +102,10 @@ package enum ConnectionSelection {
 
     /// Those among which the user's groups may choose: what has been proven was proven to what `current` asks.
     static func alike(_ connections: [Connection], _ claim: Claim, _ current: Connection) -> [Connection] {
-        fitting(connections, claim).filter { $0.isSameServer(as: current) && $0.remote.method == current.remote.method && $0.remote.certificates == current.remote.certificates }
+        fitting(connections, claim).filter {
+            $0.isSameServer(as: current) && $0.remote.method == current.remote.method && $0.remote.directory == current.remote.directory
+                && $0.remote.certificates == current.remote.certificates
+        }
     }
 
     /// The connection for a user who is in `groups`, who has proven to be `identity` as `current` asks: of those that name the user alike, one that names a group

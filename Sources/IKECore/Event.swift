@@ -164,8 +164,8 @@ package enum Job: Sendable {
     case eap(EAPStep)
     /// Which address of this host the routes choose towards each.
     case findPaths([IPAddress])
-    /// What a directory says of a user who has proven who it is without it.
-    case lookUp(user: [UInt8])
+    /// What a directory, nil for the first, says of a user who has proven who it is without it.
+    case lookUp(user: [UInt8], directory: String?)
 }
 
 /// An address of the peer that there is a route to, and ours that it chooses.

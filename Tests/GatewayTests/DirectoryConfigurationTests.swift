@@ -13,7 +13,10 @@ import Testing
     }
 
     @Test func aSectionThatIsRightIsTaken() throws {
-        let result = load(ldap: Self.good + "schema = ad\nbind_dn = \"cn=x,dc=example\"\nbind_password_file = secrets/ldap\nuser_filter = \"(&(a=b)(uid=%u))\"\ntimeout = 5s")
+        // The password's file is there, for everything else is in memory.
+        let text =
+            site() + "\nplugins { ldap {\n" + Self.good + "schema = ad\nbind_dn = \"cn=x,dc=example\"\nbind_password_file = secrets/ldap\nuser_filter = \"(&(a=b)(uid=%u))\"\ntimeout = 5s\n} }\n"
+        let result = GatewayTests.load(MemoryFiles(["m.conf": text, "secrets/ldap": "words"]))
         #expect(result.diagnostics == [])
         let plugin = try #require(result.configuration?.plugins.plugin("ldap"))
         // Relative to the file that names it.

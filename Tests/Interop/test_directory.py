@@ -1,5 +1,6 @@
 """Users of a directory: a real slapd behind the gateway, log-ins by bind and by NT hash, groups that choose the connection, and accounts that lose their tunnel while it is up."""
 
+import base64
 import contextlib
 import urllib.parse
 
@@ -18,10 +19,17 @@ HASH = "8846F7EAEE8FB117AD06BDD830B7586C"
 SERVICE_PASSWORD = "the words of the service 73"
 
 
+def ldif(line):
+    """RFC 2849: what is no plain text is written in base64."""
+    name, value = line.split(": ", 1)
+    return line if value.isascii() else f"{name}:: {base64.b64encode(value.encode()).decode()}"
+
+
 class Directory:
     """A slapd in a host of a lab, on a socket in the lab's folder."""
 
-    def __init__(self, lab, host):
+    def __init__(self, lab, host, users=(), groups=()):
+        """`users` beside carol and dave: (name, unit, flags, more lines); `groups` beside staff and admins: (name, distinguished names)."""
         self.lab, self.host = lab, host
         self.folder = lab.folder / "slapd"
         (self.folder / "db").mkdir(parents=True)
@@ -33,7 +41,8 @@ include /etc/ldap/schema/inetorgperson.schema
 attributetype ( 1.3.6.1.4.1.7165.2.1.25 NAME 'sambaNTPassword' SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 SINGLE-VALUE )
 attributetype ( 1.3.6.1.4.1.7165.2.1.26 NAME 'sambaAcctFlags' SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 SINGLE-VALUE )
 attributetype ( 1.3.6.1.4.1.7165.2.1.20 NAME 'sambaSID' SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 SINGLE-VALUE )
-objectclass ( 1.3.6.1.4.1.7165.2.2.6 NAME 'sambaSamAccount' SUP top AUXILIARY MUST ( uid $ sambaSID ) MAY ( sambaNTPassword $ sambaAcctFlags ) )
+attributetype ( 1.3.6.1.4.1.7165.2.1.30 NAME 'sambaKickoffTime' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+objectclass ( 1.3.6.1.4.1.7165.2.2.6 NAME 'sambaSamAccount' SUP top AUXILIARY MUST ( uid $ sambaSID ) MAY ( sambaNTPassword $ sambaAcctFlags $ sambaKickoffTime ) )
 modulepath /usr/lib/ldap
 moduleload back_mdb
 database mdb
@@ -47,18 +56,23 @@ access to * by dn.exact="{SERVICE}" read by * none
 """
         )
         entries = [(BASE, ["objectClass: dcObject", "objectClass: organization", "o: x", "dc: example"])]
-        entries += [(f"ou={unit},{BASE}", ["objectClass: organizationalUnit", f"ou: {unit}"]) for unit in ("people", "groups", "services")]
+        entries += [(f"ou={unit},{BASE}", ["objectClass: organizationalUnit", f"ou: {unit}"]) for unit in ("people", "partners", "groups", "services")]
         entries.append((SERVICE, ["objectClass: account", "objectClass: simpleSecurityObject", "uid: svc", f"userPassword: {SERVICE_PASSWORD}"]))
-        for user in ("carol", "dave"):
+        for number, (user, unit, flags, more) in enumerate([("carol", "people", "U", []), ("dave", "people", "U", []), *users]):
+            # A name of its own, whatever its user is called.
+            rdn = f"uid={user}" if user in ("carol", "dave") else f"cn=user{number}"
             entries.append(
                 (
-                    f"uid={user},ou=people,{BASE}",
-                    ["objectClass: inetOrgPerson", "objectClass: sambaSamAccount", f"uid: {user}", f"cn: {user}", "sn: x", f"sambaSID: {user}", f"userPassword: {BIND_PASSWORD}", f"sambaNTPassword: {HASH}", "sambaAcctFlags: [U          ]"],
+                    f"{rdn},ou={unit},{BASE}",
+                    ["objectClass: inetOrgPerson", "objectClass: sambaSamAccount", f"uid: {user}", f"cn: user{number}", "sn: x", f"sambaSID: {number}", f"userPassword: {BIND_PASSWORD}"]
+                    + [f"sambaNTPassword: {HASH}", f"sambaAcctFlags: [{flags:<11}]", *more],
                 )
             )
         for group, members in (("staff", ("carol", "dave")), ("admins", ("carol",))):
             entries.append((f"cn={group},ou=groups,{BASE}", ["objectClass: groupOfNames", f"cn: {group}"] + [f"member: uid={member},ou=people,{BASE}" for member in members]))
-        (self.folder / "seed.ldif").write_text("".join(f"dn: {dn}\n" + "\n".join(lines) + "\n\n" for dn, lines in entries))
+        for group, members in groups:
+            entries.append((f"cn={group},ou=groups,{BASE}", ["objectClass: groupOfNames", f"cn: {group}"] + [f"member: {member}" for member in members]))
+        (self.folder / "seed.ldif").write_text("".join("\n".join(map(ldif, [f"dn: {dn}", *lines])) + "\n\n" for dn, lines in entries))
         run("/usr/sbin/slapadd", "-f", self.folder / "slapd.conf", "-l", self.folder / "seed.ldif")
         self.process = None
         self.start()
@@ -75,8 +89,8 @@ access to * by dn.exact="{SERVICE}" read by * none
     def change(self, text):
         run("ldapmodify", "-x", "-H", self.uri, "-D", f"cn=admin,{BASE}", "-w", "admin", input=text)
 
-    def flags(self, user, flags):
-        self.change(f"dn: uid={user},ou=people,{BASE}\nchangetype: modify\nreplace: sambaAcctFlags\nsambaAcctFlags: {flags}\n")
+    def flags(self, user, flags, name=None):
+        self.change(f"dn: {name or f'uid={user},ou=people,{BASE}'}\nchangetype: modify\nreplace: sambaAcctFlags\nsambaAcctFlags: {flags}\n")
 
     def leave(self, group, user):
         self.change(f"dn: cn={group},ou=groups,{BASE}\nchangetype: modify\ndelete: member\nmember: uid={user},ou=people,{BASE}\n")

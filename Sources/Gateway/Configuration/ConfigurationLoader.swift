@@ -86,7 +86,16 @@ package enum ConfigurationLoader {
         var configuration = GatewayConfiguration(path: read.path)
         configuration.gateway = running?.gateway ?? SettingsBuilder().buildGateway(read.tree.section("gateway"), capabilities: capabilities, &diagnostics)
         configuration.plugins = read.plugins
-        DirectoryConfiguration.check(read.plugins, &diagnostics)
+        var capabilities = capabilities
+        let isDirectoryRight = DirectoryConfiguration.isRight(read.plugins, read.errors, files: files)
+        DirectoryConfiguration.check(read.plugins, files, &diagnostics)
+        // What the section makes of the directories counts where none runs, unless one should: then its failure is in the log.
+        if isDirectoryRight, let failure = capabilities.directoryFailure, let plugin = read.plugins.plugin("ldap"), plugin.isLoaded {
+            diagnostics.error(at: plugin.position, "the directory cannot be used: \(failure)")
+        }
+        if capabilities.directories.isEmpty, !isDirectoryRight || capabilities.directoryFailure != nil || !capabilities.areDirectoriesLoaded {
+            capabilities.directories = DirectoryConfiguration.all(in: read.plugins).map(\.abilities)
+        }
         ObserverConfiguration.check(read.plugins, &diagnostics)
 
         let secrets = (read.tree.section("secrets")?.sections ?? []).filter { SecretBuilder.kind($0.name) != nil }
@@ -113,14 +122,21 @@ package enum ConfigurationLoader {
             configuration.origins[name] = section.position
             for child in section.section("children")?.sections ?? [] { configuration.origins[name + ".children." + child.name] = child.position }
             CrossChecks.checkPools(of: connection, section, configuration.pools + (running?.pools ?? []), &diagnostics)
-            CrossChecks.checkGroups(of: connection, section, capabilities.directory, &diagnostics)
+            CrossChecks.checkDirectory(of: connection, section, capabilities.directories, &diagnostics)
+            CrossChecks.checkGroups(of: connection, section, capabilities.directories.first, &diagnostics)
             CrossChecks.checkSockets(of: connection, section, configuration.gateway, &diagnostics)
             // A secret that is wrong is reported itself.
             guard configuration.secrets.all.count == secrets.count else { continue }
             CrossChecks.checkSecret(of: connection, section, index, running == nil ? .error : .warning, &diagnostics)
-            if running == nil { CrossChecks.checkUsers(of: connection, section, users, capabilities.directory, &diagnostics) }
+            let directory = capabilities.directories.first { connection.remote.directory == nil || $0.name == connection.remote.directory }
+            // Looked at where it matters alone: clients load thousands of connections one by one.
+            CrossChecks.checkMethod(
+                of: &configuration.connections[configuration.connections.count - 1], section, directory,
+                hasUsers: { running.map { $0.secrets.all.contains { $0.kind != .ike } } ?? !users.isEmpty }, &diagnostics)
+            if running == nil { CrossChecks.checkUsers(of: connection, section, users, directory ?? capabilities.directories.first, &diagnostics) }
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
+        CrossChecks.checkMethods(of: configuration, read.tree.section("connections")?.sections ?? [], &diagnostics)
         (configuration.credentials, configuration.authorities) = (loader.credentials, loader.authorities)
         (configuration.credentialFiles, configuration.credentialFolders) = (loader.paths, loader.folders)
 

@@ -164,6 +164,7 @@ struct ConnectionBuilder {
         if side == "remote" {
             policy.groups = round.value("groups")?.groupNames ?? []
             policy.looksUpUser = reader.boolean("user_lookup") ?? false
+            policy.directory = reader.text("directory")
         }
         if policy.isEAP {
             let isAlone = section.sections.first { $0.name.hasPrefix("local") }?.value("auth")?.text.lowercased().hasPrefix("eap") == true

@@ -7,11 +7,7 @@ enum CrossChecks {
     /// A connection whose peers, or which itself, authenticates with a password needs to know one.
     static func checkUsers(of connection: Connection, _ section: ConfigurationSection, _ users: UserSecrets, _ directory: DirectoryAbilities?, _ diagnostics: inout Diagnostics) {
         guard connection.isNegotiated else { return }
-        if let directory, users.isEmpty, !connection.remote.canBeServed(by: directory), let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) {
-            diagnostics.error(
-                at: SectionReader(section: round).position("auth"),
-                "the directory \(directory.name) cannot serve \(connection.remote.method)\(directory.advice.isEmpty ? "" : ": " + directory.advice)")
-        } else if connection.remote.asksForPasswords, users.isEmpty, directory == nil {
+        if connection.remote.asksForPasswords, users.isEmpty, directory == nil {
             diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users: add a section eap-NAME with `id` and `secret` to `secrets` for each")
         }
         // One that proves itself by EAP alone and has a certificate for it is the server.
@@ -21,6 +17,66 @@ enum CrossChecks {
         guard case .exactly(let identity) = own, !users.knows(identity.eapIdentity, isServer: false) else { return }
         diagnostics.missing(
             at: section.position, "the connection \(quoted(section.name)) has no password: add a section eap-\(section.name) with \(SettingText.setting("id", own.text)) and the secret to `secrets`")
+    }
+
+    /// A method by which the directory can verify nobody. Where it is one of several, the others are offered before it, or alone.
+    static func checkMethod(
+        of connection: inout Connection, _ section: ConfigurationSection, _ directory: DirectoryAbilities?, hasUsers: () -> Bool, _ diagnostics: inout Diagnostics
+    ) {
+        guard connection.isNegotiated, connection.remote.isEAP, let directory, let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) else { return }
+        let position = SectionReader(section: round).position("auth"), method = connection.remote.method
+        if connection.remote.takesAnyEAP {
+            connection.remote.unverifiable = passwordMethods.filter { !directory.canServe($0) }
+            connection.remote.offersUnverifiable = hasUsers()
+        } else if !directory.canServe(method) {
+            let complaint = directory.complaint(about: method)
+            if hasUsers() {
+                diagnostics.warning(at: position, "the users of the directory \(quoted(directory.name)) cannot log in here, those of `secrets` can: \(complaint)")
+            } else {
+                diagnostics.error(at: position, "the directory \(quoted(directory.name)) cannot verify anybody here: \(complaint)")
+            }
+        }
+    }
+
+    private static let passwordMethods = ["eap-md5", "eap-gtc", "eap-mschapv2", "eap-ttls", "eap-peap"]
+
+    /// A directory that is named is there; of several one should be.
+    static func checkDirectory(of connection: Connection, _ section: ConfigurationSection, _ directories: [DirectoryAbilities], _ diagnostics: inout Diagnostics) {
+        guard let round = section.sections.first(where: { $0.name.hasPrefix("remote") }), connection.isNegotiated else { return }
+        let names = directories.map(\.name)
+        if let value = round.value("directory") {
+            guard !names.contains(value.text) else { return }
+            let known = names.isEmpty ? "none is loaded" : "there is \(names.map(quoted).joined(separator: ", "))"
+            diagnostics.error(
+                at: value.position,
+                "there is no directory \(quoted(value.text)) (\(known)): write plugins { ldap { directories = \((names.filter { $0 != "ldap" } + [value.text]).joined(separator: ", ")) } }, which counts from the next start on"
+                    + suggestion(nearest(to: value.text, among: names)))
+        } else if names.count > 1, connection.remote.isEAP || connection.remote.looksUpUser || !connection.remote.groups.isEmpty, let first = names.first {
+            diagnostics.warning(
+                at: round.position, "users are looked for in the directory \(quoted(first)) alone, the first of \(names.count): write directory = \(names.joined(separator: " or directory = "))")
+        }
+    }
+
+    /// Connections that take the same peers in the same way, and differ in how users prove who they are: the first is asked for, and nobody comes to the others.
+    static func checkMethods(of configuration: GatewayConfiguration, _ sections: [ConfigurationSection], _ diagnostics: inout Diagnostics) {
+        struct Door: Hashable {
+            let local: AuthenticationPolicy, identity: IdentityPattern, eapIdentity: IdentityPattern?, addresses: [AddressPattern], from: [AddressPattern], proposals: [Proposal]
+        }
+        var first: [Door: Connection] = [:]
+        for (connection, section) in zip(configuration.connections, sections) where connection.isNegotiated && connection.remote.isEAP && !connection.local.isEAP {
+            let door = Door(
+                local: connection.local, identity: connection.remote.identity, eapIdentity: connection.remote.eapIdentity, addresses: connection.localAddresses,
+                from: connection.remoteAddresses, proposals: connection.proposals)
+            guard let before = first[door] else {
+                first[door] = connection
+                continue
+            }
+            guard before.remote.method != connection.remote.method, let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) else { continue }
+            diagnostics.warning(
+                at: SectionReader(section: round).position("auth"),
+                "nobody comes to \(quoted(connection.name)): \(quoted(before.name)) takes the same peers and asks them for \(before.remote.method): write another `id` to 'local' or `eap_id` to 'remote', or auth = eap-dynamic to one connection for both"
+            )
+        }
     }
 
     /// Groups, and the look-up of whoever has proven who it is, are a directory's affair; one session more than a user may have is refused when the user is known.

@@ -10,6 +10,8 @@ package struct DirectoryConfiguration: Hashable, Sendable {
     /// A password can be tried with every LDAP server.
     package let verifiesPasswords = true
 
+    package var abilities: DirectoryAbilities { DirectoryAbilities(name: name, verifiesPasswords: verifiesPasswords, hasNTHashes: hasNTHashes, advice: advice) }
+
     /// What to do where EAP-MSCHAPv2 is asked of a directory that cannot verify it.
     package var advice: String {
         guard !hasNTHashes else { return "" }
@@ -55,8 +57,17 @@ package struct DirectoryConfiguration: Hashable, Sendable {
         return names.isEmpty ? [nil] : names
     }
 
+    /// Whether nothing is wrong with the section; `errors` are those that came of reading the file.
+    static func isRight(_ plugins: PluginConfiguration, _ errors: [ConfigurationError], files: any FileReader) -> Bool {
+        // With an error anywhere nothing is begun, and the plugin would check the same once more.
+        guard errors.isEmpty else { return false }
+        var diagnostics = Diagnostics()
+        check(plugins, files, &diagnostics)
+        return !diagnostics.hasErrors
+    }
+
     /// What can never work.
-    static func check(_ plugins: PluginConfiguration, _ diagnostics: inout Diagnostics) {
+    static func check(_ plugins: PluginConfiguration, _ files: any FileReader, _ diagnostics: inout Diagnostics) {
         guard let plugin = plugins.plugin("ldap"), plugin.isLoaded else { return }
         for name in names(plugin) {
             func option(_ key: String) -> PluginConfiguration.Option? {
@@ -78,6 +89,14 @@ package struct DirectoryConfiguration: Hashable, Sendable {
             if let password = option("bind_password"), option("bind_password_file") != nil {
                 diagnostics.error(at: password.position, "a directory has 'bind_password' or 'bind_password_file', not both")
             }
+            if let base = option("base"), !base.value.contains("=") {
+                diagnostics.error(at: base.position, "'base' is a distinguished name, like \"dc=example,dc=org\", and \(quoted(base.value)) is none")
+            }
+            checkFiles(option, files, &diagnostics)
+            for key in ["user_filter", "group_filter", "group_nested_filter"] {
+                guard let filter = option(key), filter.value.lowercased() != "no" || key == "user_filter", !isFilter(filter.value) else { continue }
+                diagnostics.error(at: filter.position, "'\(key)' is a filter in parentheses that match, like (uid=%u), and \(quoted(filter.value)) is none")
+            }
             for (key, sign) in [("user_filter", "%u"), ("user_dn", "%u"), ("group_filter", "%d"), ("group_nested_filter", "%d")] {
                 guard let template = option(key), template.value.lowercased() != "no" || key.hasPrefix("user"), !template.value.contains(sign) else { continue }
                 diagnostics.error(at: template.position, "'\(key)' needs \(sign), \(sign == "%u" ? "the user's name" : "a distinguished name"), in it")
@@ -89,5 +108,38 @@ package struct DirectoryConfiguration: Hashable, Sendable {
                 diagnostics.warning(at: off.position, "passwords go to \(title) in clear")
             }
         }
+    }
+
+    /// Files that are named are there, and a secret is one that nobody else reads.
+    private static func checkFiles(_ option: (String) -> PluginConfiguration.Option?, _ files: any FileReader, _ diagnostics: inout Diagnostics) {
+        if let authorities = option("ca_file") {
+            do throws(FileFailure) {
+                _ = try files.read(authorities.value, limit: CredentialLoader.fileLimit)
+            } catch {
+                diagnostics.error(at: authorities.position, "'ca_file' cannot be read: \(authorities.value): \(error)")
+            }
+        }
+        guard let secret = option("bind_password_file"), option("bind_password") == nil else { return }
+        do throws(FileFailure) {
+            let content = try files.read(secret.value, limit: 1023)
+            if content.isReadableByOthers {
+                diagnostics.error(at: secret.position, "'bind_password_file' can be read by everybody on this machine: chmod 0600 \(secret.value)")
+            } else if content.bytes.first.map({ $0 == 10 || $0 == 13 }) ?? true {
+                diagnostics.error(at: secret.position, "'bind_password_file' has no password in its first line: \(secret.value)")
+            }
+        } catch {
+            diagnostics.error(at: secret.position, "'bind_password_file' cannot be read: \(secret.value): \(error)")
+        }
+    }
+
+    /// As far as its parentheses say; the server judges the rest.
+    private static func isFilter(_ text: String) -> Bool {
+        var depth = 0
+        for (index, byte) in text.utf8.enumerated() {
+            if byte == UInt8(ascii: "(") { depth += 1 }
+            if byte == UInt8(ascii: ")") { depth -= 1 }
+            guard depth > 0 || index == text.utf8.count - 1 else { return false }
+        }
+        return depth == 0 && !text.isEmpty
     }
 }

@@ -21,7 +21,7 @@ struct EAPBuilder {
             CertificateBuilder.checkWords(String(whole[whole.index(after: colon)...]), at: reader.position("auth"), &diagnostics)
         }
         if policy.method == "eap-radius" {
-            diagnostics.error(at: reader.position("auth"), "RADIUS is not there yet: users are in `secrets`")
+            diagnostics.error(at: reader.position("auth"), "RADIUS is not there yet: users are in `secrets`, or in a directory (plugins { ldap { ... } })")
         } else if !policy.takesAnyEAP, !methods.contains(where: { $0.name == policy.method }) {
             let known = methods.map(\.name) + ["eap", "eap-dynamic"]
             diagnostics.error(at: reader.position("auth"), "no loaded plugin provides the authentication \(quoted(policy.method))" + suggestion(nearest(to: policy.method, among: known)))
@@ -102,16 +102,4 @@ extension EAPBuilder {
 extension AuthenticationPolicy {
     /// Whether users give a password, whatever else the method does.
     var asksForPasswords: Bool { ["eap-md5", "eap-gtc", "eap-mschapv2", "eap-ttls", "eap-peap"].contains(method) }
-
-    /// Whether a directory can say what the method needs of a user. MSCHAPv2 needs the NT hash, MD5 the password itself, which no directory hands out.
-    func canBeServed(by directory: DirectoryAbilities) -> Bool {
-        switch method {
-        case "eap-md5": false
-        case "eap-gtc": directory.verifiesPasswords
-        case "eap-mschapv2", "eap-peap": directory.hasNTHashes
-        // By PAP or GTC inside, or by MSCHAPv2.
-        case "eap-ttls": directory.verifiesPasswords || directory.hasNTHashes
-        default: true
-        }
-    }
 }

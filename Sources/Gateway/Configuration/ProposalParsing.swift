@@ -20,8 +20,12 @@ package struct Capabilities {
     package var methods: [String]
     /// The methods of EAP.
     package var eapMethods: [EAPMethod] = []
-    /// Knows the users that `secrets` does not.
-    package var directory: DirectoryAbilities?
+    /// They know the users that `secrets` does not; the first is asked where nobody names one.
+    package var directories: [DirectoryAbilities] = []
+    /// Whether those are all that there are: a directory that the configuration has, and that is not among them, is not loaded.
+    package var areDirectoriesLoaded = false
+    /// Why none is loaded that the configuration has, where that is known.
+    package var directoryFailure: String?
     /// Whether the data plane carries transport mode, and its name: nil where none is loaded.
     package var carriesTransport = false
     package var planeName: String?

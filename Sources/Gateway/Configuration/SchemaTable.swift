@@ -73,7 +73,7 @@ enum SchemaTable {
         SchemaKey("auth", .text), SchemaKey("id", .text),
         SchemaKey("round", .integer(0...255)),
         SchemaKey("eap_id", .text),
-        SchemaKey("groups", .list), SchemaKey("user_lookup", .boolean),
+        SchemaKey("groups", .list), SchemaKey("user_lookup", .boolean), SchemaKey("directory", .text),
         SchemaKey("cert_policy", .list),
         SchemaKey("certs", .credentials), SchemaKey("cacerts", .credentials), SchemaKey("pubkeys", .credentials),
         SchemaKey("ca_id", .text),

@@ -45,6 +45,9 @@ package enum Daemon {
             guard let services = ServiceThread() else { throw SystemError("start the plugins' service thread") }
             var settings = read.plugins.settings
             settings.state = read.gateway.state
+            // The error that the section has says what is wrong with it; the plugin would only say that it does not start.
+            let isDirectoryRight = DirectoryConfiguration.isRight(read.plugins, read.errors, files: SystemFileReader())
+            if !isDirectoryRight { settings.sections["ldap"] = nil }
             let plugins = PluginSet.load(
                 paths: folders(options, read.plugins), settings: settings, services: services,
                 log: { level, message in
@@ -54,7 +57,11 @@ package enum Daemon {
             let planes = PlaneChoice(plugins, wanted: read.gateway.plane, priorities: read.plugins.priorities)
             // Before anything else is judged by what that plane cannot do. Whoever checks need not be who starts it, nor on that machine.
             if let refusal = planes.refusal, !options.isCheck || planes.name == nil { throw Refusal(refusal) }
-            let result = ConfigurationLoader.validate(read, Capabilities(plugins, planes))
+            var capabilities = Capabilities(plugins, planes)
+            if isDirectoryRight, capabilities.directories.isEmpty {
+                capabilities.directoryFailure = plugins.refused.first { $0.file.hasSuffix("martlet-ldap.so") }?.description ?? "there is no plugin libmartlet-ldap.so"
+            }
+            let result = ConfigurationLoader.validate(read, capabilities)
             log.flush()
             for diagnostic in result.diagnostics { put(diagnostic.description, to: 2) }
             guard let configuration = result.configuration else {
@@ -260,7 +267,7 @@ extension Capabilities {
         carriesAlone = planes.carriesAlone
         passes = { transform, provider in plugins.passes(transform, provider: provider) }
         eapMethods = plugins.eapMethods
-        directory = plugins.directory(named: nil)?.abilities
+        (directories, areDirectoriesLoaded) = (plugins.directoryAbilities, true)
         planeName = planes.name
         carriesTransport = planes.carriesTransport
         features = planes.features

@@ -7,20 +7,19 @@ extension RunningGateway {
     /// A user of the directory has come in.
     func watchAccount(of sa: IKESAStatus, shard: Int) {
         let interval = sources.files.gateway.directoryCheck
-        guard !sa.isInitiator, interval > .zero, plugins.directory(named: nil) != nil, let remote = sources.connection(named: sa.connection)?.remote,
+        guard !sa.isInitiator, interval > .zero, let remote = sources.connection(named: sa.connection)?.remote, plugins.directory(named: remote.directory) != nil,
             remote.isEAP || remote.method.hasPrefix("pubkey") && sa.account != nil,
             let user = sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName, !remote.isEAP || sa.account != nil || !runner.knows(user)
         else { return }
         liveCheck.interval = interval
-        liveCheck.established(user, LiveCheck.Member(sa: sa.id, shard: shard, connection: sa.connection), now: Instant.now())
+        liveCheck.established(LiveCheck.Account(user, directory: remote.directory), LiveCheck.Member(sa: sa.id, shard: shard, connection: sa.connection), now: Instant.now())
         armLiveCheck()
     }
 
     private func armLiveCheck() {
         guard !isLiveCheckArmed, !liveCheck.isEmpty, !isEnding else { return }
         isLiveCheckArmed = true
-        // Often enough that nobody is asked much later than the interval says.
-        loop.arm(after: max(.milliseconds(200), min(liveCheck.interval / 10, .seconds(5)))) { [unowned self] in
+        loop.arm(after: liveCheck.tick) { [unowned self] in
             isLiveCheckArmed = false
             askOfAccounts()
             armLiveCheck()
@@ -29,24 +28,27 @@ extension RunningGateway {
 
     private func askOfAccounts() {
         let interval = sources.files.gateway.directoryCheck
-        guard interval > .zero, let directory = plugins.directory(named: nil) else { return }
+        guard interval > .zero else { return }
         liveCheck.interval = interval
         for user in liveCheck.due(now: Instant.now()) {
-            let asked = directory.ask(.account, user: user, deadline: (Instant.now() + .seconds(15)).nanoseconds) { [weak self] answer, _ in
+            let asked = plugins.directory(named: user.directory)?.ask(.account, user: user.name, deadline: (Instant.now() + .seconds(15)).nanoseconds) { [weak self] answer, _ in
                 self?.loop.post { [weak self] in self?.accountAnswered(user, answer) }
             }
-            if asked == nil { accountAnswered(user, .unavailable) }
+            if asked == nil { loop.post { [weak self] in self?.accountAnswered(user, .unavailable) } }
         }
     }
 
-    private func accountAnswered(_ user: [UInt8], _ answer: DirectoryAnswer) {
-        if answer.isOfDirectory { log.write(.debug, "IKE", "the account \(Identification(eap: user)) could not be checked: \(answer.reason)") }
-        let endings = liveCheck.answered(user, answer, now: Instant.now()) { sources.connection(named: $0)?.remote.groups }
+    private func accountAnswered(_ user: LiveCheck.Account, _ answer: DirectoryAnswer) {
+        let name = Identification(eap: user.name)
+        if answer.isOfDirectory { log.write(.debug, "IKE", "the account \(name) could not be checked: \(answer.reason)") }
+        let endings = liveCheck.answered(user, answer) { sources.connection(named: $0)?.remote.groups }
         for ending in endings {
             let sa = ending.member.sa
-            log.write(.info, "IKE", "IKE SA #\(sa.rawValue) of \(Identification(eap: user)) ends: \(ending.reason)", connection: ending.member.connection, ikeSA: sa.rawValue)
+            log.write(.info, "IKE", "IKE SA #\(sa.rawValue) of \(name) ends: \(ending.reason)", connection: ending.member.connection, ikeSA: sa.rawValue)
             willEnd(sa, .account, ending.reason)
             event(.terminate(.ikeSA(sa), request: nil), to: ending.member.shard)
         }
+        // So many are asked at once, and the next as soon as one has been answered.
+        askOfAccounts()
     }
 }

@@ -11,6 +11,12 @@ package struct LiveCheck {
         package var connection: String
         package init(sa: IKESAID, shard: Int, connection: String) { (self.sa, self.shard, self.connection) = (sa, shard, connection) }
     }
+    /// Who is asked about: the name that the user has authenticated with, and where; nil for the first directory.
+    package struct Account: Hashable, Sendable {
+        package var name: [UInt8]
+        package var directory: String?
+        package init(_ name: [UInt8], directory: String? = nil) { (self.name, self.directory) = (name, directory) }
+    }
     /// An SA that ends, and why.
     package struct Ending: Hashable, Sendable {
         package var member: Member
@@ -21,11 +27,14 @@ package struct LiveCheck {
         var due: Instant
         var isAsked = false
     }
-    /// By the name that the user has authenticated with.
-    private var users: [[UInt8]: User] = [:]
-    private var owners: [IKESAID: [UInt8]] = [:]
+    private var users: [Account: User] = [:]
+    private var owners: [IKESAID: Account] = [:]
     private var asked = 0
     package var interval: Duration
+    /// How often it is looked at who is to be asked.
+    package var tick: Duration { max(.milliseconds(200), min(interval / 10, .seconds(5))) }
+    /// From one question to the next: a tick is lost until it is asked, and another is left for the answer, so that within the interval whoever is no longer welcome is gone.
+    private var pause: Duration { max(interval - tick * 2, tick) }
     /// Questions that may be out at once: log-ins are asked of the same directory.
     package static let limit = 16
 
@@ -33,10 +42,11 @@ package struct LiveCheck {
 
     package var isEmpty: Bool { users.isEmpty }
 
-    package mutating func established(_ user: [UInt8], _ member: Member, now: Instant) {
+    package mutating func established(_ user: Account, _ member: Member, now: Instant) {
         closed(member.sa)
         owners[member.sa] = user
-        users[user, default: User(due: now + interval)].members.append(member)
+        let due = now + pause
+        users[user, default: User(due: due)].members.append(member)
     }
 
     package mutating func rekeyed(_ old: IKESAID, _ new: Member) {
@@ -55,19 +65,23 @@ package struct LiveCheck {
     }
 
     /// Whom to ask now, those that wait longest first.
-    package mutating func due(now: Instant) -> [[UInt8]] {
+    package mutating func due(now: Instant) -> [Account] {
         let ready = users.filter { $0.value.due <= now && !$0.value.isAsked && !$0.value.members.isEmpty }.sorted { $0.value.due < $1.value.due }.prefix(max(0, Self.limit - asked))
-        for (user, _) in ready { users[user]?.isAsked = true }
+        // From the question on: what the directory says is of that time.
+        let next = now + pause
+        for (user, _) in ready {
+            users[user]?.isAsked = true
+            users[user]?.due = next
+        }
         asked += ready.count
         return ready.map(\.key)
     }
 
     /// What an answer ends. `groups` are those that a connection asks for, none where it takes everybody.
-    package mutating func answered(_ user: [UInt8], _ answer: DirectoryAnswer, now: Instant, groups: (String) -> [String]?) -> [Ending] {
+    package mutating func answered(_ user: Account, _ answer: DirectoryAnswer, groups: (String) -> [String]?) -> [Ending] {
         guard var entry = users[user], entry.isAsked else { return [] }
         asked -= 1
         entry.isAsked = false
-        entry.due = now + interval
         users[user] = entry.members.isEmpty ? nil : entry
         // That nobody can be asked is no news of this user.
         guard !answer.isOfDirectory else { return [] }

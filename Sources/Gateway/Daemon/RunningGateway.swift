@@ -83,7 +83,7 @@ package final class RunningGateway: @unchecked Sendable {
             log.write(.error, "JOB", "\(lane.map { "a call of \($0.name)" } ?? "a calculation") has not ended in its time and keeps its thread; there are \(count) such now")
         }
         lookUps = JobPool.Lane(name: "look-up", limit: max(2, shardCount) - 1)
-        runner = JobRunner(methods: { plugins.authMethod(named: $0) }, eapMethods: { plugins.eapMethod(named: $0) }, directory: { plugins.directory(named: nil) }, secrets: configuration.secrets)
+        runner = JobRunner(methods: { plugins.authMethod(named: $0) }, eapMethods: { plugins.eapMethod(named: $0) }, directory: { plugins.directory(named: $0) }, secrets: configuration.secrets)
         keyExport = try configuration.gateway.exportKeysFolder.map { folder throws(SystemError) in try KeyExport(folder: folder, log: log) }
         var limits = configuration.gateway.limits
         limits.shards = shardCount

@@ -144,6 +144,12 @@ package final class PluginSet: Sendable {
 
     package func authMethod(named name: String) -> AuthMethod? { authMethods.first { $0.name == name } }
 
+    /// Of each directory, once: the first of several has two names.
+    package var directoryAbilities: [DirectoryAbilities] {
+        var seen: Set<String> = []
+        return directories.map(\.abilities).filter { seen.insert($0.name).inserted }
+    }
+
     /// The directory of users of that name, or, where nil is asked for, the first.
     package func directory(named name: String?) -> UserDirectory? { directories.first { name == nil || $0.name == name } }
 

@@ -109,7 +109,7 @@ package struct GatewayUsers: UserSource {
             return then(
                 .no(
                     .noSuchSecret,
-                    "is a user of the directory \(directory.name), which hands out no \(kind == .ntHash ? "NT hash" : "password")\(directory.advice.isEmpty ? "" : ": " + directory.advice)"))
+                    "is a user of the directory \(directory.name), which hands out no \(kind == .ntHash ? "NT hash" + (directory.advice.isEmpty ? "" : ": " + directory.advice) : "password")"))
         }
         let isAsked = directory.ask(.ntHash, user: user, deadline: deadline) { [found] answer, hash in
             found.note(answer)

@@ -81,7 +81,7 @@ final class Driver: @unchecked Sendable {
         let deadline = Instant.now() + jobTime
         let runner = runner
         if case .eap(let step) = job { return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(step, deadline: deadline, $0) } }
-        if case .lookUp(let user) = job { return runner.lookUp(user, deadline: deadline) { [weak shard] result in shard?.post(.jobFinished(id, result)) } }
+        if case .lookUp(let user, let directory) = job { return runner.lookUp(user, in: directory, deadline: deadline) { [weak shard] result in shard?.post(.jobFinished(id, result)) } }
         if runner.isQuick(job) { return shard.follow(.jobFinished(id, runner.run(job, deadline: deadline))) }
         if case .verify(let request, let authentication) = job {
             return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(request, authentication, deadline: deadline, $0) }

@@ -9,15 +9,15 @@ import Synchronization
 package final class JobRunner: Sendable {
     private let methods: @Sendable (String) -> AuthMethod?
     private let eapMethods: @Sendable (String) -> EAPMethodTable?
-    /// Knows the users that the configuration does not.
-    private let directory: @Sendable () -> UserDirectory?
+    /// Knows the users that the configuration does not: the directory of that name, or the first.
+    private let directory: @Sendable (String?) -> UserDirectory?
     private let secrets: Mutex<SharedSecrets>
     private let credentials = Mutex(CredentialSnapshot.empty)
     private let users: Mutex<UserSecrets>
 
     package init(
         methods: @escaping @Sendable (String) -> AuthMethod?, eapMethods: @escaping @Sendable (String) -> EAPMethodTable? = { _ in nil },
-        directory: @escaping @Sendable () -> UserDirectory? = { nil }, secrets: SharedSecrets
+        directory: @escaping @Sendable (String?) -> UserDirectory? = { _ in nil }, secrets: SharedSecrets
     ) {
         self.directory = directory
         self.methods = methods
@@ -39,7 +39,7 @@ package final class JobRunner: Sendable {
     func begin(_ step: EAPStep, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
         guard let method = eapMethods(step.method.name) else { return completion(.failed(.noMethod(step.method.name))) }
         method.run(
-            step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory()), credentials: credentials.withLock { $0 }, judge: methods("pubkey"),
+            step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory(step.directory)), credentials: credentials.withLock { $0 }, judge: methods("pubkey"),
             deadline: deadline.nanoseconds, completion)
     }
 
@@ -51,10 +51,10 @@ package final class JobRunner: Sendable {
         }
     }
 
-    /// What the directory says of a user. `completion` is called once, before this returns or later, on any thread; no thread waits.
-    func lookUp(_ user: [UInt8], deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
+    /// What a directory says of a user. `completion` is called once, before this returns or later, on any thread; no thread waits.
+    func lookUp(_ user: [UInt8], in name: String?, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
         func refuse(_ kind: EAPRefusal.Kind, _ reason: String) { completion(.failed(.account(EAPRefusal(kind, reason)))) }
-        guard let directory = directory() else { return refuse(.unavailable, "cannot be looked up: no directory is loaded") }
+        guard let directory = directory(name) else { return refuse(.unavailable, "cannot be looked up: " + (name.map { "the directory \($0) is not loaded" } ?? "no directory is loaded")) }
         let token = directory.ask(.account, user: user, deadline: deadline.nanoseconds) { answer, _ in
             guard answer.isGood else {
                 return completion(

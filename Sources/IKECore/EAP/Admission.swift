@@ -12,7 +12,10 @@ enum Admission {
     /// The user's groups choose among connections that are alike, and the session counts from now on; or why not.
     static func refusal(_ groups: [String]?, _ claim: ConnectionSelection.Claim, _ sa: IKESA) -> EAPRefusal? {
         guard let connection = ConnectionSelection.choose(sa.context.connections, claim, user: sa.eapUser, in: groups, like: sa.connection) else {
-            let wanted = sa.connection.remote.groups.joined(separator: ", ")
+            // Of every connection that was open to the user, not of the one that was tried first alone.
+            var seen: Set<String> = []
+            let open = [sa.connection] + ConnectionSelection.alike(sa.context.connections, claim, sa.connection).filter { $0.remote.eapIdentity?.matches(eap: sa.eapUser) ?? true }
+            let wanted = open.flatMap(\.remote.groups).filter { seen.insert($0.lowercased()).inserted }.prefix(16).joined(separator: ", ")
             guard let groups else { return EAPRefusal(.notInGroup, "is no user of a directory, and only groups of one are taken: \(wanted)") }
             return EAPRefusal(.notInGroup, "is in none of the groups that are taken (\(wanted)), but in " + (groups.isEmpty ? "none at all" : groups.prefix(8).joined(separator: "; ")))
         }

@@ -88,8 +88,8 @@ struct EAPAuthenticator {
         let wanted = nak.type == EAPPacket.nak ? nak.data.filter { $0 != 0 } : []
         let offered = current?.name ?? "EAP"
         remaining = remaining.filter { wanted.contains($0.type) }
-        let names = wanted.prefix(8).map(String.init).joined(separator: ", ")
-        return next(EAPRefusal(.noMethod, "does not take \(offered)" + (wanted.isEmpty ? ", and names no other method of EAP" : ": it wants the EAP types \(names)")))
+        let names = wanted.prefix(8).map(EAPPacket.name(of:)).joined(separator: ", ")
+        return next(EAPRefusal(.noMethod, "does not take \(offered)" + (wanted.isEmpty ? ", and names no other method of EAP" : ": it wants \(names)")))
     }
 
     /// What comes of the method's job.

@@ -58,6 +58,8 @@ package struct EAPStep: Sendable {
     /// Whether we are the one that asks.
     package var isServer: Bool
     package var connection: String
+    /// The directory that is asked about users; nil for the first.
+    package var directory: String?
     /// Who the client says that it is: its EAP identity, or its IKE identity where nobody asked for one.
     package var identity: [UInt8]
     package var local: Identification
@@ -133,7 +135,9 @@ extension AuthenticationPolicy {
 
     /// The methods that are spoken, the preferred one first.
     package func eapMethods(_ loaded: [EAPMethod], asServer: Bool) -> [EAPMethod] {
-        loaded.filter { (asServer ? $0.isServer : $0.isClient) && (takesAnyEAP || $0.name == method) }
+        let spoken = loaded.filter { (asServer ? $0.isServer : $0.isClient) && (takesAnyEAP || $0.name == method) }
+        guard asServer, takesAnyEAP else { return spoken }
+        return spoken.filter { !unverifiable.contains($0.name) } + spoken.filter { offersUnverifiable && unverifiable.contains($0.name) }
     }
 }
 

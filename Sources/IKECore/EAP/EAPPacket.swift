@@ -20,6 +20,19 @@ struct EAPPacket: Equatable {
         self.data = data
     }
 
+    /// As configurations call a method; the number where none here has it.
+    static func name(of type: UInt8) -> String {
+        switch type {
+        case 4: "eap-md5"
+        case 6: "eap-gtc"
+        case 13: "eap-tls"
+        case 21: "eap-ttls"
+        case 25: "eap-peap"
+        case 26: "eap-mschapv2"
+        default: "the EAP type \(type)"
+        }
+    }
+
     /// Nil where the octets are no packet.
     init?(_ bytes: [UInt8]) {
         guard bytes.count >= Self.headerByteCount, let code = Code(rawValue: bytes[0]) else { return nil }

@@ -158,7 +158,7 @@ struct AuthenticatingPeer {
             // A method that asked no directory leaves that to us; a password that is one of `secrets` is no user of the directory's, whoever has the same name there.
             if case .succeeded = outcome, conversation.groups == nil, layer.method?.proof.password == false, Admission.needsLookUp(claim, sa) {
                 let user = conversation.account ?? (sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName ?? [])
-                next.phase = .account(sa.context.run(.lookUp(user: user), for: sa.localSPI), conversation, outcome, isFirst: isFirst)
+                next.phase = .account(sa.context.run(.lookUp(user: user, directory: sa.connection.remote.directory), for: sa.localSPI), conversation, outcome, isFirst: isFirst)
                 next.deadline = min(next.end, sa.now + sa.context.limits.jobTime)
                 return .authenticatingPeer(next)
             }
@@ -260,7 +260,8 @@ struct AuthenticatingPeer {
         case .run(let method, let conversation, let identifier, let message):
             guard let own = sa.localIdentity, let peer = sa.remoteIdentity else { return .dead }
             let step = EAPStep(
-                method: method, isServer: true, connection: sa.connection.name, identity: (sa.remoteEAPIdentity ?? peer).eapIdentity, local: own, remote: peer,
+                method: method, isServer: true, connection: sa.connection.name, directory: sa.connection.remote.directory, identity: (sa.remoteEAPIdentity ?? peer).eapIdentity, local: own,
+                remote: peer,
                 localCertificates: sa.connection.local.certificates, remoteCertificates: sa.connection.remote.certificates, conversation: conversation,
                 identifier: identifier, message: message)
             phase = .method(sa.context.run(.eap(step), for: sa.localSPI), isFirst: conversation == nil)

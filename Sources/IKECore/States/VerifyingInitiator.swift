@@ -26,7 +26,7 @@ struct VerifyingInitiator {
         if !isProven, isUser(sa), Admission.needsLookUp(claim, sa) {
             var next = self
             next.isProven = true
-            next.job = sa.context.run(.lookUp(user: remote.accountName), for: sa.localSPI)
+            next.job = sa.context.run(.lookUp(user: remote.accountName, directory: sa.connection.remote.directory), for: sa.localSPI)
             next.deadline = sa.now + sa.context.limits.jobTime
             return .verifyingInitiator(next)
         }

@@ -132,7 +132,7 @@ package final class Node {
             case .eap(let step):
                 eapSteps += 1
                 return ScriptedEAP.run(step, secrets: users, rounds: eapRounds, random: seed &+ UInt64(eapSteps))
-            case .lookUp(let user):
+            case .lookUp(let user, _):
                 guard let groups = accounts[user] else { return .failed(.account(EAPRefusal(.accountRefused, "is refused by the directory: there is no such user"))) }
                 return .account(UserAccount(name: user, groups: groups))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try authenticate(request)))
