@@ -15,6 +15,18 @@ enum Sample {
         return GatewayStatus(sas: [], connections: [], stats: ConfigurationMessages.stats(stats))
     }
 
+    /// Those of users whose devices name nothing but addresses: one whom the directory writes otherwise, one who is in none, one by a certificate and a look-up, and no user.
+    static func users() -> GatewayStatus {
+        let users: [(String?, String?)] = [("CORP\\alice", "alice"), ("bob", nil), (nil, "carol"), (nil, nil)]
+        let sas = users.enumerated().map { index, user in
+            let id = UInt64(index + 1)
+            var sa = Sample.sa("rw", id: id, identity: "192.168.1.7", children: [Sample.child("net", id: id)])
+            (sa.remoteEAPID, sa.account) = user
+            return sa
+        }
+        return status(sas, [])
+    }
+
     static func status(_ sas: [IKESASnapshot], _ connections: [ConnectionSnapshot], drops: [(String, UInt64)] = [], uptime: UInt64 = 273_600, rates: Bool = false) -> GatewayStatus {
         var stats = StatsSnapshot()
         stats.uptimeSeconds = uptime

@@ -35,6 +35,19 @@ import Testing
         #expect(listed.map { $0["expired"] as? Bool } == [true, false] && listed.first?["not_after_seconds"] as? Int == 1_893_456_000)
     }
 
+    /// Two users of one gateway whose devices name nothing but addresses.
+    @Test func whoATunnelIsOfIsShown() throws {
+        let status = Sample.users()
+        let text = StatusPage(status, width: 80, form: .blocks).lines.map(\.plain).joined(separator: "\n")
+        for line in ["user  CORP\\alice, alice in the directory\n", "user  bob\n", "user  carol in the directory\n"] { #expect(text.contains(line), "\(text)") }
+        #expect(text.split(separator: "\n").count { $0.contains("user  ") } == 3)
+        let detail = try #require(StatusDetail(status, width: 80).lines("rw")).map(\.plain).joined(separator: "\n")
+        #expect(detail.contains("CORP\\alice, alice in the directory"), "\(detail)")
+        let document = try #require(try JSONSerialization.jsonObject(with: Data(status.json.text.utf8)) as? [String: Any])
+        let listed = try #require(document["ike_sas"] as? [[String: Any]])
+        #expect(listed.map { $0["user"] as? String } == ["alice", nil, "carol", nil])
+    }
+
     @Test func otherFormsAreThereForTheAsking() throws {
         try Golden.expect(StatusPage(Sample.office(), width: 80, form: .lines).lines, width: 80, "office-80-lines")
         try Golden.expect(StatusPage(Sample.hostile(), width: 80, form: .lines).lines, width: 80, "hostile-80-lines")
