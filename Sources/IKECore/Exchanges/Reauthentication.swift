@@ -37,6 +37,9 @@ extension Established {
         }
     }
 
+    /// Not while it is undecided which of several SAs is the one that stays: the children are on the old one until then, and a new one would not have them.
+    var mayReauthenticate: Bool { sa.beganAuthentication && peerSuccessor == nil && predecessor?.peerSuccessor?.sa !== sa }
+
     /// Begins anew beside this SA, where we began it; else asks the peer to.
     func reauthenticate(_ requests: [RequestID]) {
         reauthAt = nil

@@ -9,7 +9,7 @@ extension Established {
         candidates += delayed.map(\.at)
         candidates += [outgoingUntil, incomingUntil, channel.piecesDeadline]
         switch phase {
-        case .active: candidates += [expiresAt, authEndsAt, rekeyAt, livenessAt, keepaliveAt, sa.beganAuthentication ? reauthAt : nil]
+        case .active: candidates += [expiresAt, authEndsAt, rekeyAt, livenessAt, keepaliveAt, mayReauthenticate ? reauthAt : nil]
         case .rekeyed(let until): candidates += [until, livenessAt]
         case .redundant(let until): candidates.append(until)
         case .deleting: break
@@ -87,7 +87,7 @@ extension Established {
             //= RFC 4478 §2: an SA whose identities were not proven anew in time is deleted.
             enqueue(.deleteIKE([], reason: ClosingReason(.lifetime, "its time without a new authentication is over")))
         }
-        if let at = reauthAt, at <= now, sa.beganAuthentication { reauthenticate([]) }
+        if let at = reauthAt, at <= now, mayReauthenticate { reauthenticate([]) }
         if let at = rekeyAt, at <= now {
             rekeyAt = nil
             enqueue(.rekeyIKE([]))
