@@ -47,7 +47,7 @@ extension Established {
             if case .rekeyIKE = task, !incoming.isIdle { break }
             // Where the peer rekeys as well, it knows by the Delete of the old SA that this one has its place. A Delete of this one before that would be one
             // of what the collision leaves over, and the peer would go on with the children on the old SA.
-            if case .deleteIKE = task, renewed != nil { break }
+            if case .deleteIKE = task, renewed != nil, phase == .active { break }
             //= RFC 7296 §1: nothing else before the answer to IKE_AUTH.
             if case .installing(_, .ikeAuth, _, _) = incoming { break }
             start(queue.removeFirst())
