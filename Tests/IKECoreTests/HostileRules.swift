@@ -235,7 +235,8 @@ enum HostileCases {
         if scene.isRequest { return .harmless("3.10.1: an unknown error in a request is ignored") }
         switch scene {
         case .initResponse: return .only([.silence], "2.21.1")
-        case .authResponse, .newChildResponse, .rekeyChildResponse, .rekeyIKEResponse: return .only([.failed], "3.10.1: the request has failed entirely")
+        case .authResponse: return .only([.closes], "3.10.1: all of IKE_AUTH has failed")
+        case .newChildResponse, .rekeyChildResponse, .rekeyIKEResponse: return .only([.failed], "3.10.1: the request has failed entirely")
         // What the request was about ends at this end whatever the other says.
         default: return .harmless("1.4.1: it is gone here in any case")
         }

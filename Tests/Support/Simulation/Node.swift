@@ -56,6 +56,9 @@ package final class Node {
     /// stands still while the host sleeps.
     private(set) var clockAhead: Int64 = 0
     package internal(set) var isAsleep = false
+    /// How long this node has slept in all, and since when it does now.
+    package internal(set) var nanosecondsAsleep: UInt64 = 0
+    var asleepSince: Instant?
     /// What the host owes itself, and waits until it is awake.
     var dreams: [Event] = []
     /// Milliseconds that a job takes, and the data plane.

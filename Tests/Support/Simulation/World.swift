@@ -146,6 +146,7 @@ package final class World {
     package func sleep(_ node: Node) {
         node.isDown = true
         node.isAsleep = true
+        node.asleepSince = now
         note(node, "sleeps")
     }
 
@@ -153,6 +154,8 @@ package final class World {
     package func wake(_ node: Node, clockStoodStill: Duration = .zero) {
         node.isDown = false
         node.isAsleep = false
+        if let since = node.asleepSince { node.nanosecondsAsleep += now.nanoseconds - since.nanoseconds }
+        node.asleepSince = nil
         node.stop(for: clockStoodStill)
         note(node, "wakes")
         let events = node.dreams
