@@ -33,7 +33,10 @@ private let exampleNames: [String] = {
 
     /// What an example needs besides itself: files and plugins. Tests/Interop/test_examples.py has them, and logs in.
     private static let needed = [
-        "remote-access.conf": ["vpn.pem", "the authentication 'eap-mschapv2'", "the authentication 'pubkey'", "has no users", "about users of a directory", "reads certificates", "ldap.secret", "'sha1' (HMAC_SHA1_96) cannot be served by a loaded plugin"]
+        "remote-access.conf": [
+            "vpn.pem", "the authentication 'eap-mschapv2'", "the authentication 'pubkey'", "has no users", "about users of a directory", "reads certificates", "ldap.secret",
+            "'sha1' (HMAC_SHA1_96) cannot be served by a loaded plugin",
+        ]
     ]
 
     @Test func theListNamesThemAll() throws {
