@@ -254,6 +254,17 @@ import Testing
         #expect(target.status != nil)
     }
 
+    /// What keeps the peer busy may be a request that goes to where the NAT had us before.
+    @Test func aPeerThatPutsUsOffIsAskedWhereItSeesUs() throws {
+        let (target, peer) = try Mobike.initiator(hidden: true)
+        target.handle(.rekey(.connection("site"), request: RequestID(rawValue: 7)))
+        let rekey = try peer.lastRequest(of: target)
+        target.receive(try peer.seal(.createChildSA, [.notify(Notify(.temporaryFailure))], id: rekey.id, response: true), from: rekey.datagram.remote, to: rekey.datagram.local)
+        #expect(try peer.lastRequest(of: target).payloads.notifications == [.natDetectionSourceIP, .natDetectionDestinationIP])
+        try peer.answerLast(target, detection(peer, sees: SocketAddress(address: Fixtures.natAddress, port: 2222)))
+        #expect(try peer.lastRequest(of: target).payloads.hasNotify(.updateSAAddresses))
+    }
+
     /// RFC 4555 section 3.8.
     @Test func behindANATALivenessCheckAsksForTheMapping() throws {
         let (target, peer) = try Mobike.initiator(hidden: true) { $0.dpdDelay = .seconds(10) }

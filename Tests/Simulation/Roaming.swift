@@ -63,5 +63,5 @@ import Testing
         network.send(.localAddressesChanged([address]), to: client)
     }
 
-    @Test func theTunnelGoesWithTheClient() async { await Seeds.run("Roaming", share: 10, known: [3754]) { Roaming.run($0) } }
+    @Test func theTunnelGoesWithTheClient() async { await Seeds.run("Roaming", share: 10, known: [3754, 4593]) { Roaming.run($0) } }
 }

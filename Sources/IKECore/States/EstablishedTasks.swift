@@ -16,6 +16,9 @@ extension Established {
     func postpone(_ task: Task) {
         postponedSince = postponedSince ?? now
         delayed.append((now + .seconds(1) + context.jitter(upTo: .seconds(2)), task))
+        // What keeps the peer busy may be a request that does not reach us, because a NAT has given us another address: that is looked at.
+        if case .updateAddresses = task { return }
+        if !livenessPayloads.isEmpty { enqueue(.liveness) }
     }
     /// Whether the peer has said "not now" for so long that it means "no".
     var isPutOff: Bool { postponedSince.map { $0 + context.limits.temporaryFailureTime <= now } ?? false }
