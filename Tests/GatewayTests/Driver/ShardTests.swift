@@ -16,7 +16,7 @@ private final class NoRandom: RandomSource {
         var options = SocketOptions()
         options.listen = [IPAddress(v4: 0x7f00_0001)]
         // Port 0 is any; two of them are not the same.
-        options.port = UInt16.random(in: 20_000...60_000)
+        options.port = UInt16.random(in: 20_000...32_000)
         options.natPort = options.port + 1
         let sockets = try SocketSet(options)
         let transport = Transport(sockets, log: try Log(level: .error))
