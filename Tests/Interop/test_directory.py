@@ -151,11 +151,11 @@ SHARED = f'secrets {{ ike-peer {{ secret = "{SECRET}" }} }}\n'
 
 
 @contextlib.contextmanager
-def directory(east, west, peer=False, gateway=""):
-    """A gateway in west with a slapd beside it, and a client in east, which may be a strongSwan."""
+def directory(east, west, peer=False, gateway="", accounts=(), plugin=Directory.plugin):
+    """A gateway in west with a slapd beside it, which has further users and groups as `accounts`, and a client in east, which may be a strongSwan."""
     with Lab() as lab:
-        slapd = Directory(lab, "west")
-        b = martlet(lab, "west", slapd.plugin() + "connections {" + west + "\n}\n" + POOLS + SHARED + gateway)
+        slapd = Directory(lab, "west", *accounts)
+        b = martlet(lab, "west", plugin(slapd) + "connections {" + west + "\n}\n" + POOLS + SHARED + gateway)
         a = StrongSwan(lab, "east", east, plugins=GTC_BACKEND, load=EAP_PLUGINS) if peer else martlet(lab, "east", east)
         try:
             b.start()

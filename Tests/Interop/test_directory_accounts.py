@@ -1,13 +1,12 @@
 """Log-ins at a gateway of every kind of account that a directory can have, each refused for its own reason; several directories behind one gateway; and one that is slow or lies, which delays nobody else."""
 
-import contextlib
 import subprocess
 import sys
 import threading
 
-from lab import Lab, expect, print_tails, wait
-from test_directory import BASE, BIND_PASSWORD, HASH, HASHED_PASSWORD, POOLS, SERVICE_PASSWORD, SHARED, Directory, client, connection
-from test_eap import keeps_secrets, martlet, reload
+from lab import expect, wait
+from test_directory import BASE, BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, client, connection, directory
+from test_eap import keeps_secrets, reload
 
 SETTINGS = "gateway { control = @FOLDER@/vici.sock\n state = @FOLDER@/state\n resolver = no\n log { level = trace }\n retransmit_initial = 0.5 }\n"
 USERS = (
@@ -26,19 +25,8 @@ PLACES = {user: f"cn=user{number},ou={unit},{BASE}" for number, (user, unit, _, 
 GROUPS = (("inner", [PLACES["nina"]]), ("company", [f"cn=inner,ou=groups,{BASE}", PLACES["heidi(x)*"], PLACES["jürgen"], *(PLACES[user] for user in ("lena", "emil", "dora", "dup"))]))
 
 
-@contextlib.contextmanager
 def gateway(plugin, west, east, settings=""):
-    with Lab() as lab:
-        slapd = Directory(lab, "west", USERS, GROUPS)
-        b = martlet(lab, "west", plugin(slapd) + "connections {" + west + "\n}\n" + POOLS + SHARED + settings)
-        a = martlet(lab, "east", east)
-        try:
-            b.start()
-            a.start()
-            yield lab, a, b, slapd
-        except BaseException:
-            print_tails(a, b)
-            raise
+    return directory(east, west, gateway=settings, accounts=(USERS, GROUPS), plugin=plugin)
 
 
 def written(user):

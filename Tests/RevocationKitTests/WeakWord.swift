@@ -46,8 +46,8 @@ final class RSAAuthority: @unchecked Sendable {
         use(context)
     }
 
-    /// A list with one entry; `critical`: an extension of it, dotted, that has to be understood.
-    func list(_ hash: String = "SHA256", critical: String? = nil, revokes: UInt64 = 4711, since: Int = -3_600) -> RevocationList? {
+    /// A list with one entry; `critical`: an extension of it, dotted, that has to be understood; `part`: which part of all it is about, as OpenSSL writes it.
+    func list(_ hash: String = "SHA256", critical: String? = nil, part: String? = nil, revokes: UInt64 = 4711, since: Int = -3_600) -> RevocationList? {
         let list = X509_CRL_new()
         defer { X509_CRL_free(list) }
         X509_CRL_set_version(list, 1)
@@ -72,6 +72,11 @@ final class RSAAuthority: @unchecked Sendable {
             ASN1_OBJECT_free(kind)
         }
         X509_CRL_add0_revoked(list, entry)
+        if let part {
+            let piece = X509V3_EXT_conf_nid(nil, nil, NID_issuing_distribution_point, "critical," + part)
+            X509_CRL_add_ext(list, piece, -1)
+            X509_EXTENSION_free(piece)
+        }
         signing(hash) { _ = X509_CRL_sign_ctx(list, $0) }
         var memory: UnsafeMutablePointer<UInt8>?
         let size = i2d_X509_CRL(list, &memory)
@@ -157,6 +162,9 @@ final class RSAAuthority: @unchecked Sendable {
         #expect(try Self.refusal([holding], of: good)?.contains("was revoked on") == true)
         for lists in [[holding, released], [released, holding]] { #expect(try Self.refusal(lists, of: good) == nil) }
         for lists in [[holding, older], [older, holding]] { #expect(try Self.refusal(lists, of: good)?.contains("was revoked on") == true) }
+        // One about some reasons alone releases nobody.
+        let partly = try #require(authority.list(part: "onlysomereasons:keyCompromise"))
+        #expect(try Self.refusal([holding, partly], of: good)?.contains("was revoked on") == true)
         // One of the future, or with a broken hash, releases nobody.
         #expect(try Self.refusal([holding, authority.list(since: 7_200)], of: good)?.contains("was revoked on") == true)
         #expect(try Self.refusal([holding, authority.list("SHA1")], of: good)?.contains("was revoked on") == true)
