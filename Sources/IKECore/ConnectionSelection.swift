@@ -63,6 +63,12 @@ package enum ConnectionSelection {
             .map(\.connection)
     }
 
+    /// How well the best of the candidates is meant for an address.
+    static func fit(_ best: Connection?, to remote: IPAddress, names: HostNames) -> HostNames.Fit {
+        guard let best else { return .none }
+        return score(best.remoteAddresses, remote, names) == 3 ? .exact : .wide
+    }
+
     /// 3 for exactly this address, 2 for a range, 1 for any; nil for no match. A host name is what it leads to.
     private static func score(_ patterns: [AddressPattern], _ address: IPAddress, _ names: HostNames) -> Int? {
         patterns.compactMap { pattern -> Int? in

@@ -4,8 +4,8 @@
 struct FixedNumbers {
     /// What is taken, of those bits that two numbers are compared in.
     private var taken: [UInt32: Set<UInt32>] = [:]
-    /// Beyond so many in a row that are taken there is none to be found: the masks are too narrow.
-    static let attempts = 1 << 20
+    /// Beyond so many in a row that are taken none is looked for: a shard does nothing else meanwhile.
+    static let attempts = 1 << 14
 
     init(_ connections: [Connection] = []) {
         var fixed: [UInt32: Set<UInt32>] = [:], masks: Set<UInt32> = []

@@ -9,7 +9,7 @@ package struct HostNames: Sendable {
         /// When it was asked for last, and whether that is still open.
         var asked: Instant?
         var isOpen = false
-        /// An answer has come at least once.
+        /// An answer has come at least once, or is not waited for any more.
         var isKnown = false
     }
     private var entries: [String: Entry] = [:]
@@ -17,6 +17,8 @@ package struct HostNames: Sendable {
     private static let interval = Duration.seconds(10)
     /// So long an answer counts as new, and what is looked up is waited for.
     private static let age = Duration.seconds(60), patience = Duration.seconds(5)
+    /// So many are asked for at once because of one request; those that wait longest come first.
+    private static let most = 16
 
     package init() {}
 
@@ -53,23 +55,27 @@ package struct HostNames: Sendable {
         entries[name]?.isOpen = true
     }
 
-    /// A peer has begun. `isMeant`: a connection is for its address already. Returns what is to be looked up now, and whether the answer should be waited for:
-    /// the peer will send its request again.
-    mutating func peerBegan(isMeant: Bool, now: Instant) -> (lookUp: [String], waits: Bool) {
+    /// How well a connection fits the address that a peer begins from.
+    enum Fit {
+        /// None is for it, one is for many others as well, or one is for just this address.
+        case none, wide, exact
+    }
+
+    /// A peer has begun. Returns what is to be looked up now, and whether the answer should be waited for: the peer will send its request again. One whose address
+    /// stands in a connection waits for no name; one that a connection for many would take waits, once, for names that nobody has answered for yet.
+    mutating func peerBegan(_ fit: Fit, now: Instant) -> (lookUp: [String], waits: Bool) {
         var due: [String] = [], waits = false
-        for (name, entry) in entries {
-            if let asked = entry.asked {
-                if entry.isOpen, now < asked + Self.patience {
-                    waits = waits || !isMeant || !entry.isKnown
-                    continue
-                }
-                guard now >= asked + (isMeant && entry.isKnown ? Self.age : Self.interval) else { continue }
+        for (name, entry) in entries.sorted(by: { ($0.value.asked?.nanoseconds ?? 0, $0.key) < ($1.value.asked?.nanoseconds ?? 0, $1.key) }) {
+            let counts = fit == .none || fit == .wide && !entry.isKnown
+            if entry.isOpen, let asked = entry.asked {
+                if now < asked + Self.patience { waits = waits || counts } else { entries[name]?.isKnown = true }
             }
+            guard due.count < Self.most, now >= (entry.asked.map { $0 + (fit == .none ? Self.interval : Self.age) } ?? now) else { continue }
             ask(name, now)
             due.append(name)
-            waits = waits || !isMeant || !entry.isKnown
+            waits = waits || counts
         }
-        return (due.sorted(), waits)
+        return (due, waits)
     }
 
     /// `addresses`: nil where the name could not be looked up. What it led to before stands then.

@@ -40,7 +40,8 @@ extension Endpoint {
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address, names: context.names)
         if !context.names.isEmpty {
-            let (due, waits) = context.names.peerBegan(isMeant: !candidates.isEmpty, now: context.now)
+            let fit = ConnectionSelection.fit(candidates.first, to: datagram.remote.address, names: context.names)
+            let (due, waits) = context.names.peerBegan(fit, now: context.now)
             if !due.isEmpty { context.emit(.lookUpNames(due)) }
             if waits { return }
         }

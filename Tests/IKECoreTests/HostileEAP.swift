@@ -216,6 +216,26 @@ import Testing
         expectRefused(other, answer)
     }
 
+    /// Whoever has the keys of an SA and has proven nothing makes us open no more messages of one kind than of another.
+    @Test func otherExchangesHaveTheSameEnd() throws {
+        var limits = Limits()
+        limits.eapRounds = 8
+        let target = gateway(limits: limits)
+        let (peer, asked) = try begun(target)
+        let first = peer.nextID
+        for _ in 0..<20 { #expect(target.receive(try peer.seal(.informational, [], id: first)) == []) }
+        #expect(target.endpoint.context.counters.authNotTried == 12)
+        expectRefused(target, try say(peer, target, EAPPacket(.response, asked.identifier, type: 1, data: Self.carol)))
+    }
+
+    /// RFC 7296 section 2.21.2; a Delete says the same.
+    @Test(arguments: [[.notify(Notify(.authenticationFailed))], [.delete(Delete(protocolID: .ike))]] as [[Payload]]) func aClientThatGoesIsGone(_ word: [Payload]) throws {
+        let target = gateway(), (peer, _) = try begun(target)
+        #expect(try peer.ask(target, .informational, word) == [])
+        #expect(target.failures.map(\.code) == [.peerRefused])
+        #expect(target.endpoint.status().allSatisfy { $0.state != .connecting } && target.remnants == [])
+    }
+
     @Test func silenceEndsIt() throws {
         for step in 0..<3 {
             let target = gateway()

@@ -191,6 +191,36 @@ import TestSupport
         #expect(target.lookedUp.count == 3)
     }
 
+    /// A name of which nobody knows where it leads keeps nobody out whose address stands in another connection, and those of a connection for all for a moment only.
+    @Test func aNameThatNobodyAnswersForDelaysNoOther() throws {
+        var far = Fixtures.connection(east: false)
+        far.name = "far"
+        far.remoteAddresses = [.name("far.example")]
+        for (addresses, isDelayed) in [([.range(HostilePeer.address.address, HostilePeer.address.address)], false), ([.any], true)] as [([AddressPattern], Bool)] {
+            let target = Target { $0.remoteAddresses = addresses }, peer = try HostilePeer()
+            target.handle(.connectionChanged(name: "far", far))
+            #expect(target.receive(peer.initRequest(peer.initPayloads)).isEmpty == isDelayed && target.lookedUp == ["far.example"])
+            guard isDelayed else { continue }
+            target.pass(.seconds(6))
+            try peer.connect(target)
+            #expect(target.lookedUp.count == 1)
+        }
+    }
+
+    /// Strangers make us look few names up at once, the others in their turn.
+    @Test func fewNamesAreLookedUpAtOnce() throws {
+        let target = Target { $0.remoteAddresses = (0..<40).map { .name("peer\($0).example") } }, peer = try HostilePeer()
+        _ = target.receive(peer.initRequest(peer.initPayloads))
+        #expect(target.lookedUp.count == 40)
+        for name in target.lookedUp { target.handle(.nameFound(name, [])) }
+        target.pass(.seconds(11))
+        for count in [56, 72, 80] {
+            _ = target.receive(peer.initRequest(peer.initPayloads))
+            #expect(target.lookedUp.count == count)
+        }
+        #expect(Set(target.lookedUp.suffix(40)).count == 40)
+    }
+
     /// Whatever waits for a peer that does not answer: an SA, its Delete, a child or the Delete of one.
     @Test(arguments: [true, false], [true, false]) func whatIsEndedByForceIsGoneAtOnce(isWhole: Bool, isLeaving: Bool) throws {
         let target = Target(), peer = try HostilePeer()

@@ -90,7 +90,9 @@ struct AuthenticatingPeer {
         case .asked, .succeeded: break
         case .signing, .method, .account: return .authenticatingPeer(self)
         }
-        guard forgeries.allow(sa.now) else {
+        let isInformational = header.exchangeType == .informational
+        // What is opened counts, whatever comes of it.
+        guard forgeries.allow(sa.now), !isInformational || rounds < sa.context.limits.eapRounds else {
             sa.context.counters.authNotTried += 1
             return .authenticatingPeer(self)
         }
@@ -101,16 +103,18 @@ struct AuthenticatingPeer {
             next.forgeries.count(sa)
             return .authenticatingPeer(next)
         case .incomplete: return .authenticatingPeer(self)
-        case .malformed where header.exchangeType == .informational: return .authenticatingPeer(self)
+        case .malformed where isInformational:
+            next.rounds += 1
+            return .authenticatingPeer(next)
         case .malformed:
             next.accept(header, datagram, sa)
             return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed", sa), .notify(Notify(.invalidSyntax)))
         case .payloads(let payloads): opened = payloads
         }
-        if header.exchangeType == .informational { return next.received(informational: opened, header, datagram, sa) }
-        sa.countReceived(header)
         next.octets += channel.openedByteCount
         next.rounds += 1
+        if isInformational { return next.received(informational: opened, header, datagram, sa) }
+        sa.countReceived(header)
         next.accept(header, datagram, sa)
         if let type = opened.criticalUnknown {
             return next.refuse(
