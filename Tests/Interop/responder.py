@@ -13,14 +13,14 @@ import threading
 import time
 from pathlib import Path
 
-ADDRESS = "127.0.0.1:8087"
-AT = f"http://{ADDRESS}"
+PORT = 8087
+AT = f"http://127.0.0.1:{PORT}"
 
 
 class Responder:
     """`signer`: an identity that signs OCSP answers in place of the authority."""
 
-    def __init__(self, lab, host, authority, signer=None, index=None):
+    def __init__(self, lab, host, authority, signer=None, index=None, port=PORT):
         from lab import wait
 
         self.folder = Path(tempfile.mkdtemp(dir=lab.folder))
@@ -29,7 +29,7 @@ class Responder:
             (self.folder / "signer.pem").write_bytes(signer.certificate)
             (self.folder / "signer.key").write_bytes(signer.key)
         who = (self.folder / "signer.pem", self.folder / "signer.key") if signer else (authority.file, authority.key_file)
-        settings = {"index": str(index or authority.folder / "index.txt"), "ca": str(authority.file), "signer": str(who[0]), "key": str(who[1]), "crl": str(self.folder / "crl.der"), "log": str(self.folder / "log")}
+        settings = {"index": str(index or authority.folder / "index.txt"), "ca": str(authority.file), "signer": str(who[0]), "key": str(who[1]), "crl": str(self.folder / "crl.der"), "log": str(self.folder / "log"), "port": port}
         self.log = self.folder / "log"
         self.log.touch()
         self.publish()
@@ -91,8 +91,7 @@ def serve(settings):
                 time.sleep(600)
             self.reply(b"", 503)
 
-    host, port = ADDRESS.split(":")
-    server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", settings["port"]), Handler)
     note("ready")
     server.serve_forever()
 

@@ -5,7 +5,7 @@ import contextlib
 import re
 
 from certificates import connection, martlet, place
-from lab import Gateway, Lab, carries, expect, print_tails
+from lab import Gateway, Lab, carries, expect, print_tails, wait
 from pki import CA, Authority, Identity
 from strongswan import StrongSwan, both_roles, required
 
@@ -29,15 +29,16 @@ def opposite(east, west, trusted, ours=None, theirs=None, settings="", start=Tru
 
 
 @contextlib.contextmanager
-def martlets(east, west, trusted_east, trusted_west=None, ours=None, theirs=None, crls=(), east_chain=True):
+def martlets(east, west, trusted_east, trusted_west=None, ours=None, theirs=None, crls=(), east_chain=True, start=True):
     """Two Martlets; the east begins, and the west is the one that judges."""
     with Lab() as lab:
         a, b = Gateway(lab, "east", martlet("east", **(ours or {}))), Gateway(lab, "west", martlet("west", **(theirs or {})))
         place(a.folder, east, trusted_east, chain=east_chain)
         place(b.folder, west, trusted_west if trusted_west is not None else trusted_east, crls=crls)
         try:
-            b.start()
-            a.start()
+            if start:
+                b.start()
+                a.start()
             yield lab, a, b
         except BaseException:
             print_tails(a, b)
@@ -135,6 +136,40 @@ def test_between_martlets():
         b.up()
         carries(lab, a, b, bytes_each=10_000)
         quiet_about(secrets_of(east, west), a, b)
+
+
+def test_certificates_by_file_and_inline():
+    """`cert1 { file }` and `cacert1 { file }` in the east, wherever the files are; in the west the certificates themselves stand in the configuration."""
+    root, other = Authority("Root"), Authority("Other")
+    east, west = root.issue("east.example"), root.issue("west.example")
+
+    def inline(identity):
+        return f'"{identity.certificate.decode()}"'
+
+    ours = dict(local="cert1 { file = elsewhere/own.pem }", remote="cacert1 { file = elsewhere/ca.pem }\n cacert2 { file = other.pem }")
+    theirs = dict(local=f"certs = {inline(west)}", remote=f"cacerts = {inline(other)}, {inline(root)}")
+    with martlets(None, None, [], ours=ours, theirs=theirs, start=False) as (lab, a, b):
+        for daemon, identity in ((a, east), (b, west)):
+            daemon.write(daemon.file.read_text().replace(" certs = own.pem\n", "", 1))
+            (daemon.folder / "private" / "own.key").write_bytes(identity.key)
+            (daemon.folder / "private" / "own.key").chmod(0o600)
+        (a.folder / "elsewhere").mkdir()
+        (a.folder / "elsewhere" / "own.pem").write_bytes(east.certificate)
+        (a.folder / "elsewhere" / "ca.pem").write_bytes(root.certificate)
+        (a.folder / "x509ca" / "other.pem").write_bytes(other.certificate)
+        b.start()
+        a.start()
+        for first, second in ((a, b), (b, a)):
+            first.up()
+            carries(lab, a, b, bytes_each=10_000)
+            first.cli("down", "peer")
+            wait(lambda: not second.sas(), "it is over")
+        # One that is only there, and that this connection does not name.
+        b.write(b.file.read_text().replace(f", {inline(root)}", ""))
+        (b.folder / "x509ca" / "root.pem").write_bytes(root.certificate)
+        b.signal(1)
+        wait(lambda: b.logged("the new configuration is in use"), "the new configuration is in use")
+        expect(a.up(check=False).returncode != 0 and b.logged("of another authority (CA) than this connection takes"), "an authority that the connection does not name was believed")
 
 
 def test_the_chain_that_is_sent():
