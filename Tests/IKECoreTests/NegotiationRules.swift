@@ -50,6 +50,16 @@ import TestSupport
                 == nil)
     }
 
+    //= RFC 4303 §2.2.1: whether sequence numbers have 32 or 64 bits is negotiated.
+    @Test(arguments: [true, false]) func bothEndsCountAsWasNegotiated(extended: Bool) {
+        let (world, east, west) = Fixtures.pair(seed: 4) { connection, _ in
+            connection.children[0].proposals = [Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(256), extended ? .extendedSequenceNumbers : .noExtendedSequenceNumbers])]
+        }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5))
+        for node in [east, west] { #expect(node.plane.parameters.map(\.extendedSequenceNumbers) == [extended]) }
+    }
+
     @Test func noKeyExchangeInTheFirstExchange() {
         let pfs = Fixtures.espProposal([.curve25519])
         #expect(Negotiation.choose(configured: [pfs], offered: [esp(1, gcm.transforms)], protocolID: .esp) == nil)

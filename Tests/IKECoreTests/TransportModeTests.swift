@@ -222,6 +222,15 @@ import Testing
         #expect(target.installed.isEmpty && target.failures.last?.code == .peerMisbehaved)
     }
 
+    @Test func ofANetworkThePeersAddressAloneIsAskedFor() throws {
+        let (target, peer) = try initiated {
+            Self.host(&$0.children[0])
+            $0.children[0].remoteTS = [.fixed(TrafficSelector(prefix: Fixtures.eastAddress, length: 24))]
+        }
+        let asked = try peer.open(try #require(target.sent.last).bytes)
+        #expect(asked.contains(.trafficSelectorInitiator([Self.west])) && asked.contains(.trafficSelectorResponder([Self.east])))
+    }
+
     @Test func networksAreNothingForTransportMode() throws {
         let (target, _) = try initiated { $0.children[0].mode = .transport }
         #expect(target.failures.last?.code == .trafficSelectorsUnacceptable && target.failures.last?.summary.contains("192.0.2.2") == true)

@@ -40,6 +40,7 @@ enum Laboratory {
         return missing == nil
     }()
     static let hasIperf = shell("command -v iperf3").status == 0
+    static let hasFilter = shell("command -v nft").status == 0
 
     /// Where the build put the plugin and the host.
     static let products = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()

@@ -117,6 +117,23 @@ import Testing
         #expect(hosts.b.events.split(separator: ";").filter { $0.contains("stray") }.count < 100)
     }
 
+    /// A router on the way marks what is sent: the receiver inside hears of it, and a packet whose sender would not is dropped. RFC 6040 section 4.2.
+    @Test(.enabled(if: Laboratory.hasFilter, "nft is missing")) func marksOfCongestionReachTheReceiver() throws {
+        let hosts = try TwoHosts()
+        hosts.add(TwoHosts.Tunnel())
+        for rule in ["add table ip marks", "add chain ip marks out '{ type filter hook output priority 0; }'", "add rule ip marks out udp dport 4500 ip ecn set ce"] {
+            #expect(hosts.a.run("nft \(rule)").status == 0)
+        }
+        for rule in ["add table ip heard", "add chain ip heard in '{ type filter hook input priority 0; }'", "add rule ip heard in iifname martlet0 ip ecn ce counter"] {
+            #expect(hosts.b.run("nft \(rule)").status == 0)
+        }
+        #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 -Q 2 10.2.0.1").status == 0)
+        #expect(hosts.b.run("nft list chain ip heard in").output.contains("counter packets 2 "))
+        #expect(hosts.b.drops.isEmpty)
+        #expect(hosts.a.run("ping -c 1 -W 1 -Q 0 10.2.0.1").status != 0)
+        #expect(hosts.b.drops == ["ecn": 1])
+    }
+
     @Test func enforcesSelectorsBothWays() throws {
         let hosts = try TwoHosts()
         hosts.a.run("ip addr add 10.1.9.1/24 dev lo")

@@ -58,8 +58,8 @@ def copy(tree, pure):
     # What has gone from the tree must not go on being built.
     known = set(names)
     for folder in ("Sources", "Plugins", "Tests"):
-        for file in (tree / folder).rglob("*.swift"):
-            if str(file.relative_to(tree)) not in known and ".build" not in file.parts:
+        for file in (tree / folder).rglob("*"):
+            if file.is_file() and str(file.relative_to(tree)) not in known and not {".build", "__pycache__"} & set(file.parts):
                 file.unlink()
     packages = ROOT / ".build/python"
     if packages.is_dir() and not (tree / ".build/python").exists():

@@ -60,7 +60,7 @@ package final class PlaneDriver: @unchecked Sendable {
             return hasher.finalize()
         }
     }
-    /// How long a new child leaves the traffic to one with the same selectors: longer than an answer takes to the peer.
+    /// How long a new child leaves the traffic to one with the same selectors, and one that goes hears what is on its way: longer than an answer takes to the peer.
     private static let yieldTime = Duration.seconds(1)
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
@@ -140,7 +140,17 @@ package final class PlaneDriver: @unchecked Sendable {
     }
 
     func remove(_ id: ChildSAID, keepInbound: Bool) {
-        loop.post { [self] in removeNow(id, keepInbound: keepInbound) }
+        loop.post { [self] in removeNow(id, keepInbound: keepInbound || isSucceeded(id)) }
+    }
+
+    /// Whether another pair carries on what this one carried, as after a re-authentication. The answer to the Delete may leave before both ends' planes have
+    /// changed over, so that packets of the old pair are on their way still: it hears them a moment longer.
+    private func isSucceeded(_ id: ChildSAID) -> Bool {
+        guard let child = children[id], child.hasInbound, child.hasOutbound, carriers[child.traffic, default: 0] > 1,
+            children.contains(where: { $0.key != id && $0.value.hasOutbound && $0.value.carriesSame(as: child) })
+        else { return false }
+        loop.arm(after: Self.yieldTime) { [unowned self] in removeNow(id, keepInbound: false) }
+        return true
     }
 
     /// The child's turn has come.

@@ -1,0 +1,87 @@
+// When the SAs of a pair leave the data plane.
+// RFC 7296 sections 1.4.1 and 2.8.3.
+
+import Glibc
+import IKECrypto
+import IKEWire
+import PluginABI
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Gateway
+@testable import IKECore
+
+/// The SPIs that the plane below has, inbound and outbound.
+private let held = Mutex<[Set<UInt32>]>([[], []])
+
+@Suite(.serialized) struct PlaneDriverTests {
+    private static func side(_ direction: UInt8) -> Int { UInt32(direction) == MARTLET_INBOUND.rawValue ? 0 : 1 }
+
+    /// A plane that notes which SAs it has. The process keeps it: a driver's plane is never unloaded.
+    private func plane() throws -> PlaneDriver {
+        held.withLock { $0 = [[], []] }
+        let table = UnsafeMutablePointer<martlet_plane>.allocate(capacity: 1)
+        let made = martlet_plane(
+            struct_size: UInt32(MemoryLayout<martlet_plane>.size), flags: UInt32(MARTLET_PLANE_HEARS_ALL.rawValue), name: UnsafePointer(strdup("noting")),
+            start: { _, _, _, _, _ in MARTLET_OK }, stop: {},
+            add_sa: { sa in
+                let (spi, side) = (sa.pointee.spi, PlaneDriverTests.side(sa.pointee.direction))
+                held.withLock { _ = $0[side].insert(spi) }
+                return MARTLET_OK
+            },
+            activate: { _ in MARTLET_OK },
+            remove_sa: { spi, direction, _ in
+                let side = PlaneDriverTests.side(direction)
+                return held.withLock { $0[side].remove(spi) } == nil ? MARTLET_E_NOT_FOUND : MARTLET_OK
+            },
+            update: { _, _, _, _ in MARTLET_OK }, counters: { _, _, _, _ in MARTLET_OK }, drops: { _, _ in 0 }, set_policy: { _ in MARTLET_OK }, remove_policy: { _ in MARTLET_OK },
+            add_address: { _ in MARTLET_OK }, remove_address: { _ in MARTLET_OK }, probe: nil, supports: nil, features: nil)
+        table.initialize(to: made)
+        let driver = try PlaneDriver(name: "noting", table: table, log: try Log(level: .error))
+        #expect(try driver.start(sockets: [], workers: 1, mark: 0) { _, _ in } == nil)
+        return driver
+    }
+
+    private func pair(_ id: UInt64, to network: IPAddress = Fixtures.natAddress) -> ChildSAParameters {
+        func key() -> SecretBox { SecretBox(SecretBytes(count: 36)) }
+        return ChildSAParameters(
+            id: ChildSAID(rawValue: id), ikeSA: IKESAID(rawValue: id), reqid: UInt32(id), name: "site", inboundSPI: UInt32(1000 + id), outboundSPI: UInt32(2000 + id),
+            encryption: .aesGCM16(256), integrity: nil, extendedSequenceNumbers: false, isTransport: false, localTS: [TrafficSelector(host: Fixtures.westAddress)],
+            remoteTS: [TrafficSelector(prefix: network, length: 32)], originalLocal: nil, originalRemote: nil, local: SocketAddress(address: Fixtures.westAddress, port: 500),
+            remote: SocketAddress(address: Fixtures.eastAddress, port: 500), encapsulated: false, replayWindow: 32, carriage: Carriage(), softBytes: 0, hardBytes: 0, softPackets: 0,
+            hardPackets: 0, provider: nil, peer: Fixtures.identity("east.example"), activates: true, inboundKey: key(), inboundIntegrityKey: key(), outboundKey: key(),
+            outboundIntegrityKey: key())
+    }
+
+    /// What the plane has once it has done everything that was asked for so far.
+    private func settled(_ driver: PlaneDriver) async -> [Set<UInt32>] {
+        await withCheckedContinuation { done in driver.traffic(of: []) { _ in done.resume() } }
+        return held.withLock { $0 }
+    }
+
+    /// As after a re-authentication: what the peer sent before its plane changed over is on its way when the old IKE SA ends.
+    @Test func aPairWithASuccessorHearsWhatIsOnItsWay() async throws {
+        let driver = try plane()
+        defer { driver.stop() }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2), shard: 0)
+        driver.remove(ChildSAID(rawValue: 1), keepInbound: false)
+        #expect(await settled(driver) == [[1001, 1002], [2002]])
+        while await settled(driver)[0].contains(1001) { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(await settled(driver) == [[1002], [2002]])
+    }
+
+    @Test func aPairWithoutOneGoesAtOnce() async throws {
+        let driver = try plane()
+        defer { driver.stop() }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2, to: Fixtures.eastAddress), shard: 0)
+        driver.remove(ChildSAID(rawValue: 1), keepInbound: false)
+        #expect(await settled(driver) == [[1002], [2002]])
+        driver.remove(ChildSAID(rawValue: 2), keepInbound: true)
+        #expect(await settled(driver) == [[1002], []])
+        driver.remove(ChildSAID(rawValue: 2), keepInbound: false)
+        #expect(await settled(driver) == [[], []])
+    }
+}
