@@ -76,6 +76,9 @@ def found(words):
 
 def main(jobs, words):
     files = found(words)
+    if not any(files.values()):
+        print(f"no test's name has {' or '.join(words)}; the name of test_a.py's test_b is a.b")
+        return 2
     reason = obstacle()
     if reason:
         print(f"skip all: {reason}")

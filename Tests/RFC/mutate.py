@@ -222,7 +222,7 @@ def names(record, tree):
         path, _, words = anchor.partition("#")
         if path.endswith(".py"):
             found = re.search(r"def (test_\w+)", words)
-            spaces.add(found[1] if found else pathlib.Path(path).stem.removeprefix("test_"))
+            spaces.add(pathlib.Path(path).stem.removeprefix("test_") + "." + (found[1].removeprefix("test_") if found else ""))
             continue
         found = re.search(r"func (\w+)", words)
         if not found:
