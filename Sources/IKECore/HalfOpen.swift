@@ -90,6 +90,12 @@ struct HalfOpen {
     var held: Int { addresses.count + networks.count }
 }
 
+/// An address that the peer has used beside its own. RFC 7296 section 2.11.
+struct OtherAddress {
+    let address: IPAddress
+    var proof: AddressProof
+}
+
 /// Bytes that came from an address and went to it, until something came from there that needed our answer.
 struct AddressProof {
     private(set) var isProven: Bool

@@ -87,6 +87,8 @@ final class IKESA {
     var firstAddress: IPAddress?
     /// Whether the peer's address has shown that it answers: what we send to it before has a limit.
     var proof: AddressProof
+    /// The last other address that an authentic message came from, and what has gone there.
+    @Rarely var otherAddress: OtherAddress?
     /// The address under which this SA counts as half-open.
     var countedAddress: IPAddress?
     var isCountedAnswering = false
@@ -180,15 +182,30 @@ final class IKESA {
         for bytes in datagrams { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
     }
 
+    /// Octets of the peer's have come from an address: its own, or another one that an authentic message has come from.
+    func countReceived(_ count: Int, from address: IPAddress) {
+        if address == remote.address { return proof.receive(count) }
+        if otherAddress?.address != address { otherAddress = OtherAddress(address: address, proof: AddressProof(isProven: false, factor: context.limits.amplification)) }
+        otherAddress?.proof.receive(count)
+    }
+
+    /// Counts what is about to be sent to an address; false where it has not shown enough for so much.
+    func maySend(_ count: Int, to address: IPAddress) -> Bool {
+        if address == remote.address { return proof.spend(count) }
+        if address == firstAddress { return true }
+        return otherAddress?.address == address && otherAddress?.proof.spend(count) == true
+    }
+
     /// Repeats a stored answer to where the request came from now.
     func repeatAnswer(_ datagrams: [[UInt8]], to datagram: Datagram) {
         //= RFC 7296 §2.1: the same answer, octet for octet.
         // Anybody can repeat what he has seen, from any address: that one has proven nothing.
         let isHere = datagram.remote.address == remote.address
         // What repetitions bring adds up: or an answer too long for one request would never go out.
-        if isHere { proof.receive(datagram.bytes.count) }
+        let isKnown = isHere || otherAddress?.address == datagram.remote.address
+        if isKnown { countReceived(datagram.bytes.count, from: datagram.remote.address) }
         let isAllowed =
-            isHere ? proof.spend(datagrams.byteCount) : datagram.remote.address == firstAddress || datagrams.byteCount <= context.limits.amplification * datagram.bytes.count
+            isKnown ? maySend(datagrams.byteCount, to: datagram.remote.address) : datagram.remote.address == firstAddress || datagrams.byteCount <= context.limits.amplification * datagram.bytes.count
         guard isAllowed else { return context.counters.answersHeldBack += 1 }
         for bytes in datagrams { context.emit(.transmit(Datagram(local: datagram.local, remote: datagram.remote, marked: datagram.marked, bytes: bytes))) }
     }

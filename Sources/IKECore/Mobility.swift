@@ -140,6 +140,8 @@ extension IKESA {
         successor.peerDetectsNAT = peerDetectsNAT
         successor.heldPath = heldPath
         successor.movedFrom = movedFrom
+        successor.proof = proof
+        successor.otherAddress = otherAddress
         guard var mobility else { return }
         // The hash in it has the SPIs of the old SA, and its look-ups belong to that as well.
         mobility.seenAs = nil

@@ -115,7 +115,7 @@ extension Established {
     // MARK: Moving
 
     /// Our side moves the SA. Where the peer's address is another, ESP follows when the peer has answered from there.
-    func move(to ends: AddressPair) {
+    func move(to ends: AddressPair, afterAnswer: Bool = false) {
         guard let mobility = sa.mobility else { return }
         let before = sa.espPath
         context.note(.notice, "moving from \(sa.local) and \(sa.remote) to \(ends.local) and \(ends.remote)", sa)
@@ -131,7 +131,7 @@ extension Established {
         }
         moveChildren()
         //= RFC 4555 §3.5: what waits for its answer is sent from the new addresses.
-        sendAgainFromHere()
+        if afterAnswer { sendsAgainAfterAnswer = true } else { sendAgainFromHere() }
         // RFC 4555 section 3.6: an end that does not decide tells its addresses, and the other moves.
         if !mobility.decides { sa.mobility?.announced = nil }
         enqueueUpdate(mobility.decides ? .update : .announce)

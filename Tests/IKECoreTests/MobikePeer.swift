@@ -28,7 +28,11 @@ enum Mobike {
         let target = Target(limits: limits, change), peer = try HostilePeer()
         target.handle(.localAddressesChanged(addresses))
         let nat = NATDetection.notifications(initiatorSPI: peer.spi, responderSPI: .none, local: HostilePeer.address, remote: target.node.local, hidden: false)
-        try peer.take(initResponse: try #require(target.receive(peer.initRequest(peer.initPayloads + (natTraversal ? nat : []))).first))
+        let offer = peer.initPayloads + (natTraversal ? nat : [])
+        var response = try #require(target.receive(peer.initRequest(offer)).first)
+        let cookies = try Message.parse(response.span).payloads.filter { [$0].notifications == [.cookie] }
+        if !cookies.isEmpty { response = try #require(target.receive(peer.initRequest(cookies + offer)).first) }
+        try peer.take(initResponse: response)
         let answer = try #require(try peer.ask(target, .ikeAuth, try peer.authPayloads() + auth, from: Mobike.peer, to: local))
         try #require(answer.contains { $0.type == .authentication })
         return (target, peer)

@@ -256,6 +256,85 @@ import Testing
         for count in [8, 64] { #expect(try peer.ask(target, .informational, [Mobike.cookie([UInt8](repeating: 7, count: count))])?.notifications == [.cookie2]) }
     }
 
+    /// Its sender holds the keys, and may have written any address on the update: until what only that address gets has come back, no more than three times what
+    /// came from there goes out, whatever is under way, and however often it is sent again.
+    @Test(arguments: [ReturnRoutability.before, .after], [false, true])
+    func anAddressThatHasNotAnsweredGetsThreeTimesWhatCameFromThere(policy: ReturnRoutability, isRekeying: Bool) throws {
+        var limits = Limits()
+        limits.returnRoutability = policy
+        limits.retransmitTries = 20
+        let (target, peer) = try Mobike.responder(limits: limits)
+        if isRekeying { target.handle(.rekey(.connection("site"), request: nil)) }
+        var before = target.sent.count, received = 0
+        func octets() -> Int { target.sent[before...].filter { $0.remote.address == elsewhere.address }.map(\.bytes).byteCount }
+        for count in 0..<3 {
+            let request = try peer.seal(.informational, count == 0 ? [Mobike.update] : [])
+            received += request.count
+            target.receive(request, from: elsewhere, to: local)
+            peer.nextID += 1
+            // The answer goes first.
+            let answer = try #require(target.sent[before...].first { $0.remote == elsewhere })
+            let header = try Header.parse(answer.bytes.span)
+            #expect(header.isResponse && octets() <= 3 * received)
+            target.pass(.seconds(20))
+            #expect(octets() <= 3 * received)
+        }
+        #expect(target.endpoint.counters.answersHeldBack > 0 && target.status?.remote == elsewhere)
+        guard !isRekeying else { return }
+        // Another answer from there than that to the check shows nothing; that one does.
+        try peer.answerLast(target, [])
+        before = target.sent.count
+        target.handle(.rekey(.connection("site"), request: nil))
+        target.pass(.seconds(120))
+        #expect(octets() > 3 * received)
+    }
+
+    /// Where the check itself is held back, whatever else comes from there makes room for it.
+    @Test func whatComesFromThereMakesRoomForTheCheck() throws {
+        var limits = Limits()
+        limits.amplification = 2
+        let (target, peer) = try Mobike.responder(limits: limits)
+        let update = try peer.seal(.informational, [Mobike.update])
+        target.receive(update, from: elsewhere, to: local)
+        let answer = try #require(target.sent.last)
+        let header = try Header.parse(answer.bytes.span)
+        #expect(target.status?.remote == elsewhere && answer.remote == elsewhere && header.isResponse)
+        for _ in 0..<3 { target.receive(update, from: elsewhere, to: local) }
+        peer.nextID += 1
+        _ = try #require(try peer.ask(target, .informational, [Mobike.cookie()], from: elsewhere, to: local))
+        target.pass(.seconds(5))
+        try peer.answerLast(target, [])
+        #expect(target.moves.last?.remote == elsewhere)
+    }
+
+    /// An answer from the address that the check did not go to, and the check's own.
+    @Test func anotherAnswerDoesNotShowWhereThePeerIs() throws {
+        let (target, peer) = try Mobike.responder()
+        target.handle(.rekey(.childSA(try #require(target.installed.first).id), request: nil))
+        let rekey = try peer.lastRequest(of: target)
+        _ = try peer.ask(target, .informational, [Mobike.update], from: elsewhere, to: local)
+        let sa = try #require(target.endpoint.all.first)
+        #expect(!sa.proof.isProven)
+        target.receive(try peer.seal(.createChildSA, [.notify(Notify(.temporaryFailure))], id: rekey.id, response: true), from: elsewhere, to: local)
+        #expect(!sa.proof.isProven)
+        try peer.answerLast(target, [])
+        #expect(sa.proof.isProven && target.moves.last?.remote == elsewhere)
+    }
+
+    /// An answer to an address that is not the peer's is bounded as well, and repetitions from there make room for a long one.
+    @Test func aProbeIsAnsweredWithThreeTimesItsLengthAtMost() throws {
+        var limits = Limits()
+        limits.amplification = 1
+        let (target, peer) = try Mobike.responder(limits: limits)
+        let request = try peer.seal(.informational, detection(peer, from: elsewhere, to: local))
+        var sent = 0
+        for count in 1...4 {
+            sent += target.receive(request, from: elsewhere, to: local).byteCount
+            #expect(sent <= count * request.count)
+        }
+        #expect(sent > 0 && target.status?.remote == peerAddress)
+    }
+
     /// Two moves in a row: the answer to the first check proves nothing of the second address.
     @Test func aSecondMoveNeedsACheckOfItsOwn() throws {
         let (target, peer) = try Mobike.responder()

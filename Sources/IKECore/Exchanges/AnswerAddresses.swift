@@ -53,7 +53,7 @@ extension Established {
         if ends.remote.address != sa.remote.address { context.note(.notice, "the peer moved from \(sa.remote) to \(ends.remote)", sa) }
         let hasMoved = ends.remote != sa.remote || ends.local != sa.local
         moveIKE(to: ends, marked: requestIsMarked)
-        if hasMoved { sendAgainFromHere() }
+        if hasMoved { sendsAgainAfterAnswer = true }
         guard before.ends.remote != ends.remote, context.limits.returnRoutability != .no else {
             sa.heldPath = nil
             return moveChildren()
@@ -68,7 +68,7 @@ extension Established {
     private func reconsider(after ends: AddressPair) {
         guard let mobility = sa.mobility, ends.remote.address != sa.remote.address, !mobility.peerAddresses.contains(sa.remote.address) else { return }
         context.note(.notice, "the peer no longer has the address \(sa.remote.address); it wrote from \(ends.remote)", sa)
-        move(to: ends)
+        move(to: ends, afterAnswer: true)
     }
 }
 

@@ -237,7 +237,6 @@ extension Established {
                 initiatorSPI: successor.initiatorSPI, responderSPI: successor.responderSPI)
             let channel = try SecureChannel(suite: suite, keys: keys, isInitiator: asInitiator, random: sa.registry.random)
             channel.fragmentLimit = successor.fragmentLimit
-            successor.proof = sa.proof
             successor.exportKeys(channel)
             let heir = Established(successor, channel, window: MessageWindow())
             // New keys prove nobody's identity.

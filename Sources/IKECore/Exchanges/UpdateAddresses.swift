@@ -114,6 +114,7 @@ extension Established {
 
     /// The peer has what we sent to its address: ESP may go there.
     private func pathIsGood() {
+        sa.proof.prove()
         sa.heldPath = nil
         moveChildren()
     }
@@ -189,7 +190,7 @@ extension Established {
     }
 
     /// The peer has a new address, and is being asked there.
-    private var isCheckingPath: Bool {
+    var isCheckingPath: Bool {
         if case .sent(.updateAddresses(let update), _, _) = outgoing, update.kind != .announce { return true }
         return queue.contains { if case .updateAddresses(let kind) = $0 { kind != .announce } else { false } }
     }
@@ -206,6 +207,11 @@ extension Established {
         sa.userSession?.move(to: ends.remote)
         if phase == .active { context.emit(.report(.ikeSAMoved(sa.status, local: ends.local, remote: ends.remote))) }
         if ends.remote != sa.remote { for lease in sa.leases { context.pools.moved(lease, to: ends.remote) } }
+        if ends.remote.address != sa.remote.address {
+            // Where a message of the peer's made us go there, the address has shown nothing but that; else it is one that we chose.
+            sa.proof = sa.otherAddress.flatMap { $0.address == ends.remote.address ? $0.proof : nil } ?? AddressProof(isProven: true, factor: context.limits.amplification)
+            sa.otherAddress = nil
+        }
         sa.movedFrom = AddressPair(local: sa.local, remote: sa.remote)
         sa.local = ends.local
         sa.remote = ends.remote

@@ -17,6 +17,8 @@ final class Established {
     /// When the job or the data plane that an exchange waits for has taken too long.
     var outgoingUntil: Instant?
     var incomingUntil: Instant?
+    /// The request that is being answered has moved the SA: what waits for its answer follows.
+    var sendsAgainAfterAnswer = false
     /// What waits for the outgoing slot.
     var queue: [Task] = []
     /// What waits for its time: after TEMPORARY_FAILURE.

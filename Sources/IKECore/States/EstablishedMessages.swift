@@ -92,7 +92,13 @@ extension Established {
     /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
     private func heard(from datagram: Datagram) {
         lastInbound = now
-        if datagram.remote.address == sa.remote.address { sa.proof.prove() }
+        if datagram.remote.address == sa.remote.address, sa.proof.isProven || !isCheckingPath {
+            // The peer would not go on without our last answer, or answers what went there.
+            sa.proof.prove()
+        } else {
+            // Its sender holds the keys, and may have written any address on it. While the path is checked nothing but our COOKIE2 shows where it is.
+            sa.countReceived(channel.openedByteCount, from: datagram.remote.address)
+        }
         //= RFC 4555 §3.8: with MOBIKE it does not: a message without UPDATE_SA_ADDRESSES changes nothing, and may serve to try a path.
         guard sa.mobility == nil, sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
         moved(to: datagram.remote)
@@ -112,7 +118,16 @@ extension Established {
         window.store(response: datagrams)
         // IKE_AUTH is answered to an address that may have shown nothing.
         guard let path = requestPath else { return sa.transmit(datagrams) }
-        for bytes in datagrams { context.emit(.transmit(Datagram(local: path.local, remote: path.remote, marked: path.marked, bytes: bytes))) }
+        if sa.maySend(datagrams.byteCount, to: path.remote.address) {
+            for bytes in datagrams { context.emit(.transmit(Datagram(local: path.local, remote: path.remote, marked: path.marked, bytes: bytes))) }
+        } else {
+            context.counters.answersHeldBack += 1
+        }
+        // After the answer: an address that has shown nothing yet gets only so much.
+        if sendsAgainAfterAnswer {
+            sendsAgainAfterAnswer = false
+            sendAgainFromHere()
+        }
     }
 
     //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over, at both ends.
