@@ -62,6 +62,8 @@ package struct IKESAStatus: Hashable, Sendable {
     package var expiresAt: Instant?
     /// The SA that this one takes the place of, where it was made to authenticate anew.
     package var replaces: IKESAID?
+    /// Older sessions of the user end because of this one, which has that number: `UserBooks.leaving` knows them.
+    package var replacingSession: UInt64?
     package var children: [ChildSAStatus]
     /// Whether both ends speak MOBIKE, and where the SA was before it last moved. RFC 4555.
     package var mobike = false

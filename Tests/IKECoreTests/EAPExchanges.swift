@@ -224,7 +224,7 @@ import TestSupport
         #expect(throws: Never.self) { try answer(world, east, west).get() }
         #expect(west.established.first?.user == Fixtures.identity("carol"))
         #expect(west.established.first?.remoteEAPIdentity == Identification(eap: Array("CORP\\Carol".utf8)))
-        #expect(west.endpoint.context.users.change { $0.sessions.others(Array("carol".utf8), than: SocketAddress(address: IPAddress(v4: 1), port: 1)) } == 1)
+        #expect(west.endpoint.context.users.change { $0.sessions.count(Array("carol".utf8)) } == 1)
         // New keys keep it.
         world.send(.rekey(.connection("site"), request: nil), to: west)
         world.run(.seconds(5))
@@ -243,36 +243,85 @@ import TestSupport
             connection.unique = .never
         }
         let elsewhere = SocketAddress(address: IPAddress(v4: 0xc633_6407), port: 4500)
-        west.endpoint.context.users.change { $0.sessions.begin(Array("carol".utf8), at: elsewhere, now: Instant(nanoseconds: 0)) }
+        let claim = UserSessions.Claim(sa: IKESAID(rawValue: 1000), shard: 0, remote: elsewhere, connection: "site")
+        let other = try #require(west.endpoint.context.users.change { $0.sessions.begin(Array("carol".utf8), claim, now: Instant(nanoseconds: 0)) })
         guard case .failure = try answer(world, east, west) else { return #expect(Bool(false), "there are two") }
         let failure = try #require(west.failures.first)
-        #expect(failure.code == .limit && failure.summary.contains("has 1 session elsewhere"), "\(failure)")
-        west.endpoint.context.users.change { $0.sessions.end(Array("carol".utf8), at: elsewhere, begun: Instant(nanoseconds: 0)) }
+        #expect(failure.code == .limit && failure.summary.contains("has 1 session already"), "\(failure)")
+        west.endpoint.context.users.change { $0.sessions.end(Array("carol".utf8), other) }
         Fixtures.initiate(world, east, west, request: 2)
         world.run(.seconds(60)) { east.answers[RequestID(rawValue: 2)] != nil }
         #expect(throws: Never.self) { try east.answers[RequestID(rawValue: 2)]?.first?.get() }
         #expect(west.established.count == 1)
     }
 
-    /// Each IKE SA is a session; one that begins where another is may be that peer's anew, so that one is left out.
-    @Test func sessionsAreCounted() {
+    /// Each IKE SA is a session, also beside another of the same device. One that authenticates anew takes the place of the older one.
+    @Test func sessionsAreCounted() throws {
         var sessions = UserSessions()
         let user = Array("carol".utf8), here = SocketAddress(address: IPAddress(v4: 1), port: 4500), there = SocketAddress(address: IPAddress(v4: 2), port: 4500)
-        let six = SocketAddress(address: IPAddress(family: .v6, value: 1), port: 4500)
-        func at(_ second: Int64) -> Instant { Instant(nanoseconds: 0) + .seconds(second) }
-        sessions.begin(user, at: here, now: at(1))
-        #expect(sessions.others(user, than: here) == 0 && sessions.others(user, than: there) == 1)
-        sessions.begin(user, at: here, now: at(2))
-        #expect(sessions.others(user, than: here) == 1 && sessions.others(user, than: there) == 2)
-        // INITIAL_CONTACT is a word about what was there before, in one family of addresses.
-        #expect(sessions.others(user, than: there, contact: at(2)) == 1 && sessions.others(user, than: there, contact: at(3)) == 0)
-        #expect(sessions.others(user, than: six, contact: at(3)) == 2)
-        sessions.end(user, at: there, begun: at(1))
-        sessions.end(user, at: here, begun: at(1))
-        sessions.end(user, at: here, begun: at(1))
-        #expect(sessions.others(user, than: there) == 1 && sessions.held == 1)
-        sessions.end(user, at: here, begun: at(2))
+        let six = SocketAddress(address: IPAddress(family: .v6, value: 1), port: 4500), inner = IPAddress(v4: 0x0a03_0001)
+        var serial: UInt64 = 0, established: [UInt64] = []
+        /// Of a user who may have two.
+        func begin(_ remote: SocketAddress, _ connection: String = "site", at second: Int64 = 100, _ change: (inout UserSessions.Claim) -> Void = { $0.asks = true }) -> UInt64? {
+            serial += 1
+            var claim = UserSessions.Claim(sa: IKESAID(rawValue: serial), shard: 0, remote: remote, connection: connection)
+            change(&claim)
+            guard let number = sessions.begin(user, claim, limit: 2, now: Instant(nanoseconds: 0) + .seconds(second)) else { return nil }
+            established.append(number)
+            return sessions.established(user, number) ? number : nil
+        }
+        let first = try #require(begin(here)), second = try #require(begin(here))
+        sessions.lent(user, first, [inner])
+        // From there or from elsewhere, with any address or with another one, a third is one too many.
+        for remote in [here, there, six] {
+            #expect(begin(remote) == nil)
+            #expect(begin(remote) { ($0.asks, $0.wishes) = (true, [IPAddress(v4: 0x0a03_0002)]) } == nil)
+        }
+        #expect(begin(there) { ($0.asks, $0.wishes) = (true, [inner]) } == nil, "an address is asked for from elsewhere")
+        // Who has an address and wants it again is the same device, once.
+        let third = try #require(begin(here) { ($0.asks, $0.wishes) = (true, [inner]) })
+        #expect(sessions.count(user) == 2 && sessions.leaving(user, for: third).map(\.sa.rawValue) == [1] && sessions.leaving(user, for: second).isEmpty)
+        sessions.lent(user, third, [inner])
+        #expect(begin(here) { ($0.asks, $0.wishes) = (true, [inner]) } == nil, "there are more and more about to go")
+        sessions.end(user, first)
+        #expect(sessions.leaving(user, for: third).isEmpty && sessions.count(user) == 2)
+        // A new one that ends before the older one gives its place back.
+        let fourth = try #require(begin(here) { ($0.asks, $0.wishes) = (true, [inner]) })
+        sessions.end(user, fourth)
+        #expect(sessions.count(user) == 2)
+        // INITIAL_CONTACT is a word about what was there before, in one family of addresses; from the same place it holds whatever `unique` says.
+        #expect(begin(there) { $0.contact = Instant(nanoseconds: 0) + .seconds(100) } == nil)
+        #expect(begin(six) { $0.contact = Instant(nanoseconds: 0) + .seconds(200) } == nil)
+        let fifth = try #require(begin(there) { $0.contact = Instant(nanoseconds: 0) + .seconds(200) })
+        let oldest = sessions.leaving(user, for: fifth).map(\.sa.rawValue)
+        #expect(sessions.count(user) == 2 && oldest == [2])
+        sessions.end(user, second)
+        let sixth = try #require(begin(there) { $0.isFirst = true })
+        #expect(sessions.leaving(user, for: sixth).count == 1 && sessions.count(user) == 2)
+        sessions.end(user, fifth)
+        // `unique = replace`: from anywhere, of the same connection.
+        #expect(begin(six, "other") { $0.replaces = true } == nil)
+        #expect(begin(six) { $0.replaces = true } != nil)
+        for number in established { sessions.end(user, number) }
         #expect(sessions.held == 0)
+    }
+
+    /// Whoever prepares many log-ins, each of which would be in the place of the one before, has no more of them for it.
+    @Test func manyAtOnceAreNoMoreThanAllowed() {
+        for order in [Array(0..<8), Array((0..<8).reversed())] {
+            var sessions = UserSessions()
+            let user = Array("carol".utf8), here = SocketAddress(address: IPAddress(v4: 1), port: 4500)
+            let numbers = (0..<8).map { index -> UInt64? in
+                var claim = UserSessions.Claim(sa: IKESAID(rawValue: UInt64(index + 1)), shard: 0, remote: here, connection: "site")
+                (claim.isFirst, claim.contact) = (true, Instant(nanoseconds: 0) + .seconds(Int64(index)))
+                return sessions.begin(user, claim, limit: 1, now: Instant(nanoseconds: 0) + .seconds(Int64(index)))
+            }
+            let isIn = order.filter { index in numbers[index].map { sessions.established(user, $0) } ?? false }
+            #expect(isIn == [7] && sessions.count(user) == 1)
+            // The last one goes before it is in: its place falls to nobody else's.
+            for number in numbers.reversed() { if let number { sessions.end(user, number) } }
+            #expect(sessions.held == 0)
+        }
     }
 
     @Test(arguments: 0..<40) func lossesAreMadeGood(_ seed: Int) throws {

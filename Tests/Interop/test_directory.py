@@ -247,24 +247,39 @@ def test_one_user_has_so_many_sessions_and_no_more():
     text = client("carol", BIND_PASSWORD, ("gtc",))
     begin, end = text.index("    gtc {"), text.index("\n}\nsecrets")
     six = text[begin:end].replace("gtc {", "six {").replace("192.0.2.1", "2001:db8::1").replace("192.0.2.2", "2001:db8::2").replace("eap_id = carol", "eap_id = CAROL")
-    text = text[:end] + six + text[end:] + f'secrets {{ eap-other {{ id = CAROL\n secret = "{BIND_PASSWORD}" }} }}\n'
+    again = text[begin:end].replace("gtc {", "again {")
+    text = text[:end] + six + again + text[end:] + f'secrets {{ eap-other {{ id = CAROL\n secret = "{BIND_PASSWORD}" }} }}\n'
     with directory(text, west) as (_, a, b, _):
         a.up("gtc")
         wait(lambda: b.children(), "carol is in")
         said = a.up("six", check=False)
         expect(said.returncode != 0 and "session" not in said.stdout + said.stderr, lambda: said.stdout + said.stderr)
-        wait(lambda: "has 1 session elsewhere, and no more are allowed" in b.log(), "the log says why")
+        wait(lambda: "has 1 session already, and no more are allowed" in b.log(), "the log says why")
         shown = b.cli("status").stdout
-        expect("has 1 session elsewhere" in shown, shown)
+        expect("has 1 session already" in shown, shown)
         expect(len(b.sas()) == 1, lambda: b.sas())
-        # New keys and an authentication anew from where she is take no second session.
+        # From the same address and port as well: it is another connection, and asks for another address.
+        refusals = b.log().count("no more are allowed")
+        expect(a.up("again", check=False).returncode != 0, "a second session from the same place came in")
+        wait(lambda: b.log().count("no more are allowed") == refusals + 1, "the log says why")
+        # New keys take no second session, nor does who authenticates anew from where she is and keeps her address.
         b.rekey("gtc")
         wait(lambda: len(b.sas()) == 1 and b.children(), "she is still in")
+        before = b.sas()
+        a.vici("rekey", {"ike": "gtc", "reauth": "yes"})
+        wait(lambda: len(b.sas()) == 1 and b.children() and b.sas() != before, "she has authenticated anew", 30)
+        expect(a.logged("10.3.0.1") and not a.logged("10.3.0.2"), "she has lost her address")
+        expect(b.log().count("no more are allowed") == refusals + 1, "she was refused when she authenticated anew")
+        # A device that has died and says that it has no session left, from the same place: the one of its earlier life ends.
+        a.kill()
+        a.start()
+        a.up("gtc")
+        wait(lambda: "authenticated anew, and sessions_per_user leaves no room for both" in b.log() and len(b.sas()) == 1, "the session of the earlier life ends", 30)
         a.down("gtc")
         wait(lambda: not b.sas(), "carol is gone")
         a.up("six")
         wait(lambda: b.children(), "carol is in from elsewhere")
-        users = [sa.get("martlet-user") for event in b.vici("list-sas", events="list-sa") for sa in event.values()]
+        users = [sa.get("martlet-user") for event in b.vici("list-sas", events="list-sa") for sa in event.values() if sa["state"] == "ESTABLISHED"]
         expect(users == ["carol"], lambda: users)
 
 

@@ -19,6 +19,7 @@ package final class RunningGateway: @unchecked Sendable {
     /// Name look-ups may wait for long: they leave a thread to the key exchanges.
     let lookUps: JobPool.Lane
     let runner: JobRunner
+    private let users: SharedUserBook
     let plane: PlaneDriver?
     /// How it was chosen.
     let planes: PlaneChoice
@@ -88,7 +89,7 @@ package final class RunningGateway: @unchecked Sendable {
         var limits = configuration.gateway.limits
         limits.shards = shardCount
         limits.natPort = configuration.gateway.natPort
-        let users = SharedUserBook(limits)
+        users = SharedUserBook(limits)
         var shards: [Shard] = []
         for number in 0..<shardCount {
             shards.append(try Shard(number: number, crypto: crypto, connections: configuration.connections, limits: limits, pools: pools, users: users, transport: transport))
@@ -250,6 +251,20 @@ package final class RunningGateway: @unchecked Sendable {
 
     // MARK: Reports
 
+    /// How long a peer that authenticates anew has to delete its older IKE SA itself.
+    private static let handover = Duration.seconds(4)
+
+    /// `sessions_per_user`: those whose place another one has taken, where the device has not ended them itself by then.
+    private func endSessions(of user: Identification, replacedBy session: UInt64) {
+        loop.arm(after: Self.handover) { [unowned self] in
+            for (id, shard) in users.leaving(user, for: session) {
+                willEnd(id, .replaced, "the user has authenticated anew, and sessions_per_user leaves no room for both")
+                log.write(.info, "IKE", "IKE SA #\(id.rawValue) ends: \(user) has authenticated anew, and sessions_per_user leaves no room for both", ikeSA: id.rawValue)
+                event(.replaced(id), to: Int(shard))
+            }
+        }
+    }
+
     private func noted(_ report: Report, shard: Int) {
         let now = Instant.now()
         account(report)
@@ -273,7 +288,7 @@ package final class RunningGateway: @unchecked Sendable {
                     event(.replaced(member.sa), to: member.shard)
                 case .terminateSoon(let succession):
                     // It has its own time to delete it, and does so without losing a packet.
-                    loop.arm(after: .seconds(4)) { [unowned self] in
+                    loop.arm(after: Self.handover) { [unowned self] in
                         guard let member = identities.due(succession) else { return }
                         willEnd(member.sa, .replaced, "the peer has authenticated anew")
                         event(.replaced(member.sa), to: member.shard)
@@ -284,6 +299,7 @@ package final class RunningGateway: @unchecked Sendable {
                     event(.forget(member.sa), to: member.shard)
                 }
             }
+            if let session = sa.replacingSession, let user = sa.user { endSessions(of: user, replacedBy: session) }
             publish(.ikeSAChanged(isUp: true, snapshot(sa)))
         case .ikeSARekeyed(let previous, let current):
             failures[current.connection] = nil

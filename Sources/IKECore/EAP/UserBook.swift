@@ -23,27 +23,94 @@ final class OwnUserBook: UserBooks {
 
 /// Sessions of each user, over all connections and shards: one for each IKE SA.
 struct UserSessions: Sendable {
-    private struct Session {
-        let remote: SocketAddress
+    struct Session {
+        let number: UInt64
+        var sa: IKESAID
+        let shard: UInt8
+        var remote: SocketAddress
         let at: Instant
+        let connection: String
+        /// The inner addresses that it has been lent.
+        var addresses: [IPAddress] = []
+        var isEstablished = false
+        /// The one that has its place: it counts no more, and ends when that one is established.
+        var successor: UInt64?
     }
     private var sessions: [[UInt8]: [Session]] = [:]
+    private var last: UInt64 = 0
 
-    /// How many sessions a user has beside one that begins at `remote`. One from the same place is left out: the peer authenticates anew, and that one is about to go.
-    /// `contact`: the peer has said that it has no others from before then, and those between addresses of that family go too, as `IdentityIndex` has it.
-    func others(_ user: [UInt8], than remote: SocketAddress, contact: Instant? = nil) -> Int {
+    /// Which of a user's sessions a new one may have the place of, beyond the limit.
+    struct Claim: Sendable {
+        let sa: IKESAID
+        let shard: UInt8
+        let remote: SocketAddress
+        let connection: String
+        /// `unique = replace`: those of the same connection go.
+        var replaces = false
+        /// The peer has said that it has no others from before then: those between addresses of that family go, as `IdentityIndex` has it.
+        var contact: Instant?
+        /// It has said so, whatever comes of it.
+        var isFirst = false
+        /// The inner addresses that it would like, and whether it asks for any.
+        var wishes: [IPAddress] = []
+        var asks = false
+
+        /// A device that authenticates anew comes from where it is and wants the address that it has, or neither has one. Another session of the same device does not.
+        func isAnew(_ old: Session) -> Bool {
+            if let contact, old.at < contact, old.remote.address.family == remote.address.family { return true }
+            if replaces, old.connection == connection { return true }
+            guard old.remote == remote else { return false }
+            return isFirst || (asks ? old.addresses.contains(where: wishes.contains) : old.addresses.isEmpty)
+        }
+    }
+
+    /// The number of a new session; nil where the user has `limit` already (0 for any number) and none of them makes room.
+    mutating func begin(_ user: [UInt8], _ claim: Claim, limit: Int = 0, now: Instant) -> UInt64? {
         var all = sessions[user] ?? []
-        if let contact { all.removeAll { $0.at < contact && $0.remote.address.family == remote.address.family } }
-        return all.count - (all.contains { $0.remote == remote } ? 1 : 0)
+        let excess = all.count { $0.successor == nil } - limit + 1
+        last += 1
+        if limit > 0, excess > 0 {
+            let leaving = all.filter { $0.successor != nil && $0.isEstablished }
+            let old = all.indices.filter { all[$0].successor == nil && claim.isAnew(all[$0]) }.prefix(excess)
+            // Whoever begins again and again has no more for it than one that is about to go.
+            guard old.count == excess, leaving.count < limit, !leaving.contains(where: { $0.remote == claim.remote }) else { return nil }
+            for index in old { all[index].successor = last }
+        }
+        sessions[user] = all + [Session(number: last, sa: claim.sa, shard: claim.shard, remote: claim.remote, at: now, connection: claim.connection)]
+        return last
     }
 
-    mutating func begin(_ user: [UInt8], at remote: SocketAddress, now: Instant) { sessions[user, default: []].append(Session(remote: remote, at: now)) }
-
-    mutating func end(_ user: [UInt8], at remote: SocketAddress, begun: Instant) {
-        guard let index = sessions[user]?.firstIndex(where: { $0.remote == remote && $0.at == begun }) else { return }
-        sessions[user]?.remove(at: index)
-        if sessions[user]?.isEmpty == true { sessions[user] = nil }
+    mutating func end(_ user: [UInt8], _ number: UInt64) {
+        guard var all = sessions[user], let index = all.firstIndex(where: { $0.number == number }) else { return }
+        // Those that it had the place of have theirs back, or that one has it to which it has lost its own.
+        let heir = all.remove(at: index).successor
+        for index in all.indices where all[index].successor == number { all[index].successor = heir }
+        sessions[user] = all.isEmpty ? nil : all
     }
+
+    private mutating func change(_ user: [UInt8], _ number: UInt64, _ change: (inout Session) -> Void) {
+        guard let index = sessions[user]?.firstIndex(where: { $0.number == number }) else { return }
+        change(&sessions[user, default: []][index])
+    }
+
+    mutating func moved(_ user: [UInt8], _ number: UInt64, to remote: SocketAddress) { change(user, number) { $0.remote = remote } }
+    mutating func rekeyed(_ user: [UInt8], _ number: UInt64, _ sa: IKESAID) { change(user, number) { $0.sa = sa } }
+    mutating func lent(_ user: [UInt8], _ number: UInt64, _ addresses: [IPAddress]) { change(user, number) { $0.addresses = addresses } }
+
+    /// False where another one has taken its place before it was established.
+    mutating func established(_ user: [UInt8], _ number: UInt64) -> Bool {
+        guard let session = sessions[user]?.first(where: { $0.number == number }), session.successor == nil else { return false }
+        change(user, number) { $0.isEstablished = true }
+        return true
+    }
+
+    /// Those of a user's that another one has the place of, and that are still up.
+    func leaving(_ user: [UInt8], for number: UInt64) -> [(sa: IKESAID, shard: UInt8)] {
+        (sessions[user] ?? []).filter { $0.successor == number && $0.isEstablished }.map { ($0.sa, $0.shard) }
+    }
+
+    /// How many of a user's count.
+    func count(_ user: [UInt8]) -> Int { (sessions[user] ?? []).count { $0.successor == nil } }
 
     /// For tests that look for growth.
     var held: Int { sessions.count }
@@ -53,31 +120,33 @@ struct UserSessions: Sendable {
 final class UserSession {
     private let books: any UserBooks
     private let user: [UInt8]
-    private var remote: SocketAddress
-    private let begun: Instant
+    private let number: UInt64
 
-    /// Nil where the user has `limit` sessions already; 0 for any number. `contact` as in `UserSessions.others`.
-    static func begin(_ books: any UserBooks, _ identity: Identification, at remote: SocketAddress, limit: Int, contact: Instant?, now: Instant) -> UserSession? {
-        let user = identity.eapIdentity.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 }
-        let isTaken = books.change { book in
-            guard limit == 0 || book.sessions.others(user, than: remote, contact: contact) < limit else { return false }
-            book.sessions.begin(user, at: remote, now: now)
-            return true
-        }
-        return isTaken ? UserSession(books, user, remote, now) : nil
+    /// Nil where the user has `limit` sessions already; 0 for any number.
+    static func begin(_ books: any UserBooks, _ identity: Identification, _ claim: UserSessions.Claim, limit: Int, now: Instant) -> UserSession? {
+        let user = name(identity)
+        return books.change { $0.sessions.begin(user, claim, limit: limit, now: now) }.map { UserSession(books, user, $0) }
     }
 
-    private init(_ books: any UserBooks, _ user: [UInt8], _ remote: SocketAddress, _ begun: Instant) { (self.books, self.user, self.remote, self.begun) = (books, user, remote, begun) }
+    private init(_ books: any UserBooks, _ user: [UInt8], _ number: UInt64) { (self.books, self.user, self.number) = (books, user, number) }
+
+    /// However it is spelt.
+    fileprivate static func name(_ identity: Identification) -> [UInt8] { identity.eapIdentity.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 } }
 
     /// The peer is elsewhere now.
-    func move(to new: SocketAddress) {
-        guard new != remote else { return }
-        books.change { [user, remote, begun] book in
-            book.sessions.end(user, at: remote, begun: begun)
-            book.sessions.begin(user, at: new, now: begun)
-        }
-        remote = new
-    }
+    func move(to remote: SocketAddress) { books.change { [user, number] in $0.sessions.moved(user, number, to: remote) } }
+    /// New keys have made another IKE SA of it.
+    func rekeyed(_ sa: IKESAID) { books.change { [user, number] in $0.sessions.rekeyed(user, number, sa) } }
+    func lent(_ addresses: [IPAddress]) { books.change { [user, number] in $0.sessions.lent(user, number, addresses) } }
+    /// False where another one has taken its place meanwhile.
+    func establish() -> Bool { books.change { [user, number] in $0.sessions.established(user, number) } }
+    /// Its number, where others are to end because it has their place.
+    var replacing: UInt64? { books.change { [user, number] in $0.sessions.leaving(user, for: number).isEmpty ? nil : number } }
 
-    deinit { books.change { [user, remote, begun] in $0.sessions.end(user, at: remote, begun: begun) } }
+    deinit { books.change { [user, number] in $0.sessions.end(user, number) } }
+}
+
+extension UserBooks {
+    /// The IKE SAs of a user's whose place the session of that number has, and that are still up, with their shards.
+    package func leaving(_ user: Identification, for number: UInt64) -> [(sa: IKESAID, shard: UInt8)] { change { $0.sessions.leaving(UserSession.name(user), for: number) } }
 }

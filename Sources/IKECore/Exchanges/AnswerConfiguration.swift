@@ -102,6 +102,7 @@ extension Established {
         let request = LeaseRequest(family, from: sa.connection.pools, to: identity, origin: origin, asking: asking, takingOver: takingOver, beside: sa.leases.map(\.address))
         guard let lease = context.pools.lease(request) else { return nil }
         sa.leases.append(lease)
+        sa.userSession?.lent(sa.leases.map(\.address))
         context.note(.info, "\(identity) is lent \(lease.address) of the pool \(lease.pool)", sa)
         return lease.address
     }
@@ -144,7 +145,7 @@ extension [Payload] {
     fileprivate func hasConfiguration(_ kind: UInt8) -> Bool { contains { if case .configuration(let configuration) = $0 { configuration.kind == kind } else { false } } }
 
     /// The attributes of every CFG_REQUEST.
-    fileprivate var requested: [Configuration.Attribute] {
+    var requested: [Configuration.Attribute] {
         flatMap { payload -> [Configuration.Attribute] in
             guard case .configuration(let configuration) = payload, configuration.kind == Configuration.request else { return [] }
             return configuration.attributes

@@ -48,6 +48,8 @@ extension Established {
         if phase == .active {
             leaveTraffic()
             phase = .deleting
+            // It carries nothing any more: nobody is kept out because of it, whether or not the peer answers.
+            sa.userSession = nil
         }
         send(.deleteIKE(requests, reason: reason), [.delete(Delete(protocolID: .ike))])
     }

@@ -255,6 +255,7 @@ extension Established {
         // What was looked for on either of the two was to move what goes on.
         let isSearching = sa.mobility?.search?.purpose == .reconsider || successor.mobility?.search?.purpose == .reconsider
         sa.handAddresses(to: successor)
+        successor.userSession?.rekeyed(successor.id)
         // The addresses may have changed since it was made.
         sa.handPath(to: successor)
         heir.armKeepalive()

@@ -244,7 +244,7 @@ struct AuthenticatingPeer {
             return refusal
         }
         guard case .succeeded = outcome else { return nil }
-        return Admission.refusal(groups ?? conversation.groups, claim, sa)
+        return Admission.refusal(groups ?? conversation.groups, claim, payloads, sa)
     }
 
     /// Does what the layer wants, and ends this event.

@@ -105,7 +105,9 @@ final class Established {
 
     /// Tells everyone that the SA stands.
     func begin() {
-        context.emit(.report(.ikeSAEstablished(status(of: .established))))
+        var status = status(of: .established)
+        status.replacingSession = sa.userSession?.replacing
+        context.emit(.report(.ikeSAEstablished(status)))
         if !sa.vendorIDs.isEmpty { context.note(.debug, "the peer's Vendor IDs: \(sa.vendorIDs.joined(separator: ", "))", sa) }
     }
 

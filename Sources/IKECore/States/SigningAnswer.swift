@@ -23,6 +23,11 @@ struct SigningAnswer {
 
     /// The initiator has proven who it is. `payloads`: of its first IKE_AUTH request. `head`: our proof.
     static func establish(_ sa: IKESA, _ channel: SecureChannel, _ window: MessageWindow, _ payloads: [Payload], head: [Payload]) -> State {
+        // Another login of the user's has been quicker, and has taken this one's place.
+        guard sa.userSession?.establish() ?? true else {
+            var window = window
+            return AwaitingAuth.refuse(sa, channel, &window, .eapRefused(EAPRefusal.tooManySessions(sa.connection), sa), Notify(.authenticationFailed))
+        }
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()

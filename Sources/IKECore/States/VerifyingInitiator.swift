@@ -33,7 +33,7 @@ struct VerifyingInitiator {
         if isUser(sa) {
             var groups: [String]?
             if case .account(let account) = result { (sa.account, groups) = (Identification(eap: account.name), account.groups) }
-            if let refusal = Admission.refusal(groups, claim, sa) { return AwaitingAuth.refuse(sa, channel, &window, .eapRefused(refusal, sa), Notify(.authenticationFailed)) }
+            if let refusal = Admission.refusal(groups, claim, payloads, sa) { return AwaitingAuth.refuse(sa, channel, &window, .eapRefused(refusal, sa), Notify(.authenticationFailed)) }
         }
         if VerifyingInitiator.forbidsPath(payloads, sa) {
             //= RFC 4555 §3.9: a NAT that the initiator does not allow.
