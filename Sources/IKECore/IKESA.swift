@@ -237,8 +237,8 @@ final class IKESA {
             case .answeringEAP(let current): current.received(header, datagram, self)
             case .established(let current): current.received(header, datagram)
             case .closed(let current): current.received(header, datagram, self)
+            case .generatingKey(let current): current.received(header, datagram, self)
             // The peer repeats itself while a job runs: the answer follows.
-            case .generatingKey(let current): .generatingKey(current)
             case .agreeing(let current): .agreeing(current)
             case .signing(let current): .signing(current)
             case .verifyingResponder(let current): .verifyingResponder(current)

@@ -253,6 +253,23 @@ final class HostilePeer {
         }
     }
 
+    /// What the other's has to be, over its IKE_SA_INIT request.
+    func authentication(of request: [UInt8], _ identity: Identification) throws -> Payload {
+        let secret = secret, ownNonce = nonce, body = identity.body
+        func proof(_ keys: borrowing IKEKeys) throws -> [UInt8] {
+            let maced = try KeySchedule.prf(suite.prf, key: keys.pi.span, data: body.span)
+            let octets = request + ownNonce + maced.array
+            let pad = Array("Key Pad for IKEv2".utf8)
+            let padded = try KeySchedule.prf(suite.prf, key: secret.span, data: pad.span)
+            let mac = try KeySchedule.prf(suite.prf, key: padded.span, data: octets.span)
+            return mac.array
+        }
+        switch keys {
+        case .some(let keys): return .authentication(Authentication(method: .sharedKey, data: try proof(keys)))
+        case .none: throw Broken(what: "no keys")
+        }
+    }
+
     func child(spi: UInt32 = 0x0102_0304) -> [Payload] {
         var proposal = Fixtures.espProposal()
         proposal.spi = spi.bytes

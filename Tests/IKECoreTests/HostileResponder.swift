@@ -147,6 +147,86 @@ import TestSupport
         #expect(target.sent.count == 5 && target.sent.last?.bytes != withCookie && outcome(target).isEmpty)
     }
 
+    /// Something without protection, with the SPI of the request.
+    private func forge(_ target: Target, _ request: [UInt8], _ notify: Notify) throws {
+        let header = Header(initiatorSPI: try Header.parse(request.span).initiatorSPI, responderSPI: .none, exchangeType: .ikeSAInit, flags: .response, messageID: 0)
+        target.receive(Message(header: header, payloads: [.notify(notify)]).serialized())
+    }
+
+    /// Whether our AUTH, which is in the endpoint's last message, covers the request.
+    private func covers(_ target: Target, _ peer: HostilePeer, _ request: [UInt8]) throws -> Bool {
+        let payloads = try peer.open(try #require(target.sent.last).bytes)
+        let theirs = try #require(payloads.first { $0.type == .identificationInitiator })
+        guard case .identificationInitiator(let identity) = theirs else { return false }
+        return payloads.contains(try peer.authentication(of: request, identity))
+    }
+
+    /// A forged INVALID_KE_PAYLOAD comes before the peer's own answer: that is one to the request before, whose key and octets count.
+    @Test(arguments: [false, true], [false, true]) func anAnswerIsToTheRequestWithItsMethod(isGenerating: Bool, isSentBackTwice: Bool) throws {
+        let (target, peer, request) = try start { $0.proposals[0].transforms.append(.ecp256) }
+        if isGenerating { target.worksAtOnce = false }
+        try forge(target, request, Notify(.invalidKEPayload, data: [0, 19]))
+        #expect(target.sent.count == (isGenerating ? 1 : 2))
+        if isSentBackTwice {
+            // What is said while the key is made says nothing of it.
+            try forge(target, request, Notify(.invalidKEPayload, data: [0, 31]))
+            #expect(target.sent.count == (isGenerating ? 1 : 3) && target.sent.last?.bytes == request)
+        }
+        target.receive(try peer.initResponse(to: request))
+        target.work()
+        target.work()
+        target.work()
+        #expect(try covers(target, peer, request))
+        target.receive(try peer.seal(.ikeAuth, try answer(peer), id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established])
+        #expect(throws: Never.self) { try outcome(target).first?.get() }
+    }
+
+    /// A forged COOKIE comes before the peer's own answer. Nothing tells that answer from one to the request with the cookie: so the proof is made over the wrong
+    /// one and refused, and all begins anew, this time without believing a cookie as long as something else may come.
+    @Test func aForgedCookieDoesNotEndTheInitiation() throws {
+        let (target, peer, request) = try start()
+        try forge(target, request, Notify(.cookie, data: [1, 2, 3]))
+        #expect(target.sent.count == 2)
+        target.receive(try peer.initResponse(to: request))
+        #expect(try !covers(target, peer, request))
+        target.receive(try peer.seal(.ikeAuth, [.notify(Notify(.authenticationFailed))], id: 1, response: true))
+        #expect(outcome(target).isEmpty && target.endpoint.ikeSACount == 1 && target.failures.isEmpty)
+        let again = try #require(target.sent.last).bytes, header = try Header.parse(again.span), before = try Header.parse(request.span)
+        #expect(header.exchangeType == .ikeSAInit && header.initiatorSPI != before.initiatorSPI)
+        // The same again.
+        let second = try HostilePeer(isInitiator: false, seed: 7)
+        try forge(target, again, Notify(.cookie, data: [1, 2, 3]))
+        #expect(target.sent.last?.bytes == again)
+        target.receive(try second.initResponse(to: again))
+        #expect(try covers(target, second, again))
+        target.receive(try second.seal(.ikeAuth, try answer(second), id: 1, response: true))
+        #expect(target.endpoint.status().map(\.state) == [.established] && target.installed.count == 1)
+        #expect(outcome(target).count == 1)
+        #expect(throws: Never.self) { try outcome(target).first?.get() }
+    }
+
+    /// A peer that wants a cookie both times, and does not accept our proof: that is believed after one interval, and the failure the second time.
+    @Test func aPeerThatWantsACookieAndRefusesIsBelieved() throws {
+        let (target, _, first) = try start()
+        var request = first
+        for round in 1...2 {
+            let peer = try HostilePeer(isInitiator: false, seed: UInt64(round))
+            let before = target.sent.count
+            try forge(target, request, Notify(.cookie, data: [7]))
+            #expect(target.sent.count == before + (round == 1 ? 1 : 0))
+            target.pass(.seconds(2))
+            let withCookie = try #require(target.sent[before...].first).bytes
+            #expect(withCookie != request)
+            target.receive(try peer.initResponse(to: withCookie))
+            #expect(try covers(target, peer, withCookie))
+            target.receive(try peer.seal(.ikeAuth, [.notify(Notify(.authenticationFailed))], id: 1, response: true))
+            request = try #require(target.sent.last).bytes
+        }
+        #expect(target.failures.map(\.code) == [.authenticationFailed] && outcome(target).count == 1)
+        #expect(target.remnants == [])
+    }
+
     @Test func mutatedInitResponsesComeToOneEnd() throws {
         let control = try HostilePeer(isInitiator: false)
         for (name, payloads) in mutations(control.initPayloads) {

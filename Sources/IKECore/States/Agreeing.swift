@@ -9,6 +9,8 @@ struct Agreeing {
     var work: Initiation
     /// Our request, as it was before the answer: that counts when its public value is known to be good.
     let sent: InitSent
+    /// The one that is answered, octet for octet: AUTH covers it.
+    let request: [UInt8]
     let answer: InitAnswer
 
     func finished(_ result: JobResult, _ sa: IKESA) -> State {
@@ -17,7 +19,7 @@ struct Agreeing {
             work.fail(.job(result, "agreeing on a key", sa), sa, retry: false)
             return .dead
         }
-        let suite = answer.suite, request = sent.retransmission.datagrams.first ?? [], response = answer.bytes, responderNonce = answer.nonce
+        let suite = answer.suite, response = answer.bytes, responderNonce = answer.nonce
         answer.adopt(sa)
         var work = work
         work.peerTakesChildless = answer.takesChildless

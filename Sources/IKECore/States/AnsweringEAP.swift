@@ -212,6 +212,7 @@ struct AnsweringEAP {
     private func establish(_ payloads: [Payload], _ key: SecretBox?, _ sa: IKESA) -> State {
         guard let authentication = payloads.authentication else {
             guard let error = payloads.firstError else { return refuse(.badAnswer("its answer to our AUTH after EAP has no AUTH payload", sa), sa) }
+            if error.type == .authenticationFailed, let anew = work.begunAnew(sa) { return anew }
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }

@@ -45,6 +45,7 @@ struct AuthSent {
                 work.fail(.natNotAllowed(sa), sa, retry: true, atLeast: Mobility.natTries)
                 return .dead
             }
+            if error.type == .authenticationFailed, let anew = work.begunAnew(sa) { return anew }
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }

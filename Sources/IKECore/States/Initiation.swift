@@ -14,7 +14,11 @@ struct Initiation {
     /// The responder takes IKE_AUTH without a child. RFC 6023.
     var peerTakesChildless = false
     /// Our nonce, the same in every retry of IKE_SA_INIT. RFC 7296 section 2.6.
-    let nonce: [UInt8]
+    private(set) var nonce: [UInt8]
+    /// A COOKIE has sent us back: the answer that came may have been one to the request before, and AUTH covers the wrong one.
+    var wasGivenCookie = false
+    /// That has happened: this time nothing sends us back as long as another answer may come.
+    private(set) var isWary = false
     /// When the job under way has taken too long.
     var deadline: Instant
 
@@ -42,6 +46,31 @@ struct Initiation {
             Failure(.internalError, "A calculation for \(sa.connection.name) took longer than \(sa.context.limits.jobTime)", advice: ["The machine is overloaded, or a plugin hangs."]), sa, retry: true
         )
         return true
+    }
+
+    /// The peer does not accept our AUTH. Where that may be because somebody has forged a COOKIE before its own answer came, all begins anew, with more doubt; nil
+    /// where there is nothing to make good.
+    //= RFC 7296 §2.4: what is not protected must not keep us from connecting.
+    func begunAnew(_ sa: IKESA) -> State? {
+        guard wasGivenCookie, !isWary else { return nil }
+        if let spi = sa.offeredSPI.take() { sa.context.releaseInboundSPI(spi) }
+        let new = IKESA(
+            context: sa.context, connection: sa.connection, isInitiator: true, localSPI: sa.context.newIKESPI(), remoteSPI: .none, local: sa.local, remote: sa.remote, marked: sa.marked)
+        if let old = sa.replaces.take() {
+            new.replaces = old
+            Established.current(old).replacement = new
+        }
+        var work = self
+        work.nonce = sa.context.randomBytes(nonce.count)
+        work.wasGivenCookie = false
+        work.isWary = true
+        let reason = "the peer has refused our proof after it asked for a cookie, which somebody else may have done: it is tried again without believing that at once"
+        sa.context.note(.notice, reason, sa)
+        sa.context.emit(.report(.ikeSAClosed(sa.status, reason: ClosingReason(.replaced, reason))))
+        sa.context.emit(.report(.initiating(new.status)))
+        new.state = GeneratingKey.begin(new, work)
+        sa.context.adopt(new)
+        return .dead
     }
 
     /// Ends the initiation, or has it tried again where the configuration says so, and `atLeast` so often; `final` when somebody wants it ended.
