@@ -4,6 +4,7 @@
 import CertificateKit
 import PluginABI
 import PluginKit
+import RevocationKit
 import Synchronization
 
 private nonisolated(unsafe) let descriptor = Descriptor.make(
@@ -45,4 +46,10 @@ private nonisolated(unsafe) let reader = Immortal.table(
     martlet_credential_reader(
         struct_size: UInt32(MemoryLayout<martlet_credential_reader>.size), reserved: 0, name: Immortal.string("x509"),
         read: { file, passphrase, found, explain, context in FileReading.read(file, passphrase, found, explain, context) },
-        changed: { snapshot in Known.changed(snapshot) }))
+        changed: { snapshot in Known.changed(snapshot) },
+        forget: { kinds in
+            var fetched: RevocationService.Fetched = []
+            if kinds & MARTLET_FETCHED_CRLS.rawValue != 0 { fetched.insert(.lists) }
+            if kinds & MARTLET_FETCHED_OCSP.rawValue != 0 { fetched.insert(.answers) }
+            Revocation.service?.forget(fetched)
+        }))

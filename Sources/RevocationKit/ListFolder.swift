@@ -72,11 +72,18 @@ final class ListFolder {
 
     /// The oldest go where there are too many.
     private func prune() {
+        for file in files().sorted(by: { $0.time > $1.time }).dropFirst(Self.most) { unlinkat(folder, file.name, 0) }
+    }
+
+    /// All of them go. How many that were.
+    func clear() -> Int { files().count { unlinkat(folder, $0.name, 0) == 0 } }
+
+    private func files() -> [(name: String, time: Int)] {
         let copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard copy >= 0 else { return }
+        guard copy >= 0 else { return [] }
         guard let entries = fdopendir(copy) else {
             close(copy)
-            return
+            return []
         }
         defer { closedir(entries) }
         var files: [(name: String, time: Int)] = []
@@ -86,6 +93,6 @@ final class ListFolder {
             guard name.hasSuffix(".crl"), fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
             files.append((name, status.st_mtim.tv_sec))
         }
-        for file in files.sorted(by: { $0.time > $1.time }).dropFirst(Self.most) { unlinkat(folder, file.name, 0) }
+        return files
     }
 }

@@ -57,11 +57,18 @@ package final class RevocationService: Sendable {
         package init() {}
     }
     package enum Level: Sendable { case warning, notice, info }
+    package struct Fetched: OptionSet, Sendable {
+        package let rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+        package static let lists = Fetched(rawValue: 1), answers = Fetched(rawValue: 2)
+    }
 
     let options: Options
     let log: @Sendable (Level, String) -> Void
     private struct State {
         var inbox: [Inquiry] = []
+        /// To be done before anything of the inbox.
+        var forgotten: Fetched = []
         var isRunning = false
         var transfers: Transfers?
         /// Asked and not yet answered.
@@ -93,6 +100,21 @@ package final class RevocationService: Sendable {
         for inquiry in stop() { end(inquiry, "there is no thread to ask with") }
     }
 
+    /// What was fetched of these kinds counts for nobody who asks from now on; nor does it that a place did not answer. From any thread; never waits.
+    package func forget(_ kinds: Fetched) {
+        guard !kinds.isEmpty else { return }
+        let (transfers, starts) = state.withLock { state in
+            state.forgotten.formUnion(kinds)
+            defer { state.isRunning = true }
+            return (state.transfers, !state.isRunning)
+        }
+        transfers?.wake()
+        // Where nobody has asked for anything yet, there may be a folder of an earlier life.
+        guard starts, !startThread("x509 fetch", stackBytes: 8 << 20, { self.run() }) else { return }
+        log(.warning, "what was fetched cannot be forgotten: there is no thread for it")
+        for inquiry in stop() { end(inquiry, "there is no thread to ask with") }
+    }
+
     /// Nobody can be asked.
     private func end(_ inquiry: Inquiry, _ reason: String, counts: Bool = true) {
         if counts { answered() }
@@ -111,10 +133,10 @@ package final class RevocationService: Sendable {
         }
     }
 
-    func take() -> [Inquiry] {
+    func take() -> (forgotten: Fetched, inbox: [Inquiry]) {
         state.withLock { state in
-            defer { state.inbox = [] }
-            return state.inbox
+            defer { (state.inbox, state.forgotten) = ([], []) }
+            return (state.forgotten, state.inbox)
         }
     }
 

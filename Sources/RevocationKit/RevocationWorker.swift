@@ -102,13 +102,37 @@ final class RevocationWorker {
 
     func run() -> Never {
         while true {
-            for inquiry in service.take() { begin(inquiry) }
+            let (forgotten, inbox) = service.take()
+            if !forgotten.isEmpty { forget(forgotten) }
+            for inquiry in inbox { begin(inquiry) }
             for (transfer, result) in transfers.step() { finish(transfer, result) }
             expire()
             let now = RevocationService.now, next = waiting.values.map(\.inquiry.deadline).min()
             let rest = next.map { $0 > now ? Int(clamping: ($0 - now) / 1_000_000) + 1 : 0 } ?? 3_600_000
             transfers.wait(milliseconds: min(rest, 3_600_000))
         }
+    }
+
+    private func forget(_ kinds: RevocationService.Fetched) {
+        let counts = (lists: lists.count, answers: answers.count)
+        var words: [String] = []
+        if kinds.contains(.lists) {
+            lists = [:]
+            let files = folder?.clear() ?? 0
+            words.append("\(max(counts.lists, files)) CRLs")
+        }
+        if kinds.contains(.answers) {
+            (answers, signers) = ([:], [:])
+            words.append("\(counts.answers) answers of OCSP")
+        }
+        failures = failures.filter { failure in
+            switch failure.key {
+            case .list: !kinds.contains(.lists)
+            case .answer: !kinds.contains(.answers)
+            }
+        }
+        down = [:]
+        service.log(.notice, "forgets what was fetched: \(words.joined(separator: ", "))")
     }
 
     // MARK: Log-ins

@@ -22,6 +22,7 @@ final class ScriptedBackend: ControlBackend {
     var secrets: [(id: String, owners: [String], data: SecretBox)] = []
     var kinds: [SecretKind] = []
     var policies: [PolicySnapshot] = []
+    var forgotten: [FetchedCredentials] = []
     var loadedPools: [PoolSnapshot] = []
 
     func stats(_ completion: @escaping @Sendable (StatsSnapshot) -> Void) {
@@ -112,6 +113,7 @@ extension ScriptedBackend {
     }
     var loadedSecrets: [String] { secrets.map(\.id) }
     func clearSecrets() { secrets = [] }
+    func forget(_ fetched: FetchedCredentials) { forgotten.append(fetched) }
     func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) { completion(.success([])) }
     func installPolicy(child: String, connection: String?, _ completion: @escaping @Sendable (LoadResult) -> Void) {
         policies.append(PolicySnapshot(kind: .trap, connection: connection ?? "gw", child: child, mode: "TUNNEL"))

@@ -104,7 +104,17 @@ import ViciWire
             try fixture.register(client, event)
             #expect(try call(fixture, client, command).isEmpty)
         }
-        for name in ["flush-certs", "reload-settings"] { #expect(try call(fixture, client, name)["success"] == "yes") }
+        #expect(try call(fixture, client, "reload-settings")["success"] == "yes")
+    }
+
+    @Test func forgetsWhatWasFetchedByItsType() throws {
+        let fixture = try Fixture()
+        let client = try fixture.client()
+        #expect(try call(fixture, client, "flush-certs")["success"] == "yes")
+        for type in ["any", "x509_crl", "OCSP_RESPONSE", "X509"] { #expect(try fixture.call(client, "flush-certs", [("type", type)])["success"] == "yes") }
+        #expect(fixture.backend.forgotten == [[.revocationLists, .statusAnswers], [.revocationLists, .statusAnswers], .revocationLists, .statusAnswers, []])
+        #expect(try fixture.call(client, "flush-certs", [("type", "everything")])["errmsg"]?.contains("EVERYTHING") == true)
+        #expect(fixture.backend.forgotten.count == 5)
     }
 
     @Test func installsAndListsPolicies() throws {

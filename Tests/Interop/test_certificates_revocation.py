@@ -4,10 +4,11 @@ import contextlib
 import time
 
 from certificates import connection, martlet, place
-from lab import Gateway, Lab, carries, expect, print_tails
+from lab import Gateway, Lab, carries, expect, print_tails, wait
 from pki import Authority
 from responder import AT, Responder
 from strongswan import StrongSwan, both_roles, required
+from swanctl import Swanctl
 
 OCSP = f"authorityInfoAccess = OCSP;URI:{AT}/ocsp\n"
 CRL = f"crlDistributionPoints = URI:{AT}/crl\n"
@@ -60,6 +61,15 @@ def test_a_strongswan_that_is_good():
         for _ in both_roles(b, a):
             carries(lab, a, b, bytes_each=10_000)
         expect(asked.requests().count("/ocsp") == 1, lambda: f"it was asked for more than once: {asked.requests()}")
+        # Until swanctl has what was fetched forgotten; of another type it is not.
+        swanctl = Swanctl(b)
+        for type, times in (("x509_crl", 1), ("ocsp_response", 2), ("any", 3)):
+            swanctl("--flush-certs", "--type", type)
+            a.up()
+            a.down()
+            wait(lambda: not b.sas(), "it is over")
+            expect(asked.requests().count("/ocsp") == times, lambda: f"{type}: {asked.requests()}")
+        expect(b.logged("flush-certs") and b.logged("forgets what was fetched: 0 CRLs, 1 answers of OCSP"), "the log does not say what was forgotten")
 
 
 def test_a_list_is_kept():

@@ -57,6 +57,37 @@ import Testing
         #expect(try FileManager.default.attributesOfItem(atPath: folder)[.posixPermissions] as? Int == 0o700)
     }
 
+    @Test func whatIsForgottenIsAskedForAgain() async throws {
+        let list = try Vector.bytes("root.crl"), folder = Self.folder()
+        defer { try? FileManager.default.removeItem(atPath: (folder as NSString).deletingLastPathComponent) }
+        let server = try TestServer { path, body in path == "crl" ? .octets(list) : path == "ocsp" ? .octets(Responder().answer(body)) : .status(503) }
+        let service = Self.service { $0.folder = folder }
+        func ask() async throws {
+            #expect(try await Self.verdict(service, crl: [server.uri("dead"), server.uri("crl")]) == nil)
+            #expect(try await Self.verdict(service, ocsp: [server.uri("ocsp")]) == nil)
+        }
+        try await ask()
+        try await ask()
+        #expect(server.requests == ["dead", "crl", "ocsp"])
+        service.forget(.lists)
+        try await ask()
+        #expect(server.requests == ["dead", "crl", "ocsp", "dead", "crl"])
+        service.forget(.answers)
+        try await ask()
+        #expect(server.requests == ["dead", "crl", "ocsp", "dead", "crl", "dead", "ocsp"])
+        service.forget([])
+        try await ask()
+        #expect(server.requests.count == 7)
+        // By one that has asked nobody in its life, too.
+        server.stop()
+        let second = Self.service { $0.folder = folder }
+        #expect(try await Self.verdict(second, crl: [server.uri("crl")]) == nil)
+        let third = Self.service { $0.folder = folder }
+        third.forget([.lists, .answers])
+        #expect(try await Self.verdict(third, crl: [server.uri("crl")]) != nil)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+    }
+
     @Test func aFolderOfOthersIsNotUsed() async throws {
         let list = try Vector.bytes("root.crl"), folder = Self.folder()
         defer { try? FileManager.default.removeItem(atPath: (folder as NSString).deletingLastPathComponent) }

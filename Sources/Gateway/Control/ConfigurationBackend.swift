@@ -7,6 +7,13 @@ package typealias LoadResult = Result<[String], FailureSnapshot>
 /// What `load-cert` brings: `type` and `flag`.
 package enum LoadedCertificateKind: Hashable, Sendable { case endEntity, authority, other, revocationList }
 
+/// What was fetched of authorities, and is kept for the next who needs it. As in credentials.h of the plugin contract.
+package struct FetchedCredentials: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+    package static let revocationLists = FetchedCredentials(rawValue: 1), statusAnswers = FetchedCredentials(rawValue: 2)
+}
+
 /// The configuration as the control socket sees it.
 ///
 /// Called on the control loop's thread, as `ControlBackend` is. What clients load stands beside the files, lasts until the daemon ends, and
@@ -37,6 +44,7 @@ package protocol ConfigurationBackend: AnyObject {
     /// Those of the files as well.
     var authorities: [Authority] { get }
     var certificates: [Credential] { get }
+    func forget(_ fetched: FetchedCredentials)
 
     /// `root` holds `pools` with one pool of that `name`. The completion is called once, on the control loop's thread.
     func loadPool(_ name: String, _ root: ConfigurationSection, _ completion: @escaping @Sendable (LoadResult) -> Void)

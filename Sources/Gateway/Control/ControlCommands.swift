@@ -129,8 +129,9 @@ extension ControlServer {
         case .clearCredentials:
             backend.clearSecrets()
             done(.success([]))
-        // None are kept, so none are left.
-        case .flushCertificates: done(.success([]))
+        case .flushCertificates(let fetched):
+            backend.forget(fetched)
+            done(.success([]))
         case .reloadSettings: backend.reloadFiles { reply.send(OutcomeMessages.loaded($0)) }
         default: break
         }

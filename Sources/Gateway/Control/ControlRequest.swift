@@ -39,7 +39,7 @@ enum ControlRequest: Sendable, Hashable {
     case listAuthorities(name: String?)
     case listCertificates(CertificateFilter)
     case clearCredentials
-    case flushCertificates
+    case flushCertificates(FetchedCredentials)
 
     // Lists of what Martlet does not have yet are empty: an honest answer.
     case emptyList(String)
@@ -80,7 +80,8 @@ enum ControlRequest: Sendable, Hashable {
         case .loadAuthority(let message): "load-authority " + (message.elements.first.map { quoted($0.name) } ?? "")
         case .unloadAuthority(let name): "unload-authority " + quoted(name)
         case .clearCredentials: "clear-creds"
-        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .pools, .flushCertificates, .emptyList, .emptyStream,
+        case .flushCertificates(let fetched): fetched.isEmpty ? nil : "flush-certs"
+        case .version, .stats, .listSAs, .listConnections, .listPolicies, .algorithms, .counters, .loadedConnections, .loadedShared, .pools, .emptyList, .emptyStream,
             .loadedKeys, .loadedAuthorities, .listAuthorities, .listCertificates,
             .allAlgorithms, .plugins, .logBacklog, .unsupported, .invalid, .unknown:
             nil
@@ -138,7 +139,7 @@ extension ControlRequest {
             case "unload-shared": self = .unloadShared(try message.needed("id", by: name))
             case "get-shared": self = .loadedShared
             case "clear-creds": self = .clearCredentials
-            case "flush-certs": self = .flushCertificates
+            case "flush-certs": self = try Self.flushCertificates(message)
             case "load-cert": self = try Self.loadCertificate(message, secret)
             case "load-key":
                 guard let secret else { throw BadArgument("load-key needs data, once") }
@@ -175,6 +176,18 @@ struct SecretData: Sendable, Hashable {
 }
 
 extension ControlRequest {
+    /// What is kept are CRLs and answers of OCSP that were fetched: of the other types there is nothing to forget.
+    private static func flushCertificates(_ message: ViciMessage) throws(BadArgument) -> ControlRequest {
+        let type = (message.text("type") ?? "ANY").uppercased()
+        switch type {
+        case "ANY", "": return .flushCertificates([.revocationLists, .statusAnswers])
+        case "X509_CRL": return .flushCertificates(.revocationLists)
+        case "OCSP_RESPONSE": return .flushCertificates(.statusAnswers)
+        case "X509", "X509_AC", "OCSP_REQUEST", "PUBKEY", "PKCS10_REQUEST", "PGP": return .flushCertificates([])
+        default: throw BadArgument("there is no certificate of the type \(quoted(type)): X509_CRL, OCSP_RESPONSE or ANY")
+        }
+    }
+
     private static func loadCertificate(_ message: ViciMessage, _ secret: SecretBox?) throws(BadArgument) -> ControlRequest {
         let type = (message.text("type") ?? "").uppercased(), flag = (message.text("flag") ?? "NONE").uppercased()
         let kind: LoadedCertificateKind

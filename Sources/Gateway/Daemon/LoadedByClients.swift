@@ -144,6 +144,8 @@ extension RunningGateway: ConfigurationBackend {
     package var authorities: [Authority] { sources.files.authorities + sources.loaded.authorities }
     package var certificates: [Credential] { CredentialSnapshot(items: sources.credentials, authorities: []).items }
 
+    package func forget(_ fetched: FetchedCredentials) { plugins.credentialReader?.forget(fetched) }
+
     package func loadAuthority(_ name: String, _ root: ConfigurationSection) -> LoadResult {
         var capabilities = Capabilities(serves: { _ in false }, providers: [], methods: [])
         capabilities.credentials = plugins.credentialReader

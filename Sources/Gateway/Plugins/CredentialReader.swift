@@ -22,6 +22,9 @@ package struct CredentialReader: CredentialReading, @unchecked Sendable {
     /// Tells the plugin of a new snapshot, so that it lets go of what it made of earlier ones.
     func changed(_ snapshot: CredentialSnapshot) { withExtendedLifetime(snapshot) { table.pointee.changed?(snapshot.table) } }
 
+    /// Has the plugin forget what it has fetched.
+    func forget(_ fetched: FetchedCredentials) { table.pointee.forget?(fetched.rawValue) }
+
     /// The most that is taken of one file.
     private static let limit = 4096
 

@@ -88,6 +88,12 @@ struct martlet_found_credential {
     size_t name_count;
 };
 
+/* What a plugin may keep of what it has asked authorities for. */
+enum martlet_fetched {
+    MARTLET_FETCHED_CRLS = 1,
+    MARTLET_FETCHED_OCSP = 2 /* answers of OCSP: RFC 6960 */
+};
+
 /* What a plugin registers under MARTLET_CLASS_CREDENTIALS: reads files of certificates and keys. */
 struct martlet_credential_reader {
     uint32_t struct_size;
@@ -102,6 +108,9 @@ struct martlet_credential_reader {
     /* Tells of a new snapshot, lent for the call, after every change; on any thread. What was made of earlier ones is to be let go: keys that
      * were unloaded are in it. Requests under way still bring the one that they began with. May be null. */
     void (*MARTLET_NULLABLE changed)(const struct martlet_credentials *credentials);
+    /* Forgets what was fetched, of these kinds (enum martlet_fetched, added up), on disk too, and who did not answer: whatever is asked after the call
+     * knows nothing of it. Never waits; on any thread. May be null. */
+    void (*MARTLET_NULLABLE forget)(uint32_t kinds);
 };
 
 MARTLET_HEADER_END

@@ -40,7 +40,7 @@ MARTLET_HEADER_BEGIN
 
 #define MARTLET_PLUGIN_MAGIC 0x4d52544cu /* "MRTL" */
 #define MARTLET_ABI_MAJOR 0u
-#define MARTLET_ABI_MINOR 9u
+#define MARTLET_ABI_MINOR 10u
 #define MARTLET_PLUGIN_SYMBOL "martlet_plugin_query"
 
 /* What a call came to. Negative values are failures. */
