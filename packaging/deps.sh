@@ -12,8 +12,8 @@ for group in "$@"; do
         packages+=(iproute2 iputils-ping iperf3 iptables tcpdump python3 python3-venv nftables tshark procps util-linux)
         # A directory.
         packages+=(slapd ldap-utils openssl)
-        # A peer of another make, and a kernel with ESP of its own.
-        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins)
+        # Peers of another make, and a kernel with ESP of its own.
+        packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins eapoltest)
         [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || packages+=(user-mode-linux)
         ;;
     # A distribution's kernel in a virtual machine, for the tests of nf_tables and XFRM interfaces (half a gigabyte): without it they are skipped.

@@ -30,7 +30,7 @@ package class TLSConversation: EAPConversation, @unchecked Sendable {
     private var pieces = 0
     private var outgoing: [UInt8] = []
     private var hasStarted = false
-    private(set) var session: TLSSession?
+    package private(set) var session: TLSSession?
 
     func makeSession() throws(TLSSession.Failure) -> TLSSession { throw TLSSession.Failure(MARTLET_E_UNSUPPORTED, "is asked for what is not there") }
     /// The handshake has come as far as it does, and the other end's certificate holds where one is due. `isDone`: it is over.

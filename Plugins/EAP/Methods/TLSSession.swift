@@ -44,7 +44,11 @@ package final class TLSSession: @unchecked Sendable {
         isServer = server
         isProven = server && !asksForCertificate
         func fail() -> Failure { Failure(MARTLET_E_FAILED, "cannot be asked: TLS could not be set up (\(Self.errors))") }
-        guard let context = TLSContext.shared(server: server, credentials, asksForCertificate: asksForCertificate, most: most), let ssl = SSL_new(context.pointer) else { throw fail() }
+        guard let context = TLSContext.shared(server: server, credentials, asksForCertificate: asksForCertificate, most: most) else {
+            guard let own = credentials?.certificate else { throw fail() }
+            throw Failure(MARTLET_E_FAILED, "cannot be \(server ? "asked" : "answered"): our certificate \"\(own.subjectText)\" is of no use in TLS (\(Self.errors))")
+        }
+        guard let ssl = SSL_new(context.pointer) else { throw fail() }
         (self.context, self.ssl, known) = (context, ssl, credentials?.known)
         guard martlet_tls_memory(ssl) == 1 else { throw fail() }
         if let serverName, martlet_tls_server_name(ssl, serverName) != 1 { throw fail() }
@@ -142,7 +146,7 @@ package final class TLSSession: @unchecked Sendable {
     }
 
     /// What the other end has said inside. Nothing may be left over of a message: records are whole. The caller wipes it.
-    func read(_ bytes: [UInt8]) throws(Failure) -> [UInt8] {
+    package func read(_ bytes: [UInt8]) throws(Failure) -> [UInt8] {
         try requireProof()
         try give(bytes)
         var all: [UInt8] = [], piece = [UInt8](repeating: 0, count: 16_384)
@@ -180,7 +184,9 @@ package final class TLSSession: @unchecked Sendable {
         try requireProof()
         //= RFC 9190 §2.3: with TLS 1.3 the label is another, and the context is the method's type.
         //= RFC 5216 §2.3: the first 64 octets are the MSK.
-        let key = isTLS13 ? export("EXPORTER_EAP_TLS_Key_Material", context: [type], count: 64) : export(label, context: nil, count: 64)
+        //= RFC 9190 §2.3: of 128 that are exported at once: TLS 1.3 hashes their number in, so that those of 64 would be others.
+        let material = isTLS13 ? export("EXPORTER_EAP_TLS_Key_Material", context: [type], count: 128) : export(label, context: nil, count: 64)
+        let key = material.map { SecretMemory(UnsafeBufferPointer(rebasing: $0.bytes.prefix(64))) }
         guard let key else { throw Failure(MARTLET_E_FAILED, "cannot be let in: TLS gives no key") }
         return key
     }
