@@ -18,9 +18,9 @@ AT = f"http://127.0.0.1:{PORT}"
 
 
 class Responder:
-    """`signer`: an identity that signs OCSP answers in place of the authority."""
+    """`signer`: an identity that signs OCSP answers in place of the authority; with `no_certs` its certificate does not come with them."""
 
-    def __init__(self, lab, host, authority, signer=None, index=None, port=PORT):
+    def __init__(self, lab, host, authority, signer=None, index=None, port=PORT, no_certs=False):
         from lab import wait
 
         self.folder = Path(tempfile.mkdtemp(dir=lab.folder))
@@ -29,7 +29,7 @@ class Responder:
             (self.folder / "signer.pem").write_bytes(signer.certificate)
             (self.folder / "signer.key").write_bytes(signer.key)
         who = (self.folder / "signer.pem", self.folder / "signer.key") if signer else (authority.file, authority.key_file)
-        settings = {"index": str(index or authority.folder / "index.txt"), "ca": str(authority.file), "signer": str(who[0]), "key": str(who[1]), "crl": str(self.folder / "crl.der"), "log": str(self.folder / "log"), "port": port}
+        settings = {"index": str(index or authority.folder / "index.txt"), "ca": str(authority.file), "signer": str(who[0]), "key": str(who[1]), "crl": str(self.folder / "crl.der"), "log": str(self.folder / "log"), "port": port, "no_certs": no_certs}
         self.log = self.folder / "log"
         self.log.touch()
         self.publish()
@@ -81,7 +81,8 @@ def serve(settings):
                 request, answer = Path(folder) / "request", Path(folder) / "answer"
                 request.write_bytes(body)
                 subprocess.run(
-                    ["openssl", "ocsp", "-index", settings["index"], "-CA", settings["ca"], "-rsigner", settings["signer"], "-rkey", settings["key"], "-reqin", request, "-respout", answer, "-ndays", "1"],
+                    ["openssl", "ocsp", "-index", settings["index"], "-CA", settings["ca"], "-rsigner", settings["signer"], "-rkey", settings["key"], "-reqin", request, "-respout", answer, "-ndays", "1",
+                     *(["-resp_no_certs"] if settings["no_certs"] else [])],
                     check=True, capture_output=True,
                 )
                 self.reply(answer.read_bytes())

@@ -1,10 +1,10 @@
 """Revocation that is fetched: CRLs and OCSP from a responder in the lab, by what certificates and the configuration name, under each rule."""
 
 import contextlib
-import time
+import subprocess
 
 from certificates import connection, martlet, place
-from lab import Gateway, Lab, carries, expect, print_tails, wait
+from lab import BUILD, Gateway, Lab, carries, connections, expect, outer, print_tails, wait
 from pki import Authority
 from responder import AT, Responder
 from strongswan import StrongSwan, both_roles, required
@@ -15,13 +15,13 @@ CRL = f"crlDistributionPoints = URI:{AT}/crl\n"
 
 
 @contextlib.contextmanager
-def judged(root, east, rule, authorities="", peer=False, plugins="", **responder):
+def judged(root, east, rule, authorities="", peer=False, plugins="", more=lambda host: "", **responder):
     """East begins, with a Martlet or a strongSwan, and west judges it by asking the responder of `root`."""
     if peer:
         required()
     with Lab() as lab:
-        a = StrongSwan(lab, "east", connection("east")) if peer else Gateway(lab, "east", martlet("east"))
-        b = Gateway(lab, "west", martlet("west", plugins=plugins, remote=f"revocation = {rule}") + authorities)
+        a = StrongSwan(lab, "east", connection("east")) if peer else Gateway(lab, "east", martlet("east", more=more("east")))
+        b = Gateway(lab, "west", martlet("west", plugins=plugins, remote=f"revocation = {rule}", more=more("west")) + authorities)
         place(a.file.parent, east, [root])
         place(b.folder, root.issue("west.example"), [root])
         try:
@@ -99,9 +99,23 @@ def test_responders_that_may_and_may_not():
         a.up()
     with judged(root, east, "strict", signer=root.issue("ocsp")) as (lab, a, b, asked):
         refused(a, b, "has no OCSPSigning")
+    # One that keeps its certificate to itself has to be known: from the folder x509ocsp.
+    signer = root.issue("ocsp", eku="OCSPSigning")
+    with judged(root, east, "strict", signer=signer, no_certs=True) as (lab, a, b, asked):
+        refused(a, b, "is not signed by")
+        (b.folder / "x509ocsp").mkdir()
+        (b.folder / "x509ocsp" / "responder.pem").write_bytes(signer.certificate)
+        b.stop()
+        b.start()
+        a.up()
     # It knows of nobody.
     with judged(root, east, "strict", index=other.folder / "index.txt") as (lab, a, b, asked):
         refused(a, b, "does not know the certificate")
+
+
+def second(host):
+    """Another connection, with a shared key."""
+    return connections(host, peer="second", name="second", **outer(host))
 
 
 def test_rules_and_a_responder_that_hangs():
@@ -113,6 +127,12 @@ def test_rules_and_a_responder_that_hangs():
         expect(b.logged(f"{AT}/hang did not answer in time"), "nobody was asked")
     with judged(root, east, "ifuri", plugins=plugins) as (lab, a, b, asked):
         refused(a, b, "did not answer in time", "revocation = ifuri")
+    # It delays nobody else.
+    with judged(root, east, "ifuri", more=second, plugins="x509 { fetch_timeout = 15 }") as (lab, a, b, asked):
+        waiting = lab.start("east", BUILD / "martlet", "--socket", a.socket, "up", "site", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait(lambda: "/hang" in asked.requests(), "the responder is asked")
+        a.up("second")
+        expect(b.children() and not b.logged("did not answer in time") and waiting.poll() is None, "another connection has waited for the responder")
     plain = root.issue("east.example")
     with judged(root, plain, "strict", plugins=plugins) as (lab, a, b, asked):
         refused(a, b, "there is no CRL of", "revocation = strict")

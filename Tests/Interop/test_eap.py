@@ -153,6 +153,15 @@ def test_a_gateway_that_takes_any_method():
         come_and_go(lab, peer, gateway, "any")
 
 
+def test_our_nak_at_strongswan():
+    """It asks for MD5, which this client does not do: it says what it does, and the end is a clean one at both."""
+    text = server(("mschapv2",)).replace("auth = eap-mschapv2", "auth = eap-md5")
+    with pair(client(("mschapv2",)) + users(), text + users(), peer="west") as (lab, gateway, peer):
+        said = gateway.up("mschapv2", check=False)
+        expect(said.returncode != 0 and peer.logged("received EAP_NAK"), lambda: said.stdout + said.stderr)
+        wait(lambda: not gateway.status()["ike_sas"] and not peer.list_sas(), "nothing is left at either end")
+
+
 def test_who_is_not_let_in():
     """The reason is in the gateway's log alone: the peer hears EAP-Failure and AUTHENTICATION_FAILED, and says what to look at."""
     with pair(client() + users(carol="not the words of carol"), server() + users()) as (lab, a, b):

@@ -37,8 +37,8 @@ def test_strongswan_logs_in_by_ttls():
 
 
 def test_logging_in_at_strongswan_by_ttls():
-    for inside in ("mschapv2", "md5"):
-        through("eap-ttls", "eap { ttls = eap }", peer="west", inside=inside)
+    for inside in ("mschapv2", "md5", "gtc"):
+        through("eap-ttls", f"eap {{ ttls = eap\n ttls_eap = {inside} }}", peer="west", inside=inside)
 
 
 def test_passwords_at_a_gateway_with_a_certificate():
@@ -67,8 +67,11 @@ def test_strongswan_with_a_wrong_password_inside():
 
 def test_tunnels_alone():
     """RFC 5998: the certificate of TLS is the gateway's proof; one of another authority is none."""
-    for method in ("eap-ttls", "eap-peap"):
-        with pair(PKI(), west=server(local=f"auth = {method}\n certs = own.pem", remote=f"auth = {method}"), east=client(local=f"auth = {method}", remote=f"auth = {method}"), users=USERS) as (lab, a, b):
+    for method, peer in (("eap-ttls", None), ("eap-ttls", "east"), ("eap-ttls", "west"), ("eap-peap", None)):
+        west = server(local=f"auth = {method}\n certs = own.pem", remote=f"auth = {method}")
+        with pair(
+            PKI(), west=west, east=client(local=f"auth = {method}", remote=f"auth = {method}"), users=USERS, peer=peer, plugins="eap { ttls = eap }", peer_plugins="eap-ttls { phase2_method = mschapv2 }"
+        ) as (lab, a, b):
             come_and_go(lab, a, b)
     stranger = PKI()
     pki = PKI()
