@@ -5,7 +5,7 @@ import base64
 import re
 import subprocess
 
-from lab import expect, wait
+from lab import expect, run, wait
 from test_certificates import secrets_of
 from test_eap_tls import PKI, USER, client, pair, server
 
@@ -65,18 +65,24 @@ def searched(secrets, *gateways):
 
 
 def keys_of(peer):
-    """The MSKs that a strongSwan has logged, which it does at its highest level."""
-    found, rows = [], None
+    """What a strongSwan has logged of keys, which it does at its highest level: SKEYSEED, SK_* and the shared secret of the exchange, the MSK as `secret`, the keys of ESP. By what it calls them."""
+    found, name, rows, size = [], None, b"", 0
     for line in peer.log().splitlines():
-        if re.search(r"\bsecret => 64 bytes", line):
-            rows = b""
-        elif rows is not None:
+        head = re.search(r"\] (SKEYSEED|SK_p|(?:[\w ]+ )?secret|(?:encryption|integrity) \w+ key) => (\d+) bytes", line)
+        if head:
+            name, size, rows = head.group(1), int(head.group(2)), b""
+        elif name is not None:
             row = re.search(r"\] +\d+: ((?:[0-9A-F]{2} ){1,16})", line)
             rows += bytes.fromhex(row.group(1)) if row else b""
-            if len(rows) >= 64 or not row:
-                found.append(rows[:64])
-                rows = None
-    return [key for key in found if len(key) == 64]
+            if len(rows) >= size or not row:
+                found.append((name, rows[:size]))
+                name = None
+    return found
+
+
+def pieces(key):
+    """Sixteen octets each: parts of a key are secret too, and a salt may stand behind one."""
+    return [key[n : n + 16] for n in range(0, len(key), 16) if len(key[n : n + 16]) >= 8 and any(key[n : n + 16])]
 
 
 def test_every_method_in_both_roles():
@@ -103,8 +109,8 @@ def test_every_method_in_both_roles():
                 searched(secrets + pems, a, b)
 
 
-def test_keys_that_methods_give():
-    """A strongSwan opposite says what the MSK was; ours does not."""
+def test_keys_of_everything():
+    """A strongSwan opposite says what they were: MSK, SKEYSEED, SK_*, those of ESP. Ours does not."""
     users = f'secrets {{ eap-carol {{ id = {USER}\n secret = "{PASSWORD}" }} }}'
     for method in ("eap-mschapv2", "eap-tls", "eap-ttls"):
         for peer in ("east", "west"):
@@ -115,6 +121,46 @@ def test_keys_that_methods_give():
                 a.up("rw")
                 wait(lambda: a.children() and b.children(), f"{method}: both have a child")
                 theirs, ours = (a, b) if peer == "east" else (b, a)
+                # New keys of both kinds.
+                a.rekey("rw")
+                wait(lambda: theirs.log().count("SKEYSEED =>") >= 2, "the IKE SA has new keys")
                 keys = keys_of(theirs)
-                expect(keys, f"{method}: strongSwan does not say what the MSK was: " + "".join(line + "\n" for line in theirs.log().splitlines() if "=>" in line)[:2000])
-                searched([PASSWORD.encode(), *(key[n : n + 32] for key in keys for n in (0, 32) if any(key[n : n + 32]))], ours)
+                names = {name for name, key in keys if len(key) >= 16}
+                wanted = {"SKEYSEED", "Sk_d secret", "Sk_pi secret", "Sk_pr secret", "Sk_ei secret", "Sk_er secret", "shared Diffie Hellman secret", "encryption initiator key", "encryption responder key"}
+                expect(wanted <= names and any(name == "secret" and len(key) == 64 for name, key in keys), lambda: f"{method}: strongSwan has told of {sorted(names)} alone")
+                searched([PASSWORD.encode(), *(piece for _, key in keys for piece in pieces(key))], ours)
+
+
+KEYLOG = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+int SSL_export_keying_material(void *s, unsigned char *out, size_t size, const char *label, size_t length, const unsigned char *context, size_t count, int use) {
+    int (*real)(void *, unsigned char *, size_t, const char *, size_t, const unsigned char *, size_t, int) = dlsym(dlopen("libssl.so.3", RTLD_NOW | RTLD_NOLOAD), "SSL_export_keying_material");
+    int result = real(s, out, size, label, length, context, count, use);
+    FILE *file = fopen(getenv("MARTLET_TEST_KEYS"), "a");
+    for (size_t n = 0; file && result == 1 && n < size; n++) fprintf(file, "%02x", out[n]);
+    if (file) { fputc('\n', file); fclose(file); }
+    return result;
+}
+"""
+
+
+def test_keys_that_tls_gives():
+    """PEAP's and TLS 1.3's, which no strongSwan here has: a library before OpenSSL's notes what methods take out of TLS."""
+    users = f'secrets {{ eap-carol {{ id = {USER}\n secret = "{PASSWORD}" }} }}'
+    for method in ("eap-peap", "eap-tls"):
+        local = f"auth = {method}" + ("\n certs = own.pem" if method == "eap-tls" else "")
+        with pair(PKI(), west=server(remote=f"auth = {method}"), east=client(local=local), users=users) as (lab, a, b):
+            (lab.folder / "keys.c").write_text(KEYLOG)
+            run("gcc", "-shared", "-fPIC", "-o", lab.folder / "keys.so", lab.folder / "keys.c", "-ldl")
+            for daemon in (a, b):
+                daemon.stop()
+                daemon.environment = {"LD_PRELOAD": str(lab.folder / "keys.so"), "MARTLET_TEST_KEYS": str(lab.folder / f"keys.{daemon.host}")}
+                daemon.start()
+            a.up("rw")
+            wait(lambda: a.children() and b.children(), f"{method}: both have a child")
+            known = [{line for line in (lab.folder / f"keys.{host}").read_text().split() if len(line) >= 128} for host in ("east", "west")]
+            expect(known[0] & known[1], lambda: f"{method}: the two ends have taken no key out of TLS that is the same: {[len(keys) for keys in known]}")
+            searched([piece for key in known[0] | known[1] for piece in pieces(bytes.fromhex(key))], a, b)

@@ -77,7 +77,7 @@ def pair(pki, east=None, west=None, peer=None, tls="", load=EAP_PLUGINS, plugins
         daemons = []
         for host, text, own in (("west", west or server(), pki.gateway), ("east", east or client(), pki.user)):
             if host == peer:
-                daemon = StrongSwan(lab, host, text + users, settings=(f"tls {{ version_max = {tls} }}\n" if tls else "") + ("filelog { file { ike = 4 } }" if loud else ""), plugins=peer_plugins, load=load)
+                daemon = StrongSwan(lab, host, text + users, settings=(f"tls {{ version_max = {tls} }}\n" if tls else "") + ("filelog { file { ike = 4\n chd = 4 } }" if loud else ""), plugins=peer_plugins, load=load)
                 place(daemon.file.parent, own, [pki.root], chain=False)
             else:
                 head = martlet(host, plugins=plugins, gateway=gateway).split("connections {")[0]
