@@ -93,7 +93,7 @@ final class LDAPDirectory: DirectoryProvider {
             let now = host.now
             var late: [(PendingRequest, DirectoryAnswer)] = []
             var replacements: [Int] = []
-            let next = state.withLock { state in
+            let next: UInt64? = state.withLock { state in
                 for (token, pending) in state.pending where pending.deadline <= now {
                     state.pending[token] = nil
                     late.append((pending, DirectoryAnswer(.slow, reason: "the directory \(name) did not answer in time: it was \(pending.stage)")))
@@ -113,12 +113,15 @@ final class LDAPDirectory: DirectoryProvider {
                     }
                     if let replacement = state.newWorker(worker.kind, limit: workers(worker.kind)) { replacements.append(replacement) }
                 }
-                return state.earliest
+                // Nobody asks: whoever does next begins another clock. One that a reload has replaced ends so.
+                if state.pending.isEmpty, state.workers.isEmpty { state.isClockRunning = false }
+                return state.isClockRunning ? state.earliest : nil
             }
             for (pending, answer) in late { pending.request.complete(answer) }
             for worker in replacements { startWorker(worker) }
+            guard let next else { return }
             // An hour: the end of time overflows what the system waits for.
-            _ = state.wait(until: min(next, now + 3_600_000_000_000)) { $0.earliest < next ? true : nil }
+            _ = state.wait(until: min(next, now + 3_600_000_000_000)) { $0.earliest < next || $0.pending.isEmpty && $0.workers.isEmpty ? true : nil }
         }
     }
 

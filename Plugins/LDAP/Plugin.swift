@@ -6,7 +6,7 @@ import PluginABI
 import PluginKit
 
 private nonisolated(unsafe) let descriptor = Descriptor.make(
-    name: "ldap", version: "0.1", provides: [.directory("ldap")],
+    name: "ldap", version: "0.1", provides: [.directory("ldap")], beginsAgain: true,
     initialize: { table in initialize(Host(table)) })
 
 /// The plugin's entry symbol.
@@ -14,7 +14,8 @@ private nonisolated(unsafe) let descriptor = Descriptor.make(
 
 private func initialize(_ host: Host) -> martlet_status {
     // ldap.conf and .ldaprc say what other programs of this host are to do.
-    setenv("LDAPNOINIT", "1", 1)
+    // Whoever reads the environment meanwhile must not see it change: the daemon has set it before it had threads.
+    if getenv("LDAPNOINIT") == nil { setenv("LDAPNOINIT", "1", 1) }
     let names = host.setting("directories")?.split(whereSeparator: { $0 == "," || $0 == " " }).map(String.init) ?? []
     var isFirst = true
     for name in names.isEmpty ? ["ldap"] : names {

@@ -46,6 +46,7 @@ final class Worker {
             // Whoever was given up on makes room again.
             if state.workers.removeValue(forKey: id) == nil { state.abandoned -= 1 }
         }
+        directory.state.signal()
         // A step that came while this worker left.
         let next = directory.state.withLock { $0.newWorker(kind, limit: directory.workers(kind)) }
         if let next { directory.startWorker(next) }

@@ -20,9 +20,10 @@ public struct Provision: Sendable {
 }
 
 public enum Descriptor {
-    /// The C descriptor. `initialize` is the plugin's `init` and provides its tables; both functions are called on the main thread.
+    /// The C descriptor. `initialize` is the plugin's `init` and provides its tables; both functions are called on the main thread. `beginsAgain`: what it does may be
+    /// done again, on any thread, when the plugin's section has changed.
     public static func make(
-        name: String, version: String, vendor: String = "Martlet", licence: String = "Apache-2.0", provides: [Provision], depends: [Provision] = [],
+        name: String, version: String, vendor: String = "Martlet", licence: String = "Apache-2.0", provides: [Provision], depends: [Provision] = [], beginsAgain: Bool = false,
         initialize: @convention(c) (UnsafePointer<martlet_host>) -> martlet_status, shutDown: (@convention(c) () -> Void)? = nil
     ) -> UnsafePointer<martlet_plugin> {
         // Naming the note's file here keeps it in a library that uses nothing else of it.
@@ -30,7 +31,7 @@ public enum Descriptor {
         return Immortal.table(
             martlet_plugin(
                 magic: UInt32(MARTLET_PLUGIN_MAGIC), abi_major: UInt16(MARTLET_ABI_MAJOR), abi_minor: UInt16(MARTLET_ABI_MINOR),
-                struct_size: UInt32(MemoryLayout<martlet_plugin>.size), flags: 0, name: Immortal.string(name), version: Immortal.string(version),
+                struct_size: UInt32(MemoryLayout<martlet_plugin>.size), flags: beginsAgain ? MARTLET_PLUGIN_BEGINS_AGAIN.rawValue : 0, name: Immortal.string(name), version: Immortal.string(version),
                 vendor: Immortal.string(vendor), licence: Immortal.string(licence), provides: table(provides), provides_count: provides.count,
                 depends: depends.isEmpty ? nil : table(depends), depends_count: depends.count, init: initialize, shutdown: shutDown))
     }

@@ -28,6 +28,8 @@ final class Answers: Sendable {
 /// The plugin with settings of its own.
 final class Loaded: Sendable {
     let plugins: PluginSet
+    /// A reload looks there again.
+    private let folder: URL
     private let lines = Lines()
     private final class Lines: Sendable {
         let all = Mutex<[String]>([])
@@ -47,8 +49,10 @@ final class Loaded: Sendable {
         try FileManager.default.createSymbolicLink(at: folder.appendingPathComponent("libmartlet-ldap.so"), withDestinationURL: built)
         let lines = lines
         plugins = PluginSet.load(paths: [folder.path], settings: PluginSettings(sections: ["ldap": settings]), services: Self.services, log: { _, line in lines.all.withLock { $0.append(line) } })
-        try? FileManager.default.removeItem(at: folder)
+        self.folder = folder
     }
+
+    deinit { try? FileManager.default.removeItem(at: folder) }
 
     func directory(_ name: String? = nil) throws -> UserDirectory { try #require(plugins.directory(named: name), "\(plugins.refused)") }
 
@@ -240,6 +244,25 @@ final class Loaded: Sendable {
         #expect(!answer.reason.contains("another"))
         #expect(try Loaded(samba.merging(["bind_password": ""]) { $1 }).plugins.directory(named: nil) == nil)
         #expect(try Loaded(["schema": "samba"]).plugins.directory(named: nil) == nil)
+    }
+
+    /// As a reload does: what is wrong leaves those that there are, and a question under way is answered by whom it was asked.
+    @Test func theSectionMayChange() throws {
+        let loaded = try load()
+        let before = try loaded.directory()
+        let wrong = loaded.plugins.renewedDirectories(PluginSettings(sections: ["ldap": samba.merging(["uri": "ldap://"]) { $1 }]))
+        #expect(wrong.abilities.isEmpty && wrong.failure?.contains("is not loaded") == true)
+        let other = loaded.plugins.renewedDirectories(PluginSettings(sections: ["ldap": samba.merging(["schema": "posix", "directories": "corp"]) { $1 }]))
+        #expect(other.failure == nil && other.abilities.map(\.name) == ["corp"])
+        #expect(try loaded.directory().hasNTHashes, "it counts before it is used")
+        loaded.plugins.use(other)
+        #expect(try !loaded.directory("corp").hasNTHashes && loaded.ask(.account, "alice", of: "corp").answer.isGood)
+        #expect(loaded.plugins.loaded.map(\.provides) == [["directory:ldap", "directory:corp"]] && loaded.plugins.refused.isEmpty)
+        let answers = Answers()
+        #expect(before.ask(.account, user: Array("alice".utf8), deadline: Loaded.services.now + 60_000_000_000, then: { answers.add(0, $0, $1) }) != nil)
+        #expect(try answers.wait(for: 1)[0]?.answer.isGood == true)
+        loaded.plugins.use(loaded.plugins.renewedDirectories(PluginSettings()))
+        #expect(loaded.plugins.directory(named: nil) == nil && loaded.plugins.loaded.isEmpty)
     }
 
     @Test func theNextServerIsAskedWhereOneDoesNotAnswer() throws {

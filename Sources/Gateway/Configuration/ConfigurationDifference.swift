@@ -66,8 +66,20 @@ extension SharedSecrets {
 }
 
 extension PluginConfiguration {
+    /// The section of directories is taken from another configuration: a reload has made it count.
+    mutating func takeDirectories(of other: PluginConfiguration) {
+        plugins.removeAll { $0.name == "ldap" }
+        plugins += other.plugins.filter { $0.name == "ldap" }
+    }
+
+    /// In whatever a plugin is told. The order counts: it is that of the priorities.
+    func isOther(than other: PluginConfiguration) -> Bool {
+        func sorted(_ plugins: PluginConfiguration) -> [Plugin] { plugins.withoutPositions.plugins.filter { $0.name != "ldap" } + plugins.withoutPositions.plugins.filter { $0.name == "ldap" } }
+        return path != other.path || sorted(self) != sorted(other)
+    }
+
     /// Options that only moved in their file are the same.
-    fileprivate var withoutPositions: PluginConfiguration {
+    var withoutPositions: PluginConfiguration {
         var copy = self
         let nowhere = SourcePosition(file: "", line: 0, column: 0)
         for index in copy.plugins.indices {

@@ -66,6 +66,17 @@ package struct DirectoryConfiguration: Hashable, Sendable {
         return !diagnostics.hasErrors
     }
 
+    /// Tells whether a reload has other directories to make: by the section, and by what the files hold that it names. Of this life of the daemon alone.
+    package static func fingerprint(_ plugins: PluginConfiguration, files: any FileReader = SystemFileReader()) -> Int {
+        var hasher = Hasher()
+        guard let plugin = plugins.withoutPositions.plugin("ldap"), plugin.isLoaded else { return 0 }
+        hasher.combine(plugin)
+        for option in plugin.options where ["bind_password_file", "ca_file"].contains(where: { option.name == $0 || option.name.hasSuffix("." + $0) }) {
+            hasher.combine((try? files.read(option.value, limit: CredentialLoader.fileLimit))?.bytes)
+        }
+        return hasher.finalize()
+    }
+
     /// What can never work.
     static func check(_ plugins: PluginConfiguration, _ files: any FileReader, _ diagnostics: inout Diagnostics) {
         guard let plugin = plugins.plugin("ldap"), plugin.isLoaded else { return }

@@ -31,6 +31,8 @@ package enum Daemon {
 
     private static func run(_ options: DaemonOptions, began: Instant) -> Int32 {
         signal(SIGPIPE, SIG_IGN)
+        // Of libldap, which a reload may be the first to need: ldap.conf and .ldaprc say what other programs of this host are to do. Now, while nobody else reads the environment.
+        setenv("LDAPNOINIT", "1", 1)
         martlet_process_small_heaps()
         // MARTLET_DEBUG allows debuggers and core dumps, in which keys can be read.
         if getenv("MARTLET_DEBUG") == nil { martlet_process_harden() }
@@ -48,6 +50,7 @@ package enum Daemon {
             // The error that the section has says what is wrong with it; the plugin would only say that it does not start.
             let isDirectoryRight = DirectoryConfiguration.isRight(read.plugins, read.errors, files: SystemFileReader())
             if !isDirectoryRight { settings.sections["ldap"] = nil }
+            let directories = DirectoryConfiguration.fingerprint(read.plugins)
             let plugins = PluginSet.load(
                 paths: folders(options, read.plugins), settings: settings, services: services,
                 log: { level, message in
@@ -83,7 +86,10 @@ package enum Daemon {
                 log.write(.info, "ESP", "the data plane \(planes.name ?? "") carries the packets, not \(name): \(reason)")
             }
             let gateway = try start(configuration, plugins, planes, log: log)
-            gateway.loop.post { gateway.watchFiles(read) }
+            gateway.loop.post {
+                gateway.directories = directories
+                gateway.watchFiles(read)
+            }
             do {
                 try gateway.loop.watch(signals, MARTLET_READABLE) { _ in handle(martlet_signals_read(signals), gateway) }
                 gateway.loop.post {

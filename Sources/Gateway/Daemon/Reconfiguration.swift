@@ -8,9 +8,10 @@ extension RunningGateway {
     /// Reads the files again. Wrong ones change nothing.
     func reload() { reloadFiles { _ in } }
 
-    private func replace(with new: GatewayConfiguration) {
+    /// `directories`: those that the section of theirs makes, where it has changed.
+    private func replace(with new: GatewayConfiguration, directories: (DirectoryRenewal, made: Int)? = nil) {
         let files = sources.files
-        let difference = files.difference(to: new)
+        var difference = files.difference(to: new)
         func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         for name in difference.removedConnections {
             log.write(.info, "CFG", "the connection is gone from the configuration: its SAs end", connection: name)
@@ -30,6 +31,14 @@ extension RunningGateway {
         applied.gateway.logLevel = new.gateway.logLevel
         applied.gateway.logFile = new.gateway.logFile
         applied.plugins = files.plugins
+        if let directories {
+            applied.plugins.takeDirectories(of: new.plugins)
+            plugins.use(directories.0)
+            self.directories = directories.made
+            let names = directories.0.abilities.map(\.name)
+            log.write(.info, "CFG", names.isEmpty ? "there is no directory of users any more" : "the directories are asked as the configuration says now: \(list(names))")
+            difference.arePluginsChanged = applied.plugins.isOther(than: new.plugins)
+        }
         if applied.gateway != new.gateway || difference.arePluginsChanged {
             log.write(.error, "CFG", "of the sections gateway and plugins only the log takes effect now; restart the daemon for the rest")
         }
@@ -39,7 +48,7 @@ extension RunningGateway {
         credentialsChanged()
         poolsChanged()
         connectionsChanged()
-        log.write(.info, "CFG", difference.isEmpty ? "nothing has changed" : "the new configuration is in use")
+        log.write(.info, "CFG", difference.isEmpty && directories == nil ? "nothing has changed" : "the new configuration is in use")
         watchFiles()
         updateTraps(changed: Set(difference.addedConnections + difference.changedConnections))
         initiateStarting(only: Set(difference.addedConnections + difference.changedConnections))
@@ -87,18 +96,31 @@ extension RunningGateway {
 
     package func reloadFiles(_ completion: @escaping @Sendable (LoadResult) -> Void) {
         let path = sources.files.path
-        let plugins = plugins, planes = planes, before = EarlierCredentials(sources.files, isForNamedFiles: false)
+        let plugins = plugins, planes = planes, before = EarlierCredentials(sources.files, isForNamedFiles: false), made = directories
+        let state = sources.files.gateway.state
         log.write(.info, "CFG", "reading \(path) again")
         // Perhaps because logs were moved away.
         for observer in observers { observer.reopen() }
         // One at a time: what was read first is applied first.
         jobs.submit(deadline: Instant.now() + .seconds(30), lane: Self.reloads) {
             let read = ConfigurationLoader.read(path: path)
-            return (read, ConfigurationLoader.validate(read, Capabilities(plugins, planes), before: before))
-        } _: { [weak self] (outcome: JobPool.Outcome<(ReadConfiguration, ConfigurationResult)>) in
+            var capabilities = Capabilities(plugins, planes)
+            var renewal: (DirectoryRenewal, made: Int)?
+            let fingerprint = DirectoryConfiguration.fingerprint(read.plugins)
+            // One that is wrong is not begun: its errors say what is wrong.
+            if fingerprint != made, DirectoryConfiguration.isRight(read.plugins, read.errors, files: SystemFileReader()) {
+                var settings = read.plugins.settings
+                settings.state = state
+                let renewed = plugins.renewedDirectories(settings)
+                (capabilities.directories, capabilities.directoryFailure) = (renewed.abilities, renewed.failure)
+                if renewed.abilities.isEmpty, renewed.failure == nil, read.plugins.plugin("ldap")?.isLoaded == true { capabilities.directoryFailure = "there is no plugin libmartlet-ldap.so" }
+                renewal = (renewed, fingerprint)
+            }
+            return (read, ConfigurationLoader.validate(read, capabilities, before: before), renewal)
+        } _: { [weak self] (outcome: JobPool.Outcome<(ReadConfiguration, ConfigurationResult, (DirectoryRenewal, made: Int)?)>) in
             self?.loop.post { [weak self] in
                 guard let self else { return }
-                guard case .done((let read, let result)) = outcome else {
+                guard case .done((let read, let result, let renewal)) = outcome else {
                     log.write(.error, "CFG", "the configuration could not be read in time; the running one stays")
                     return completion(Self.refusal("the configuration could not be read in time"))
                 }
@@ -110,7 +132,7 @@ extension RunningGateway {
                     return completion(Self.refusal(errors))
                 }
                 text = read
-                replace(with: new)
+                replace(with: new, directories: renewal)
                 completion(.success(result.warnings.map(\.text)))
             }
         }

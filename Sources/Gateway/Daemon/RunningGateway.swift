@@ -47,6 +47,8 @@ package final class RunningGateway: @unchecked Sendable {
     var fileWatch: FileWatch?
     /// The configuration as its files have it, for when those of certificates change alone.
     var text: ReadConfiguration?
+    /// By what the directories in use were made: `DirectoryConfiguration.fingerprint`.
+    var directories = 0
     /// What was wrong with those, and has been said.
     var complaints: [String] = []
     /// Why a peer that no connection is configured for was last refused.

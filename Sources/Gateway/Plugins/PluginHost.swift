@@ -27,6 +27,17 @@ final class PluginDirectory: Sendable {
     func entries(of plugin: String) -> [Entry] { state.withLock { state in state.entries.filter { $0.plugin == plugin } } }
     func entry(kind: UInt32, name: String?) -> Entry? { state.withLock { state in state.entries.first { $0.kind == kind && (name == nil || $0.name == name) } } }
 
+    /// Everybody's but one plugin's.
+    func copy(without plugin: String) -> PluginDirectory {
+        let copy = PluginDirectory()
+        let current = state.withLock { $0 }
+        copy.state.withLock { $0 = State(entries: current.entries.filter { $0.plugin != plugin }, algorithms: current.algorithms) }
+        return copy
+    }
+
+    /// One plugin's are those from now on.
+    func replace(plugin: String, with entries: [Entry]) { state.withLock { $0.entries = $0.entries.filter { $0.plugin != plugin } + entries } }
+
     func setAlgorithms(_ algorithms: [(provider: String, table: UnsafePointer<martlet_algorithm>)]) {
         nonisolated(unsafe) let algorithms = algorithms
         state.withLock { $0.algorithms = algorithms }

@@ -23,6 +23,8 @@ package struct PluginLoadError: Error, Hashable, Sendable, CustomStringConvertib
         case duplicate(name: String, first: String)
         case missingDependency(String)
         case initFailed(status: Int32)
+        /// Its settings have changed, and it takes none but those that the daemon started with.
+        case beginsOnce
         /// `init` did not hand over what the descriptor promises.
         case notProvided(String)
         case badTable(String)
@@ -60,6 +62,7 @@ extension PluginLoadError.Reason: CustomStringConvertible {
         case .duplicate(let name, let first): "\(name) is already provided by \(first)"
         case .missingDependency(let name): "it needs \(name), which no loaded plugin provides"
         case .initFailed(let status): "its init function failed with status \(status)"
+        case .beginsOnce: "its settings count from a start of the daemon on"
         case .notProvided(let name): "it promises \(name) but its init function did not provide it"
         case .badTable(let defect): "what it provides is unusable: \(defect)"
         }

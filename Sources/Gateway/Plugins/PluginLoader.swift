@@ -68,6 +68,9 @@ struct PluginCandidate: @unchecked Sendable {
         depends = try Self.provisions(plugin.depends, plugin.depends_count, path)
     }
 
+    /// Whether `init` may be called again. Of that in `PluginSet.renewed` alone.
+    var beginsAgain: Bool { descriptor.pointee.flags & MARTLET_PLUGIN_BEGINS_AGAIN.rawValue != 0 }
+
     /// Runs the plugin's `init`.
     func start(_ host: UnsafePointer<martlet_host>) -> martlet_status { descriptor.pointee.`init`(host) }
 

@@ -1,11 +1,12 @@
 // The plugins of this process and what they offer: providers of algorithms, authentication methods, planes.
-// Built once at start-up; immutable afterwards, because a plugin is never unloaded.
+// Built once at start-up, because a plugin is never unloaded; what changes afterwards are the directories, with a reload of their section.
 
 import IKECore
 import IKECrypto
 import IKEWire
 import PluginABI
 import PluginCrypto
+import Synchronization
 
 /// How important a line is; the values of `enum martlet_log_level`.
 package enum PluginLogLevel: Int32, Sendable, Comparable {
@@ -55,8 +56,8 @@ package struct AlgorithmStatus: Sendable {
 }
 
 package final class PluginSet: Sendable {
-    package let loaded: [LoadedPlugin]
-    package let refused: [PluginLoadError]
+    private let loadedAtStart: [LoadedPlugin]
+    private let refusedAtStart: [PluginLoadError]
     private let candidates: [PluginCandidate]
     /// The preferred ones first.
     private let cryptoProviders: [CryptoProvider]
@@ -65,7 +66,9 @@ package final class PluginSet: Sendable {
     package let credentialReader: CredentialReader?
     private let eapTables: [EAPMethodTable]
     private nonisolated(unsafe) let planes: [String: UnsafePointer<martlet_plane>]
-    private let directories: [UserDirectory]
+    private let source: Source
+    private let directory: PluginDirectory
+    private let current: Mutex<DirectoryRenewal>
     /// Those who are told of sessions.
     package let observers: [ObserverTable]
 
@@ -77,20 +80,59 @@ package final class PluginSet: Sendable {
         var loading = Loading(settings: settings, services: services, log: log)
         for path in paths { loading.addFolder(path) }
         loading.startAll()
-        return PluginSet(loading)
+        return PluginSet(loading, Source(paths: paths, services: services, log: log))
     }
 
-    private init(_ loading: borrowing Loading) {
-        loaded = loading.loaded
-        refused = loading.refused
+    /// Where plugins come from, and what they are handed.
+    private struct Source: Sendable {
+        let paths: [String]
+        let services: any PluginServices
+        let log: PluginLog
+    }
+
+    private init(_ loading: borrowing Loading, _ source: Source) {
+        self.source = source
+        directory = loading.directory
+        loadedAtStart = loading.loaded
+        refusedAtStart = loading.refused
         candidates = loading.started
         cryptoProviders = loading.providers
         authMethods = loading.authMethods
         credentialReader = loading.credentialReaders.first
         eapTables = loading.eapTables
         planes = loading.planes
-        directories = loading.directories
+        current = Mutex(DirectoryRenewal(directories: loading.directories))
         observers = loading.observers
+    }
+
+    private static let directoryPlugin = "ldap"
+
+    /// What runs, and what was refused: that of the directories as they are now.
+    package var loaded: [LoadedPlugin] {
+        let now = current.withLock { $0 }
+        return now.isNew ? loadedAtStart.filter { $0.name != Self.directoryPlugin } + now.loaded : loadedAtStart
+    }
+    package var refused: [PluginLoadError] {
+        current.withLock { $0.isNew } ? refusedAtStart.filter { !$0.file.hasSuffix("martlet-\(Self.directoryPlugin).so") } : refusedAtStart
+    }
+
+    /// The directories that `settings` make, beside those in use; `use` has them asked from then on. The plugin is begun again, or now. Any thread, one at a time.
+    package func renewedDirectories(_ settings: PluginSettings) -> DirectoryRenewal {
+        var renewal = DirectoryRenewal(isNew: true)
+        guard settings.sections[Self.directoryPlugin] != nil else { return renewal }
+        var loading = Loading(settings: settings, services: source.services, log: source.log, only: Self.directoryPlugin, directory: directory.copy(without: Self.directoryPlugin))
+        for path in source.paths { loading.addFolder(path) }
+        loading.startAll()
+        renewal.directories = loading.directories
+        renewal.loaded = loading.loaded
+        renewal.entries = loading.directory.entries(of: Self.directoryPlugin)
+        renewal.failure = loading.refused.first { $0.file.hasSuffix("martlet-\(Self.directoryPlugin).so") }?.description
+        return renewal
+    }
+
+    package func use(_ renewal: DirectoryRenewal) {
+        directory.replace(plugin: Self.directoryPlugin, with: renewal.entries)
+        current.withLock { $0 = renewal }
     }
 
     /// Every algorithm of every provider, with what is known of it now.
@@ -145,13 +187,10 @@ package final class PluginSet: Sendable {
     package func authMethod(named name: String) -> AuthMethod? { authMethods.first { $0.name == name } }
 
     /// Of each directory, once: the first of several has two names.
-    package var directoryAbilities: [DirectoryAbilities] {
-        var seen: Set<String> = []
-        return directories.map(\.abilities).filter { seen.insert($0.name).inserted }
-    }
+    package var directoryAbilities: [DirectoryAbilities] { current.withLock { $0 }.abilities }
 
     /// The directory of users of that name, or, where nil is asked for, the first.
-    package func directory(named name: String?) -> UserDirectory? { directories.first { name == nil || $0.name == name } }
+    package func directory(named name: String?) -> UserDirectory? { current.withLock { $0.directories }.first { name == nil || $0.name == name } }
 
     package func plane(named name: String) -> UnsafePointer<martlet_plane>? { planes[name] }
 
@@ -161,12 +200,30 @@ package final class PluginSet: Sendable {
     }
 }
 
+/// The directories of users in use, or those that are about to be.
+package struct DirectoryRenewal: Sendable {
+    fileprivate var directories: [UserDirectory] = []
+    fileprivate var loaded: [LoadedPlugin] = []
+    fileprivate var entries: [PluginDirectory.Entry] = []
+    /// Not those that the daemon started with.
+    fileprivate var isNew = false
+    /// Why there are none, where there should be.
+    package fileprivate(set) var failure: String?
+
+    package var abilities: [DirectoryAbilities] {
+        var seen: Set<String> = []
+        return directories.map(\.abilities).filter { seen.insert($0.name).inserted }
+    }
+}
+
 /// The set while it is being made.
 private struct Loading {
     let settings: PluginSettings
     let services: any PluginServices
     let log: PluginLog
-    let directory = PluginDirectory()
+    let directory: PluginDirectory
+    /// The plugin that is begun again, and no other.
+    let only: String?
     var waiting: [PluginCandidate] = []
     var started: [PluginCandidate] = []
     var loaded: [LoadedPlugin] = []
@@ -179,7 +236,8 @@ private struct Loading {
     var directories: [UserDirectory] = []
     var observers: [ObserverTable] = []
 
-    init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog) {
+    init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog, only: String? = nil, directory: PluginDirectory = PluginDirectory()) {
+        (self.only, self.directory) = (only, directory)
         self.settings = settings
         self.services = services
         self.log = log
@@ -187,7 +245,7 @@ private struct Loading {
 
     mutating func addFolder(_ folder: String) {
         guard let files = PluginFolder.files(in: folder) else { return refuse(PluginLoadError(file: folder, reason: .unreadable(lastError()))) }
-        for (path, name) in files {
+        for (path, name) in files where only == nil || name == only {
             guard !isLeftOut(name) else {
                 if isSwitchedOff(name) { log(.info, "plugin \(path) is left out, as plugins.\(name).load says") }
                 continue
@@ -225,6 +283,7 @@ private struct Loading {
             let (x, y) = (priorities[a.element.name] ?? .max, priorities[b.element.name] ?? .max)
             return x == y ? a.offset < b.offset : x < y
         }
+        guard only == nil else { return }
         providers = ranked.map(\.element)
         directory.setAlgorithms(providers.flatMap { provider in provider.tables.map { (provider.name, $0) } })
     }
@@ -232,6 +291,7 @@ private struct Loading {
     private mutating func start(_ candidate: PluginCandidate) {
         do throws(PluginLoadError) {
             func refusal(_ reason: PluginLoadError.Reason) -> PluginLoadError { PluginLoadError(file: candidate.file.path, reason: reason) }
+            guard only == nil || candidate.beginsAgain else { throw refusal(.beginsOnce) }
             for provision in candidate.provides {
                 if let first = directory.entry(kind: provision.kind, name: provision.name) {
                     throw refusal(.duplicate(name: provision.description, first: "plugin \(first.plugin)"))

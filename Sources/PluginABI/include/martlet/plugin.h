@@ -91,13 +91,20 @@ struct martlet_provision {
 
 struct martlet_host;
 
+enum martlet_plugin_flags {
+    /* `init` may be called again when the plugin's section has changed: on any thread, never concurrently with itself, with another host table, of
+     * which the settings are the new ones. What it then provides takes the place of what it has provided before, of which requests under way
+     * are still completed. Where it fails, what there was stays in use. For directories alone. */
+    MARTLET_PLUGIN_BEGINS_AGAIN = 1
+};
+
 /* What a plugin says of itself before any of its code but the query function has run. Constant and immortal. `name` and the names of
  * provisions are made of a-z, 0-9 and '-'. */
 struct martlet_plugin {
     uint32_t magic; /* MARTLET_PLUGIN_MAGIC */
     uint16_t abi_major, abi_minor;
     uint32_t struct_size;
-    uint32_t flags; /* 0 */
+    uint32_t flags; /* enum martlet_plugin_flags */
     const char *name;    /* lower case, the section of `plugins { }` that configures it */
     const char *version;
     const char *vendor;
@@ -106,7 +113,7 @@ struct martlet_plugin {
     size_t provides_count;
     const struct martlet_provision *MARTLET_NULLABLE depends;
     size_t depends_count;
-    /* Called once, on the main thread, before any other function of the plugin. `host` lives for ever. The plugin registers what it
+    /* Called once (but see MARTLET_PLUGIN_BEGINS_AGAIN), on the main thread, before any other function of the plugin. `host` lives for ever. The plugin registers what it
      * provides with `host->provide` before it returns. A status other than MARTLET_OK disables the plugin. */
     martlet_status (*init)(const struct martlet_host *host);
     /* Called once, on the main thread, when the daemon ends, after every context was destroyed. May be null. */
