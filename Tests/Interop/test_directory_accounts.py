@@ -1,10 +1,11 @@
 """Log-ins at a gateway of every kind of account that a directory can have, each refused for its own reason; several directories behind one gateway; and one that is slow or lies, which delays nobody else."""
 
+import re
 import subprocess
 import sys
 import threading
 
-from lab import expect, wait
+from lab import SECRET, expect, wait
 from test_directory import BASE, BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, client, connection, directory
 from test_eap import keeps_secrets, reload
 
@@ -34,23 +35,27 @@ def written(user):
     return f'"keyid:{user}"'
 
 
+# Of everybody who is refused, the words of the reason.
+REASONS = (
+    ("lena", "the account lena is locked: sambaAcctFlags has L"),
+    ("emil", "sambaKickoffTime has passed"),
+    ("dora", "the account dora is disabled: sambaAcctFlags has D"),
+    ("dup", "more than one entry answers to the name dup"),
+    ("nobody", "there is no user nobody"),
+    ("*", "there is no user *"),
+    ("carol)(uid=*", "there is no user carol)(uid=*"),
+    ("carol", "is in none of the groups that are taken (company), but in"),
+    ("heidi(x)*", None),
+    ("jürgen", None),
+    ("nina", None),
+)
+IN_COMPANY = connection("gtc", "gtc", "groups = company") + connection("mschapv2", "mschapv2", "groups = company")
+
+
 def test_every_account_is_refused_for_its_own_reason():
     """By a password that the directory binds with, and by the hash; the peer hears that it failed and no more."""
-    west = connection("gtc", "gtc", "groups = company") + connection("mschapv2", "mschapv2", "groups = company")
-    with gateway(lambda slapd: slapd.plugin(), west, SETTINGS) as (_, a, b, _slapd):
-        for user, reason in (
-            ("lena", "the account lena is locked: sambaAcctFlags has L"),
-            ("emil", "sambaKickoffTime has passed"),
-            ("dora", "the account dora is disabled: sambaAcctFlags has D"),
-            ("dup", "more than one entry answers to the name dup"),
-            ("nobody", "there is no user nobody"),
-            ("*", "there is no user *"),
-            ("carol)(uid=*", "there is no user carol)(uid=*"),
-            ("carol", "is in none of the groups that are taken (company), but in"),
-            ("heidi(x)*", None),
-            ("jürgen", None),
-            ("nina", None),
-        ):
+    with gateway(lambda slapd: slapd.plugin(), IN_COMPANY, SETTINGS) as (_, a, b, _slapd):
+        for user, reason in REASONS:
             for method, password in (("gtc", BIND_PASSWORD), ("mschapv2", HASHED_PASSWORD)):
                 a.write(SETTINGS + client(written(user), password, (method,)))
                 reload(a)
@@ -69,6 +74,49 @@ def test_every_account_is_refused_for_its_own_reason():
                     expect(said.returncode != 0, lambda: f"{user} came in by {method}")
                     wait(lambda: b.log().count(reason) > before, f"{user} by {method}: {reason}")
                     expect(reason not in text and "company" not in text and "sambaAcctFlags" not in text, lambda: text)
+        keeps_secrets(b, secrets=(BIND_PASSWORD, HASH, SERVICE_PASSWORD))
+
+
+def by_strongswan(method, password):
+    """Everybody of REASONS: a connection for each."""
+    parts, secrets = [], []
+    for number, (user, _) in enumerate(REASONS):
+        # A key identity, whose octets need not be text.
+        identity = f'"@#{user.encode().hex()}"'
+        whole = client(identity, password, (method,))
+        begin, end = whole.index("    " + method + " {"), whole.index("\n}\nsecrets")
+        parts.append(whole[begin:end].replace(method + " {", f"{method}{number} {{"))
+        secrets.append(f'eap-{number} {{ id = {identity}\n secret = "{password}" }}\n')
+    return "connections {" + "".join(parts) + "\n}\n" + f'secrets {{ ike-peer {{ secret = "{SECRET}" }}\n ' + "".join(secrets) + "}\n"
+
+
+def test_every_account_of_a_strongswan_is_refused_for_its_own_reason():
+    """The same with a strongSwan, whose log has what was on the wire: for all reasons the same, and no word of any."""
+    with directory(by_strongswan("gtc", BIND_PASSWORD), IN_COMPANY, peer=True, accounts=(USERS, GROUPS)) as (lab, a, b, _slapd):
+        for method, password in (("gtc", BIND_PASSWORD), ("mschapv2", HASHED_PASSWORD)):
+            a.write(by_strongswan(method, password))
+            a.load()
+            heard = {}
+            for number, (user, reason) in enumerate(REASONS):
+                name = f"{method}{number}"
+                before = b.log().count(reason) if reason else 0
+                said = a.up(name, check=False)
+                if reason is None:
+                    expect(said.returncode == 0, lambda: f"{user} by {method}: {said.stdout}{said.stderr}")
+                    wait(lambda: b.children(), f"{user} is in by {method}")
+                    a.down(name)
+                    wait(lambda: not b.sas(), f"{user} is gone")
+                    continue
+                expect(said.returncode != 0, lambda: f"{user} came in by {method}")
+                wait(lambda: b.log().count(reason) > before, f"{user} by {method}: {reason}")
+                wait(lambda: not b.status()["ike_sas"], f"nothing is left of {user}")
+                heard[user] = tuple(re.findall(r"parsed (IKE_AUTH response .*)", said.stdout))
+            # Carol has given the right words: that she is in no group shows after them alone.
+            carol = heard.pop("carol")
+            expect(len(set(heard.values())) == 1, lambda: f"a peer can tell who is refused why: {heard}")
+            expect(carol[-1] == heard["lena"][-1] if method == "gtc" else carol[: len(heard["lena"])] == heard["lena"], lambda: f"{carol} and {heard['lena']}")
+            expect("EAP/FAIL" in carol[-1] and "N(" not in str(carol + heard["lena"]), lambda: f"the end of a refusal is {carol}")
+        expect("company" not in a.log() and "sambaAcctFlags" not in a.log(), "the peer has heard a reason")
         keeps_secrets(b, secrets=(BIND_PASSWORD, HASH, SERVICE_PASSWORD))
 
 
