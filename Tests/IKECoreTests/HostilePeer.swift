@@ -137,7 +137,7 @@ final class HostilePeer {
     static let address = SocketAddress(address: Fixtures.eastAddress, port: 500)
     let isInitiator: Bool
     let registry: Registry
-    let suite: IKESuite
+    private(set) var suite: IKESuite
     var spi: IKESPI
     var targetSPI = IKESPI.none
     var nonce: [UInt8]
@@ -149,6 +149,8 @@ final class HostilePeer {
     var request: [UInt8] = []
     var response: [UInt8] = []
     private var keys: IKEKeys?
+    /// SK_d, from which the keys of children and of the next IKE SA are made.
+    private(set) var d: [UInt8] = []
     /// The key and the salt with which this peer seals: for `Draft`, which seals by hand.
     private(set) var sealingKey: [UInt8] = []
     /// How often `Draft` did: its IVs are apart from the sealer's.
@@ -224,7 +226,52 @@ final class HostilePeer {
             : try MessageSealer(suite: suite, key: made.er, integrityKey: made.ar, random: registry.random)
         sealingKey = isInitiator ? made.ei.array : made.er.array
         opener = isInitiator ? try MessageOpener(suite: suite, key: made.er, integrityKey: made.ar) : try MessageOpener(suite: suite, key: made.ei, integrityKey: made.ai)
+        d = made.d.array
         keys = consume made
+    }
+
+    // MARK: Keys after a rekey
+
+    /// prf+ of section 2.13, done here a second time.
+    static func prfPlus(_ prf: any PRFAlgorithm, key: [UInt8], seed: [UInt8], count: Int) throws -> [UInt8] {
+        var all: [UInt8] = [], last: [UInt8] = [], number: UInt8 = 1
+        while all.count < count {
+            let data = last + seed + [number]
+            let next = try KeySchedule.prf(prf, key: key.span, data: data.span)
+            last = next.array
+            all += last
+            number += 1
+        }
+        return Array(all.prefix(count))
+    }
+
+    /// The same peer on the IKE SA that a rekey has made. `began`: who began the rekey.
+    /// Section 2.18: SKEYSEED is the old PRF's, and all that comes of it the new one's.
+    func successor(_ began: Bool, prf: Transform, ownSPI: IKESPI, otherSPI: IKESPI, otherNonce: [UInt8], otherValue: [UInt8]) throws -> HostilePeer {
+        let new = try HostilePeer(isInitiator: began)
+        guard let algorithm = registry.prf(prf) else { throw Broken(what: "no \(prf)") }
+        new.suite = IKESuite(encryption: suite.encryption, integrity: nil, prf: algorithm, keyExchange: suite.keyExchange)
+        (new.spi, new.targetSPI, new.nextID) = (ownSPI, otherSPI, 0)
+        let nonces = began ? nonce + otherNonce : otherNonce + nonce
+        let shared = try key.agree(otherValue.span)
+        let data = shared.array + nonces
+        let oldD = d
+        let seed = try KeySchedule.prf(suite.prf, key: oldD.span, data: data.span)
+        let spis = began ? ownSPI.bytes + otherSPI.bytes : otherSPI.bytes + ownSPI.bytes
+        let length = algorithm.keyLength, sealing = suite.encryption.keyLength
+        let material = try Self.prfPlus(algorithm, key: seed.array, seed: nonces + spis, count: 3 * length + 2 * sealing)
+        new.d = Array(material.prefix(length))
+        let ei = Array(material[length..<length + sealing]), er = Array(material[length + sealing..<length + 2 * sealing])
+        let initiators = SecretBytes(copying: ei.span), responders = SecretBytes(copying: er.span)
+        let none = SecretBytes(count: 0)
+        if began {
+            new.sealer = try MessageSealer(suite: new.suite, key: initiators, integrityKey: none, random: registry.random)
+            new.opener = try MessageOpener(suite: new.suite, key: responders, integrityKey: none)
+        } else {
+            new.sealer = try MessageSealer(suite: new.suite, key: responders, integrityKey: none, random: registry.random)
+            new.opener = try MessageOpener(suite: new.suite, key: initiators, integrityKey: none)
+        }
+        return new
     }
 
     // MARK: IKE_AUTH

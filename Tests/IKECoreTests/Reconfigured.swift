@@ -46,6 +46,23 @@ import Testing
         #expect(Agreement.differences(east, west) == [])
     }
 
+    /// Another PRF, first at both ends, then taken by a rekey of either; the traffic goes on, and so it does over the next rekey, from the other end.
+    @Test(arguments: [true, false]) func theNextRekeyTakesAnotherPRF(ofTheInitiator: Bool) throws {
+        let (world, east, west) = try up(5)
+        let first = ofTheInitiator ? east : west
+        for (node, prf) in [(first, Transform.prfHMACSHA384), (first === east ? west : east, .prfHMACSHA512)] {
+            for end in [east, west] { change(world, end) { $0.proposals = [Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(256), prf, .curve25519])] } }
+            #expect(east.established.count == 1)
+            world.send(.rekey(.connection("site"), request: nil), to: node)
+            world.run(.seconds(10))
+            world.send(.rekey(.child("net", connection: nil), request: nil), to: first)
+            world.run(.seconds(10))
+            for end in [east, west] { #expect(end.established.map { $0.transforms.first { $0.type == .prf } } == [prf]) }
+            #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+            #expect(Agreement.differences(east, west) == [])
+        }
+    }
+
     @Test func whatOnlyTunesOrWidensLeavesTheSAsAlone() throws {
         let (world, east, west) = try up(3)
         let before = west.children.map(\.id)

@@ -41,6 +41,56 @@ import Testing
         try target.sent[before...].map { (try Header.parse($0.bytes.span), $0.bytes) }.filter { $0.0.initiatorSPI == peer.spi }
     }
 
+    // MARK: Another PRF, section 2.18
+
+    /// The configuration is reloaded with another PRF, twice, and each end rekeys once: SKEYSEED is made with the PRF of the old IKE SA, and the keys of the new one,
+    /// of its children and of what comes after it with its own. The peer computes all of them a second time.
+    @Test(arguments: [true, false]) func eachPRFMakesItsOwnKeys(oursFirst: Bool) throws {
+        var (target, peer) = try connected()
+        for (prf, isOurs) in [(Transform.prfHMACSHA384, oursFirst), (.prfHMACSHA512, !oursFirst), (.prfHMACSHA256, oursFirst)] {
+            var connection = try #require(target.endpoint.context.connections.first)
+            let transforms = [.aesGCM16(256), prf, .curve25519]
+            connection.proposals = [Proposal(number: 1, protocolID: .ike, transforms: transforms)]
+            target.handle(.configurationReplaced([connection]))
+            let own = IKESPI(rawValue: UInt64(prf.id) + 0x0100), new: HostilePeer
+            var proposal = Proposal(number: 1, protocolID: .ike, transforms: transforms)
+            proposal.spi = own.bytes
+            let payloads: [Payload] = [.securityAssociation(SecurityAssociation(proposals: [proposal])), .nonce(peer.nonce), value(peer)]
+            func parts(_ payloads: [Payload]) throws -> (spi: IKESPI, nonce: [UInt8], value: [UInt8]) {
+                let association = payloads.compactMap { if case .securityAssociation(let value) = $0 { value } else { nil } }.first
+                let exchange = payloads.compactMap { if case .keyExchange(let value) = $0 { value } else { nil } }.first
+                let theirs = try #require(association?.proposals.first)
+                #expect(theirs.transforms == transforms)
+                let spi = try #require(IKESPI(bytes: theirs.spi)), nonce = try #require(payloads.nonce), value = try #require(exchange)
+                return (spi, nonce, value.data)
+            }
+            if isOurs {
+                target.handle(.rekey(.connection("site"), request: nil))
+                let request = try #require(target.sent.last).bytes, header = try Header.parse(request.span)
+                let asked = try parts(try peer.open(request))
+                new = try peer.successor(false, prf: prf, ownSPI: own, otherSPI: asked.spi, otherNonce: asked.nonce, otherValue: asked.value)
+                target.receive(try peer.seal(.createChildSA, payloads, id: header.messageID, response: true))
+                let goodbye = try #require(target.sent.last)
+                #expect(try peer.open(goodbye.bytes) == [.delete(Delete(protocolID: .ike))])
+                target.receive(try peer.seal(.informational, [], id: header.messageID + 1, response: true))
+            } else {
+                let answer = try #require(try peer.ask(target, .createChildSA, payloads))
+                let answered = try parts(answer)
+                new = try peer.successor(true, prf: prf, ownSPI: own, otherSPI: answered.spi, otherNonce: answered.nonce, otherValue: answered.value)
+                #expect(try peer.ask(target, .informational, [.delete(Delete(protocolID: .ike))]) == [])
+            }
+            // Both directions, and a child: what the peer computes with the new PRF is what the data plane is told.
+            #expect(try new.ask(target, .informational, []) == [])
+            let made = try #require(try new.ask(target, .createChildSA, new.createChildPayloads()))
+            let nonces = new.nonce + (try #require(made.nonce))
+            let child = try #require(target.installed.last), length = new.suite.encryption.keyLength
+            let material = try HostilePeer.prfPlus(new.suite.prf, key: new.d, seed: nonces, count: 2 * length)
+            #expect(child.inboundKey.withSecret { $0.array } == Array(material.prefix(length)) && child.outboundKey.withSecret { $0.array } == Array(material.suffix(length)))
+            #expect(target.endpoint.status().filter { $0.state == .established }.map(\.transforms) == [transforms])
+            peer = new
+        }
+    }
+
     // MARK: The old IKE SA, sections 1.3.2 and 2.8
 
     /// What waits while the IKE SA is rekeyed is asked on the new one; on the old one the Delete is the last request, whatever happens meanwhile.
