@@ -92,11 +92,11 @@ extension Established {
         enqueue(.rekeyIKE([]))
     }
 
-    //= RFC 7296 §2.3: SET_WINDOW_SIZE says how many requests its sender takes at once: four octets, and one at least.
-    func takeWindowSize(_ payloads: [Payload]) {
+    //= RFC 7296 §2.3: SET_WINDOW_SIZE says how many requests its sender takes at once: four octets, and one at least. It gets one, which is within any window:
+    // what takes time in an exchange are calculations, and each one more under way is one more that the peer's can collide with.
+    func noteWindowSize(_ payloads: [Payload]) {
         for case .notify(let notify) in payloads where notify.type == .setWindowSize {
             guard let size = UInt32(bytes: notify.data), size > 0 else { continue }
-            peerWindow = min(size, 1024)
             context.note(.debug, "the peer takes \(size) requests at once; it gets one", sa)
         }
     }

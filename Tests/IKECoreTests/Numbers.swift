@@ -52,13 +52,12 @@ import Testing
         #expect(other.endpoint.status().isEmpty)
     }
 
-    @Test func aWindowIsReadAndBoundedAndOneRequestSentAtATime() throws {
-        for (data, size) in [([0, 0, 0, 8], 8), ([0xff, 0xff, 0xff, 0xff], 1024), ([0, 0, 0, 0], 1), ([1], 1), ([], 1)] as [([UInt8], UInt32)] {
+    @Test func whateverWindowThePeerHasOneRequestIsSentAtATime() throws {
+        for data in [[0, 0, 0, 8], [0xff, 0xff, 0xff, 0xff], [0, 0, 0, 0], [1], []] as [[UInt8]] {
             let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
             let peer = try HostilePeer()
             try peer.begin(target)
             _ = try peer.ask(target, .ikeAuth, try peer.authPayloads() + [.notify(Notify(.setWindowSize, data: data))])
-            #expect(try established(target).peerWindow == size)
             let before = target.sent.count
             target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: nil))
             target.handle(.rekey(.connection("site"), request: nil))
@@ -67,6 +66,5 @@ import Testing
         let target = Target(), peer = try HostilePeer()
         try peer.connect(target)
         #expect(try peer.ask(target, .informational, [.notify(Notify(.setWindowSize, data: [0, 0, 0, 4]))]) == [])
-        #expect(try established(target).peerWindow == 4)
     }
 }

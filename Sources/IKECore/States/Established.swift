@@ -57,8 +57,6 @@ final class Established {
     weak var renewed: Established?
     /// SPIs that the peer deleted while our exchange that makes them was under way: its Delete overtook its answer, or our job.
     var earlyDeletes: Set<UInt32> = []
-    /// How many requests the peer would take at once. We send one: what is slow here waits for calculations, not for the peer. RFC 7296 section 2.3.
-    var peerWindow: UInt32 = 1
     /// The rekey that new Message IDs need was asked for.
     var renumbers = false
     /// What the SA becomes when the current event is done; nil to stay.

@@ -47,7 +47,7 @@ extension Established {
                 return
             }
             adoptEarly(payloads)
-            takeWindowSize(payloads)
+            noteWindowSize(payloads)
             switch header.exchangeType {
             case .createChildSA: answerCreateChildSA(header.messageID, payloads)
             case .informational: answerInformational(header.messageID, payloads)

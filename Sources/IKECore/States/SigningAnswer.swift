@@ -31,7 +31,7 @@ struct SigningAnswer {
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()
-        established.takeWindowSize(payloads)
+        established.noteWindowSize(payloads)
         established.startAuthenticationClock()
         established.answerFirstChild(payloads, head: head + established.authLifetime + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()

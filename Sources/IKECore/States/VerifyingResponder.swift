@@ -27,7 +27,7 @@ struct VerifyingResponder {
         sa.beginMobility(payloads, decides: true)
         let established = Established(sa, channel, window: MessageWindow(nextRequest: sa.authMessageID &+ 1, expected: 0))
         established.begin()
-        established.takeWindowSize(payloads)
+        established.noteWindowSize(payloads)
         established.startAuthenticationClock()
         established.takeAuthLifetime(payloads)
         established.reauthRequests = sa.replaces == nil ? [] : work.requests
