@@ -90,8 +90,14 @@ struct ChildOffer {
             default: break
             }
         }
-        guard let chosen = Negotiation.verify(answer: proposals, offered: self.proposals, protocolID: .esp), let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255 else {
+        guard !proposals.isEmpty else { throw .badAnswer("it chose no ESP algorithms for \(policy.name), and gave no reason", sa) }
+        guard !initiatorTS.isEmpty, !responderTS.isEmpty else { throw .badAnswer("it sent no traffic selectors for \(policy.name)", sa) }
+        guard let chosen = Negotiation.verify(answer: proposals, offered: self.proposals, protocolID: .esp) else {
             throw .badAnswer("it chose ESP algorithms for \(policy.name) that were not offered", sa)
+        }
+        guard let outboundSPI = UInt32(bytes: chosen.spi), outboundSPI > 255 else {
+            //= RFC 4303 §2.1: up to 255 an SPI is none.
+            throw .badAnswer("its SPI for \(policy.name) is none", sa)
         }
         var originals: OriginalAddresses?
         switch (policy.mode == .transport, isTransport) {

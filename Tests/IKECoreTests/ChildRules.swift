@@ -211,9 +211,23 @@ import Testing
         target.handle(.rekey(isOfTheIKESA ? .connection("site") : .childSA(child.id), request: Self.request))
         target.receive(try peer.seal(.createChildSA, [.notify(Notify(.noAdditionalSAs))], id: 0, response: true))
         #expect(try last(target, peer) == Self.gone)
+        // What was asked for has not happened.
+        guard case .failure? = target.answers[Self.request]?.first else { return #expect(Bool(false), "it is said to be done") }
         #expect(target.again == [.zero] && target.answers[Self.request]?.count == 1)
         target.receive(try peer.seal(.informational, [], id: 1, response: true))
         #expect(target.remnants == [])
+    }
+
+    /// What an answer lacks is said, and not that it chose something.
+    @Test func whatAnAnswerLacksIsNamed() throws {
+        for (kept, word) in [(0, "chose no ESP"), (1, "no traffic selectors"), (4, "SPI")] {
+            let (target, peer, child) = try connected()
+            let payloads = Array(peer.createChildPayloads(spi: word == "SPI" ? 255 : 256).prefix(kept))
+            target.handle(.rekey(.childSA(child.id), request: Self.request))
+            target.receive(try peer.seal(.createChildSA, payloads, id: 0, response: true))
+            guard case .failure(let failure)? = target.answers[Self.request]?.first else { return #expect(Bool(false), "\(word): no failure") }
+            #expect(failure.summary.contains(word) && failure.code == .peerMisbehaved, "\(failure.summary)")
+        }
     }
 
     /// Where nobody knows how to reach the peer, what is there lives out its time.

@@ -46,6 +46,7 @@ import TestSupport
         let router = IPAddress(v4: 0xc633_6401)
         let weak = Proposal(number: 1, protocolID: .ike, transforms: [Transform(type: .encryption, id: 3), Transform(type: .integrity, id: 2), Transform(type: .prf, id: 2), .modp2048])
         let other = Proposal(number: 1, protocolID: .ike, transforms: [.aesGCM16(256), .prfHMACSHA256, .ecp256])
+        let odd = Proposal(number: 1, protocolID: .ike, transforms: [Transform(type: .encryption, id: 20, keyLength: 256, hasUnknownAttribute: true), .prfHMACSHA256, .curve25519])
         let pfs = Proposal(number: 1, protocolID: .esp, transforms: [.aesGCM16(256), .ecp256, .noExtendedSequenceNumbers])
         let cbc = Proposal(number: 1, protocolID: .esp, transforms: [.aesCBC(128), .hmacSHA256_128, .noExtendedSequenceNumbers])
         func loser(_ loss: ConnectionSelection.Loss, _ name: String = "site") -> ConnectionSelection.Loser {
@@ -89,15 +90,23 @@ import TestSupport
             ("The peer accepts no ESP proposal", .refusedChild(Notify(.noProposalChosen), child, met)),
             ("The peer does not allow the networks", .refusedChild(Notify(.tsUnacceptable), child, met)),
             ("The peer has enough children", .refusedChild(Notify(.noAdditionalSAs), child, met)),
+            ("The peer renews no keys", .renewsNoKeys("net", met)),
             ("We: no connection for the peer", .noConnection(met)),
             ("We: another group", .noCommonIKEProposal(offered: [other], connections: [met.connection], met)),
             ("We: algorithms that no plugin has", .noCommonIKEProposal(offered: [weak], connections: [met.connection], met)),
+            ("We: a proposal without transforms", .noCommonIKEProposal(offered: [Proposal(number: 1, protocolID: .ike, transforms: [])], connections: [met.connection], met)),
+            (
+                "We: a proposal of another protocol",
+                .noCommonIKEProposal(offered: [Proposal(number: 1, protocolID: .none, transforms: Fixtures.ikeProposal().transforms)], connections: [met.connection], met)
+            ),
+            ("We: an attribute that nobody knows", .noCommonIKEProposal(offered: [odd], connections: [met.connection], met)),
             ("We: other ESP algorithms", .noCommonESPProposal(offered: [cbc], policies: [policy], met)),
             ("We: other PFS", .noCommonESPProposal(offered: [pfs], policies: [Fixtures.child(local: 1, remote: 2, pfs: [.curve25519])], met)),
             (
                 "We: the peer's identity",
                 .unknownIdentity(Fixtures.identity("south.example"), wanted: Fixtures.identity("east.example"), losers: [loser(.remoteIdentity(Fixtures.identity("south.example")))], met)
             ),
+            ("We: an identity without octets", .unknownIdentity(Fixtures.identity(""), wanted: nil, losers: [loser(.remoteIdentity(Fixtures.identity("")))], met)),
             (
                 "We: our identity",
                 .unknownIdentity(Fixtures.identity("west.example"), wanted: Fixtures.identity("north.example"), losers: [loser(.localIdentity(Fixtures.identity("north.example")))], met)
@@ -113,6 +122,7 @@ import TestSupport
             ("The peer makes a tunnel of transport mode", .transportDeclined(policy, met)),
             ("The peer takes pairs of hosts alone", .refusedChild(Notify(.singlePairRequired), child, met)),
             ("We: other networks", .selectorsUnacceptable(theirs: [Fixtures.network(7)], ours: [Fixtures.network(1)], policies: [policy], transport: false, met)),
+            ("We: no networks", .selectorsUnacceptable(theirs: [], ours: [Fixtures.network(1)], policies: [policy], transport: false, met)),
             ("We: transport mode", .selectorsUnacceptable(theirs: [], ours: [], policies: [policy], transport: true, met)),
             ("The peer breaks the protocol", .badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", met)),
         ]

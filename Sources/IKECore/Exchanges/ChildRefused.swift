@@ -51,12 +51,13 @@ extension Established {
     }
 
     /// The peer makes no further SA on this IKE SA: keys are renewed with a new IKE SA in its place.
-    func noRoom(_ creation: ChildCreation, _ failure: Failure) {
-        guard creation.replacing != nil, replaceWhole("the peer renews no keys on it") else { return childFailed(creation, failure) }
+    func noRoom(_ creation: ChildCreation, _ refused: Failure) {
+        guard creation.replacing != nil, replaceWhole("the peer renews no keys on it") else { return childFailed(creation, refused) }
+        let failure = Failure.renewsNoKeys(creation.offer.policy.name, sa)
         context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
         if let old = children.first(where: { $0.id == creation.replacing }) { stopRekeying(old) }
         context.releaseInboundSPI(creation.offer.inboundSPI)
-        answer(creation.requests, .success("the peer renews no keys (NO_ADDITIONAL_SAS): a new IKE SA takes the place of this one"))
+        answer(creation.requests, .failure(failure))
     }
 
     /// Deletes this IKE SA and begins what it carries anew, where we know how to reach the peer. Whether we do.

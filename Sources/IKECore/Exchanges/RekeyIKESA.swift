@@ -76,8 +76,9 @@ extension Established {
                 return closeOutOfStep()
             }
             if notify.type == .noAdditionalSAs, peerSuccessor == nil, replaceWhole("the peer renews no keys on it") {
-                context.emit(.report(.failed(.refusedRekey(notify, sa), connection: sa.connection.name, ikeSA: sa.status)))
-                return self.answer(rekey.requests, .success("the peer renews no keys (NO_ADDITIONAL_SAS): a new IKE SA takes the place of this one"))
+                let failure = Failure.renewsNoKeys("the IKE SA", sa)
+                context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status)))
+                return self.answer(rekey.requests, .failure(failure))
             }
             return rekeyFailed(rekey, .refusedRekey(notify, sa))
         }

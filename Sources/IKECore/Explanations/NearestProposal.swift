@@ -23,19 +23,22 @@ struct NearestProposal {
             for mine in accepted.prefix(Wording.shown) {
                 let types = Set((theirs.transforms + mine.proposal.transforms).map(\.type)).filter { !(withoutKeyExchange && $0 == .keyExchange) }
                 let differing = types.sorted().filter { type in
-                    let a = theirs.transforms.filter { $0.type == type }, b = mine.proposal.transforms.filter { $0.type == type }
+                    let a = theirs.transforms.filter { $0.type == type && !$0.hasUnknownAttribute }, b = mine.proposal.transforms.filter { $0.type == type }
                     return !a.contains { b.contains($0) } && !(a.isEmpty && b.contains { $0.id == 0 }) && !(b.isEmpty && a.contains { $0.id == 0 })
                 }
-                let score = types.count - differing.count
-                if score > best?.score ?? -1 { best = (score, (theirs, mine, differing)) }
+                // What is for another protocol is far away, whatever its transforms.
+                let score = theirs.protocolID == mine.proposal.protocolID ? types.count - differing.count : -1
+                if score > best?.score ?? -2 { best = (score, (theirs, mine, differing)) }
             }
         }
         guard let best else { return nil }
         (theirs, ours, differing) = best.nearest
     }
 
-    /// `they differ in key exchange (there modp2048, here x25519)`
-    var difference: String {
+    /// `the closest pair differs in key exchange (there modp2048, here x25519)`
+    var difference: String? {
+        guard theirs.protocolID == ours.proposal.protocolID else { return "the peer's proposals are for the protocol \(theirs.protocolID), and ours for \(ours.proposal.protocolID)" }
+        guard !differing.isEmpty else { return nil }
         let parts = differing.map { type in
             func words(_ proposal: Proposal) -> String {
                 let words = proposal.transforms.filter { $0.type == type && $0.id != 0 }.prefix(Wording.lines).map(Wording.word)
@@ -51,6 +54,11 @@ struct NearestProposal {
 
     private func changes(_ registry: Registry) -> [String] {
         let peer = "have the peer offer \(Wording.proposal(ours.proposal))"
+        guard theirs.protocolID == ours.proposal.protocolID, !theirs.transforms.isEmpty else { return ["Nothing in it can be accepted: \(peer)."] }
+        //= RFC 7296 §3.3.6: a transform with an attribute that is not understood is not chosen.
+        guard !differing.contains(where: { type in theirs.transforms.contains { $0.type == type } && theirs.transforms.allSatisfy { $0.type != type || $0.hasUnknownAttribute } }) else {
+            return ["It cannot be accepted with that attribute, which is a fault of the peer's software, or newer than this: \(peer)."]
+        }
         let missing = theirs.transforms.filter { differing.contains($0.type) && !registry.serves($0) }
         let transforms = Set(theirs.transforms.map(\.type)).sorted().compactMap { type -> Transform? in
             let offered = theirs.transforms.filter { $0.type == type && registry.serves($0) }

@@ -84,6 +84,13 @@ extension Failure {
         }
     }
 
+    /// The keys cannot be renewed on the IKE SA, which ends therefore. RFC 7296 section 4.
+    static func renewsNoKeys(_ what: String, _ sa: IKESA) -> Failure {
+        Failure(
+            .peerRefused, "\(sa.remote.address) renews no keys of \(what) on this IKE SA (NO_ADDITIONAL_SAS)", evidence: [Wording.ends(sa)],
+            advice: ["The IKE SA is closed, and another is begun in its place. Where the peer is always so, `reauth_time` in the place of `rekey_time` makes the new one before the old one goes."])
+    }
+
     static func refusedRekey(_ notify: Notify, _ sa: IKESA) -> Failure {
         Failure(
             .peerRefused, "\(sa.remote.address) refused to renew the keys of the IKE SA, with \(notify.type)", evidence: [Wording.ends(sa)],

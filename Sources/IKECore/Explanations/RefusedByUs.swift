@@ -37,7 +37,7 @@ extension Failure {
         let nearest = NearestProposal(offered: offered, accepted: accepted)
         return Failure(
             .noCommonProposal, summary,
-            evidence: offered.prefix(Wording.lines).map { "the peer offers \(Wording.proposal($0))" } + lines.prefix(Wording.lines) + (nearest.map { [$0.difference] } ?? []) + [Wording.ends(sa)],
+            evidence: offered.prefix(Wording.lines).map { "the peer offers \(Wording.proposal($0))" } + lines.prefix(Wording.lines) + (nearest?.difference.map { [$0] } ?? []) + [Wording.ends(sa)],
             advice: nearest?.advice(sa.registry) ?? ["The peer offers nothing that can be read."])
     }
 
@@ -50,7 +50,9 @@ extension Failure {
             }
         }
         let advice: [String]
-        if let only = near.first, near.count == 1 {
+        if remote.data.isEmpty {
+            advice = ["The peer's identity has no octets: have it give the one that `remote.id` of its connection has."]
+        } else if let only = near.first, near.count == 1 {
             advice = identityAdvice(only.connection, remote, wanted, sa)
         } else if let only = losers.first, losers.count == 1, only.loss == .proposals {
             advice = ["The connection would have chosen other algorithms: compare \(only.connection.setting("proposals")) with the other connections'."]
@@ -106,6 +108,10 @@ extension Failure {
         if let child = children.first, children.count == 1 {
             for (key, allowed, asked, end) in [("local_ts", child.local, ours, "remote"), ("remote_ts", child.remote, theirs, "local")]
             where TrafficSelectors.narrow(configured: allowed, offered: asked).isEmpty {
+                guard !asked.isEmpty else {
+                    advice.append("The peer names no network at its \(end == "local" ? "own end" : "other end, which is ours"): set its \(end) networks to \(Wording.selectors(allowed)).")
+                    continue
+                }
                 advice.append(
                     "To allow it, add \(Wording.selectors(asked)) to \(sa.connection.setting(key, ofChild: child.policy.name)), or set the peer's \(end) networks to \(Wording.selectors(allowed)).")
             }

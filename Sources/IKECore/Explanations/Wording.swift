@@ -48,7 +48,7 @@ enum Wording {
         return all.isEmpty ? "nothing" : all.prefix(shown).joined(separator: "-") + (all.count > shown ? "-..." : "")
     }
 
-    static func word(_ transform: Transform) -> String { transform.keyword ?? transform.description }
+    static func word(_ transform: Transform) -> String { transform.hasUnknownAttribute ? transform.description : transform.keyword ?? transform.description }
 
     static func name(_ type: TransformType) -> String {
         switch type {
