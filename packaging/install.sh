@@ -51,6 +51,9 @@ for header in Sources/PluginABI/include/martlet/*.h; do put 644 "$header" "$pref
 keep() { [ -e "$2" ] || put 640 "$1" "$2"; }
 install -d -m 755 "$etc"
 install -d -m 750 "$etc/conf.d"
+# Where certificates and keys go: what swanctl calls its folders.
+for folder in x509 x509ca x509crl x509ocsp pubkey; do install -d -m 755 "$etc/$folder"; done
+for folder in private pkcs8 pkcs12; do install -d -m 700 "$etc/$folder"; done
 configuration=$scratch/martlet.conf
 # The daemon knows /usr; anywhere else its configuration says where the plugins are.
 if [ "$PREFIX" = /usr ]; then cp etc/martlet.conf "$configuration"; else

@@ -331,7 +331,8 @@ final class Plane {
                 }
             }
         }
-        for (number, own, active) in negotiated where active == nil { add(number, own, nil) }
+        // One whose children were closed, and not replaced, leaves its packets to whoever else takes them: to a wider one, or to nobody.
+        for (number, own, active) in negotiated where active == nil && policies[number]?.children.contains(where: { children[$0]?.outboundSPI != nil }) == true { add(number, own, nil) }
         add(.trap)
         for (number, own, active) in negotiated where active != nil { add(number, own, active) }
         add(.pass)

@@ -41,6 +41,8 @@ final class ChildSA {
     var isUnwanted = false
     /// The peer would not rekey this pair with us.
     var rekeyFailed = false
+    /// Its lifetime is over before its keys were renewed: when it is deleted another takes its place.
+    var beginsAnew = false
 
     struct PeerRekey {
         let lowestNonce: [UInt8]
@@ -72,6 +74,9 @@ final class ChildSA {
     func covers(_ packet: TriggeringPacket) -> Bool { TrafficSelectors.within([packet.source], localTS) && TrafficSelectors.within([packet.destination], remoteTS) }
 
     var reqid: UInt32 { instance.number }
+
+    /// On its way out, and another is to come in its place.
+    var isToBegin: Bool { beginsAnew && !isUnwanted && removeAt == nil }
 
     /// In use: neither replaced nor on its way out.
     var isCurrent: Bool { state == .installed || state == .rekeying }

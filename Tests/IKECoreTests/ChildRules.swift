@@ -264,6 +264,25 @@ import Testing
         #expect(target.remnants == [])
     }
 
+    /// Section 2.8: what was put off until the end of the lifetime has failed as well.
+    @Test func aRekeyThatIsPutOffToTheEndHasFailed() throws {
+        let (target, peer, child) = try connected {
+            $0.remoteAddresses = [.range(HostilePeer.address.address, HostilePeer.address.address)]
+            $0.children[0].lifetime = Lifetime(rekeyTime: .seconds(100), lifeTime: .seconds(110), randTime: .zero)
+        }
+        var id: UInt32 = 0
+        while target.now.since(child.installed) < .seconds(120) {
+            let sent = target.sent.count
+            target.pass(.milliseconds(500))
+            guard target.sent.count > sent else { continue }
+            if try last(target, peer) == Self.gone { break }
+            target.receive(try peer.seal(.createChildSA, [.notify(Notify(.temporaryFailure))], id: id, response: true))
+            id += 1
+        }
+        #expect(id > 1 && target.now.since(child.installed) >= .seconds(110))
+        #expect(try last(target, peer) == Self.gone && target.again == [.zero])
+    }
+
     /// Section 2.25: not at once, and not for ever.
     @Test func notNowForMinutesClosesTheSA() throws {
         let (target, peer, child) = try connected()

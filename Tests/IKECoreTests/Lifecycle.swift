@@ -84,13 +84,23 @@ import TestSupport
         #expect(Agreement.differences(east, west) == [])
     }
 
-    @Test func whatIsNotRenewedEnds() throws {
-        let (world, east, west) = try up(55) { connection, _ in connection.children[0].lifetime = Lifetime(rekeyTime: .zero, lifeTime: .seconds(50), randTime: .zero) }
-        world.run(.seconds(45))
-        #expect(east.children.count == 1)
-        world.run(.seconds(15))
-        #expect(east.children.isEmpty && west.children.isEmpty)
-        #expect(east.plane.count == 0 && west.plane.count == 0)
+    /// A child goes when its lifetime ends, and another takes its place: one, though both ends' lifetimes end at once.
+    @Test(arguments: [(true, true), (true, false), (false, true)]) func whatIsNotRenewedIsMadeAnew(atEast: Bool, atWest: Bool) throws {
+        let (world, east, west) = try up(55) { connection, isEast in
+            connection.children[0].lifetime = Lifetime(rekeyTime: .zero, lifeTime: (isEast ? atEast : atWest) ? .seconds(50) : .zero, randTime: .zero)
+        }
+        for _ in 1...3 {
+            let old = try #require(east.children.first)
+            #expect(east.children.count == 1 && west.children.count == 1)
+            world.run(.seconds(56))
+            #expect(!east.children.contains { $0.id == old.id } && east.children.count == 1)
+            #expect(Agreement.differences(east, west) == [])
+            #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+        }
+        #expect(east.plane.count == 1 && west.plane.count == 1 && rekeys(east) == 0)
+    }
+
+    @Test func anIKESAThatIsNotRenewedEnds() throws {
         let (other, a, b) = try up(56) { connection, _ in connection.lifetime = Lifetime(rekeyTime: .zero, lifeTime: .seconds(50), randTime: .zero) }
         other.run(.seconds(100))
         #expect(a.endpoint.status().isEmpty && b.endpoint.status().isEmpty)
@@ -113,10 +123,11 @@ import TestSupport
         world.run(.seconds(10))
         #expect(rekeys(east) == 1)
         #expect(Agreement.differences(east, west) == [])
-        world.send(.childSAExpired(try #require(east.children.first?.id), hard: true), to: east)
+        let old = try #require(east.children.first?.id)
+        world.send(.childSAExpired(old, hard: true), to: east)
         world.run(.seconds(10))
-        #expect(east.children.isEmpty && west.children.isEmpty)
-        #expect(east.plane.count == 0 && west.plane.count == 0)
+        #expect(east.children.count == 1 && east.children.first?.id != old && east.plane.count == 1 && west.plane.count == 1)
+        #expect(Agreement.differences(east, west) == [])
     }
 
     /// The peer's rekey wins and its Delete of the old SA comes while the keys of ours are still being calculated.

@@ -120,8 +120,12 @@ import Testing
         let child = try #require(target.installed.first)
         target.pass(.seconds(101))
         #expect(target.stopped == [child.id])
-        // What should always be up is begun anew.
-        #expect(target.again.count == 1)
+        // Another takes its place when it is gone.
+        let sent = target.sent.count
+        target.receive(try peer.seal(.informational, [], id: 0, response: true))
+        #expect(target.sent.count == sent + 1)
+        let bytes = try #require(target.sent.last).bytes
+        #expect(try Message.parse(bytes.span).header.exchangeType == .createChildSA)
     }
 
     /// RFC 7296 section 2.1: a copy of the first request that comes late belongs to the SA that it made.

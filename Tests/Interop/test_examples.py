@@ -1,6 +1,7 @@
 """Each file of etc/examples, as it is, against a strongSwan that plays the other side in the manner of that peer."""
 
 import contextlib
+import subprocess
 from pathlib import Path
 
 from lab import BUILD, ROOT, Gateway, Lab, expect, print_tails, run, wait
@@ -456,15 +457,16 @@ def remote_access(lab, slapd, root):
     text = (EXAMPLES / "remote-access.conf").read_text()
     text = text.replace("ldaps://ldap1.example.org, ldaps://ldap2.example.org", f'"{slapd.uri}"').replace("uid=martlet,ou=services,dc=example,dc=org", SERVICE)
     target = gateway.folder / "example.conf"
-    target.write_text(text.replace("vpn-admins", "admins").replace("vpn-users", "staff"))
-    (gateway.folder / "ldap.secret").write_text(SERVICE_PASSWORD + "\n")
+    target.write_text(text.replace("vpn-admins", "admins").replace("vpn-users", "staff").replace("/etc/martlet", str(gateway.folder)))
+    target.chmod(0o600)
     own = root.issue("vpn.example.org", kind="rsa", eku="serverAuth")
-    for folder, name, data in (("x509", "vpn.pem", own.certificate), ("private", "vpn.key", own.key)):
-        (gateway.folder / folder).mkdir()
-        (gateway.folder / folder / name).write_bytes(data)
-        (gateway.folder / folder / name).chmod(0o600)
-    for file in (target, gateway.folder / "ldap.secret"):
-        file.chmod(0o600)
+    # What docs/REMOTE-ACCESS.md says to do, as it stands there.
+    (gateway.folder / "fullchain.pem").write_bytes(own.certificate)
+    (gateway.folder / "privkey.pem").write_bytes(own.key)
+    commands = [line.split("#")[0] for line in (ROOT / "docs/REMOTE-ACCESS.md").read_text().splitlines() if line.startswith("    install ")]
+    expect(len(commands) == 3, f"the page has {commands}")
+    for command in commands:
+        subprocess.run(command.replace("/etc/martlet", str(gateway.folder)), shell=True, check=True, cwd=gateway.folder, input=SERVICE_PASSWORD + "\n", text=True)
     check = run(BUILD / "martlet", "check", gateway.file)
     expect("warning" not in check.stdout + check.stderr, lambda: check.stdout + check.stderr)
     return gateway

@@ -61,7 +61,7 @@ package final class PlaneDriver: @unchecked Sendable {
         }
     }
     /// How long a new child leaves the traffic to one with the same selectors, and one that goes hears what is on its way: longer than an answer takes to the peer.
-    private static let yieldTime = Duration.seconds(1)
+    private let yieldTime: Duration
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
     /// How many children with an outbound SA have each `traffic`: all are looked through only where there is one.
@@ -75,9 +75,10 @@ package final class PlaneDriver: @unchecked Sendable {
     /// The same, for who watches this host's addresses: known here before the host has them.
     private let lent = Mutex<[IPAddress: Int]>([:])
 
-    init(name: String, table: UnsafePointer<martlet_plane>, log: Log) throws(SystemError) {
+    init(name: String, table: UnsafePointer<martlet_plane>, log: Log, yieldTime: Duration = .seconds(1)) throws(SystemError) {
         self.name = name
         self.table = table
+        self.yieldTime = yieldTime
         self.log = log
         loop = try EventLoop("plane")
         events = .allocate(capacity: 1)
@@ -149,7 +150,7 @@ package final class PlaneDriver: @unchecked Sendable {
         guard let child = children[id], child.hasInbound, child.hasOutbound, carriers[child.traffic, default: 0] > 1,
             children.contains(where: { $0.key != id && $0.value.hasOutbound && $0.value.carriesSame(as: child) })
         else { return false }
-        loop.arm(after: Self.yieldTime) { [unowned self] in removeNow(id, keepInbound: false) }
+        loop.arm(after: yieldTime) { [unowned self] in removeNow(id, keepInbound: false) }
         return true
     }
 
@@ -366,7 +367,7 @@ package final class PlaneDriver: @unchecked Sendable {
             child.isWaiting = true
             waiting.insert(parameters.id)
             children[parameters.id] = child
-            loop.arm(after: Self.yieldTime) { [unowned self] in takeOver(parameters.id) }
+            loop.arm(after: yieldTime) { [unowned self] in takeOver(parameters.id) }
             return nil
         }
         children[parameters.id] = child

@@ -29,6 +29,8 @@ extension Established {
         if let id = creation.replacing {
             guard let old = children.first(where: { $0.id == id }), old.isCurrent else { return answer(creation.requests, .success("the child was replaced meanwhile")) }
             stopRekeying(old)
+            //= RFC 7296 §2.8: put off until its lifetime ends is refused.
+            old.rekeyFailed = true
             if old.peerRekey == nil { postpone(.rekeyChild(id, creation.requests)) } else { answer(creation.requests, .success("the peer rekeyed it at the same time")) }
         } else {
             postpone(.createChild(creation.offer.policy, creation.requests))

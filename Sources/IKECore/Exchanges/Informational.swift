@@ -40,8 +40,19 @@ extension Established {
 
     /// The peer has answered our Delete of a child.
     func childDeleted(_ id: ChildSAID, _ requests: [RequestID]) {
-        if let child = children.first(where: { $0.id == id }) { retire(child) }
+        if let child = children.first(where: { $0.id == id }) {
+            retire(child)
+            if child.beginsAnew, !child.isUnwanted, requests.isEmpty, !hasEqual(child) { enqueue(.createChild(child.policy, [])) }
+        }
         answer(requests, .success("closed"))
+    }
+
+    /// Whether another child of the same policy carries the same, or is about to.
+    private func hasEqual(_ child: ChildSA) -> Bool {
+        children.contains { $0 !== child && $0.policy.name == child.policy.name && $0.removeAt == nil && $0.state != .deleting && $0.localTS == child.localTS && $0.remoteTS == child.remoteTS }
+            || (queue + delayed.map(\.task)).contains { task in
+                if case .createChild(let policy, _) = task { policy.name == child.policy.name } else { false }
+            }
     }
 
     func startDelete(_ requests: [RequestID], _ reason: ClosingReason) {
@@ -102,7 +113,10 @@ extension Established {
             //= RFC 7296 §2.8: what cannot be rekeyed takes its IKE SA with it; all of it may begin anew, and the first child needs no rekey then.
             return closeWhole("\(child.policy.name) could not be rekeyed in its lifetime")
         }
-        if child.isCurrent { follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay) }
+        if child.isCurrent {
+            context.note(.notice, "the lifetime of \(child.policy.name) is over, and its keys were not renewed: another takes its place", sa)
+            child.beginsAnew = true
+        }
         enqueue(.deleteChild(child.id, []))
     }
 
@@ -136,6 +150,8 @@ extension Established {
                     }
                     //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
                     if child.state != .deleting { answered.append(child.inboundSPI) }
+                    // The lifetime has ended at both ends at once: one of them begins anew, who began the IKE SA.
+                    if child.state == .deleting, !sa.beganAuthentication, !child.policy.startAction.contains(.start) { child.beginsAnew = false }
                     if let policy = peerDeleted(child) { ended.append(policy) }
                 }
             case .notify(let notify) where notify.type == .authLifetime: takeAuthLifetime([payload])

@@ -8,7 +8,7 @@ extension Established {
     /// just been given up.
     func wantedChildren(besides exchange: Exchange? = nil) -> [ChildPolicy] {
         guard phase == .active, !isToBeDeleted else { return [] }
-        var policies = children.filter { $0.isCurrent && !isToBeDeleted($0.id) }.map(\.policy)
+        var policies = children.filter { $0.isToBegin || $0.isCurrent && !isToBeDeleted($0.id) }.map(\.policy)
         for case .createChild(let creation)? in [exchange, outgoing.exchange] where creation.replacing == nil { policies.append(creation.offer.policy) }
         if case .installing(_, let creation?) = outgoing, creation.replacing == nil { policies.append(creation.offer.policy) }
         for case .createChild(let policy, _) in queue + delayed.map(\.task) { policies.append(policy) }

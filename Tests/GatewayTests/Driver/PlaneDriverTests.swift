@@ -19,7 +19,7 @@ private let held = Mutex<[Set<UInt32>]>([[], []])
     private static func side(_ direction: UInt8) -> Int { UInt32(direction) == MARTLET_INBOUND.rawValue ? 0 : 1 }
 
     /// A plane that notes which SAs it has. The process keeps it: a driver's plane is never unloaded.
-    private func plane() throws -> PlaneDriver {
+    private func plane(yieldTime: Duration = .seconds(3600)) throws -> PlaneDriver {
         held.withLock { $0 = [[], []] }
         let table = UnsafeMutablePointer<martlet_plane>.allocate(capacity: 1)
         let made = martlet_plane(
@@ -38,7 +38,7 @@ private let held = Mutex<[Set<UInt32>]>([[], []])
             update: { _, _, _, _ in MARTLET_OK }, counters: { _, _, _, _ in MARTLET_OK }, drops: { _, _ in 0 }, set_policy: { _ in MARTLET_OK }, remove_policy: { _ in MARTLET_OK },
             add_address: { _ in MARTLET_OK }, remove_address: { _ in MARTLET_OK }, probe: nil, supports: nil, features: nil)
         table.initialize(to: made)
-        let driver = try PlaneDriver(name: "noting", table: table, log: try Log(level: .error))
+        let driver = try PlaneDriver(name: "noting", table: table, log: try Log(level: .error), yieldTime: yieldTime)
         #expect(try driver.start(sockets: [], workers: 1, mark: 0) { _, _ in } == nil)
         return driver
     }
@@ -68,6 +68,14 @@ private let held = Mutex<[Set<UInt32>]>([[], []])
         driver.install(pair(2), shard: 0)
         driver.remove(ChildSAID(rawValue: 1), keepInbound: false)
         #expect(await settled(driver) == [[1001, 1002], [2002]])
+    }
+
+    @Test func andThenGoes() async throws {
+        let driver = try plane(yieldTime: .milliseconds(1))
+        defer { driver.stop() }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2), shard: 0)
+        driver.remove(ChildSAID(rawValue: 1), keepInbound: false)
         while await settled(driver)[0].contains(1001) { try await Task.sleep(for: .milliseconds(20)) }
         #expect(await settled(driver) == [[1002], [2002]])
     }

@@ -152,7 +152,7 @@ struct martlet_plane_events {
     /* A limit of an SA was reached; `hard` 1 means that the SA no longer carries packets. An SPI alone does not name an SA: outbound
      * ones are the peer's to choose. Soft and hard are reported once each. */
     void (*expired)(void *opaque, uint64_t child, uint32_t spi, uint8_t direction, int32_t hard);
-    /* A packet for a trap, or for an SA's policy that has no SA left; at most once a second for each policy. Source and destination are
+    /* A packet for a trap; at most once a second for each policy. Source and destination are
      * the packet's: single addresses, and ports where the protocol has them (0 to 65535 where they cannot be seen). */
     void (*acquire)(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination);
     /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA (without
