@@ -155,7 +155,10 @@ extension Established {
                     if let policy = peerDeleted(child) { ended.append(policy) }
                 }
             case .notify(let notify) where notify.type == .authLifetime: takeAuthLifetime([payload])
-            case .notify(let notify) where notify.type == .authenticationFailed: closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
+            case .notify(let notify) where notify.type == .authenticationFailed:
+                //= RFC 7296 §2.21.2: so a peer says that our proof, which came with the last answer of IKE_AUTH, is none.
+                context.emit(.report(.failed(.refusedAuth(notify, sa), connection: sa.connection.name, ikeSA: sa.status)))
+                closing = "the peer refused our proof of identity (AUTHENTICATION_FAILED)"
             case .notify(let notify) where notify.type == .invalidSyntax: closing = "the peer could not read our message (INVALID_SYNTAX)"
             case .notify(let notify) where notify.type == .invalidSPI || notify.type == .invalidSelectors: doubt(notify)
             default: break
