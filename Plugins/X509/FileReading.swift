@@ -84,7 +84,7 @@ enum FileReading {
 
     /// Its alternative names as IKE identities.
     private static func withNames(of certificate: X509Certificate, _ use: (UnsafeBufferPointer<martlet_identity>) -> Void) {
-        let names = certificate.alternativeNames.prefix(256).map { name -> (type: UInt8, data: UnsafeMutableBufferPointer<UInt8>) in
+        let names = certificate.alternativeNames.prefix(4096).map { name -> (type: UInt8, data: UnsafeMutableBufferPointer<UInt8>) in
             func copy(_ bytes: [UInt8]) -> UnsafeMutableBufferPointer<UInt8> {
                 let memory = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(bytes.count, 1))
                 for (index, byte) in bytes.enumerated() { memory[index] = byte }

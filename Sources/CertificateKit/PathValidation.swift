@@ -202,8 +202,14 @@ extension Anchors {
         case X509_V_ERR_CERT_NOT_YET_VALID:
             return Refusal("\(who) is not yet valid: it will be from \(dateText(at.notBefore)) on; now it is \(dateText(rules.time))", evidence)
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-            let named = trusted.contains { sameName($0.subject, at.issuer) }
-            if named {
+            let named = trusted.filter { sameName($0.subject, at.issuer) }
+            if named.contains(where: { at.isSigned(by: $0) }) {
+                //= RFC 5280 §4.2.1.1: the identifiers lead from a certificate to that of its issuer.
+                return Refusal(
+                    "\(who) was issued wrongly: the authority (CA) \"\(at.issuerText)\" that is trusted here has signed it, and its authorityKeyIdentifier names another certificate than that one",
+                    evidence)
+            }
+            if !named.isEmpty {
                 return Refusal(
                     "\(who) is of the wrong authority (CA): it names \"\(at.issuerText)\" as its issuer, and the authority of that name that is trusted here has not signed it: its key is another one",
                     evidence)

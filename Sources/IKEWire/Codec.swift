@@ -15,6 +15,9 @@ package enum WireError: Error, Hashable, Sendable {
     case tooMany(Int)
     /// A field's value that the section forbids.
     case forbidden(PayloadType)
+
+    /// Whether there is nothing wrong with the bytes but that they are too many.
+    package var isOfSize: Bool { if case .tooMany = self { true } else { false } }
 }
 
 /// How many of each thing one message may hold. Far above what any peer sends; low enough that no message is expensive.

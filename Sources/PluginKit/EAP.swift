@@ -56,6 +56,9 @@ public struct EAPParameters: @unchecked Sendable {
         identity = EAPParameters.octets(table.pointee.identity)
     }
 
+    /// Whether the user's proof can be checked in one of these ways.
+    public func isChecked(by means: martlet_eap_means...) -> Bool { means.contains { table.pointee.means & $0.rawValue != 0 } }
+
     public static func octets(_ bytes: martlet_bytes) -> [UInt8] { bytes.data.map { Array(UnsafeBufferPointer(start: $0, count: bytes.size)) } ?? [] }
 
     /// `then` is called once: before this returns, or later on any thread.

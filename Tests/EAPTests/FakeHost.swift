@@ -32,12 +32,20 @@ final class Conversation: @unchecked Sendable {
     var mayLogIn: martlet_status = MARTLET_OK
     private var waiting: [() -> Void] = []
     private(set) var lookUps = 0
+    /// Of them those for a secret.
+    private(set) var finds = 0
     /// What the host makes of certificates, given the other end's own: MARTLET_OK, or a refusal.
     var judge: ([[UInt8]]) -> martlet_status = { _ in MARTLET_OK }
     /// What was judged.
     private(set) var shown: [[[UInt8]]] = []
     private var results: [Result] = []
     private static let generations = Atomic<UInt64>(0)
+
+    /// How a user's proof can be checked; asked for when a conversation is under way.
+    var means: UInt32 {
+        get { parameters.pointee.means }
+        set { parameters.pointee.means = newValue }
+    }
 
     /// The conversation itself.
     var inner: EAPConversation? { context.map { Unmanaged<EAPConversation>.fromOpaque($0).takeUnretainedValue() } }
@@ -91,7 +99,7 @@ final class Conversation: @unchecked Sendable {
                 }, opaque: UnsafeMutableRawPointer(parameters), credentials: credentials, local_side: sides, remote_side: sides + 1,
                 check_certificate: { parameters, certificates, count, _, answer, context in
                     Unmanaged<Conversation>.fromOpaque(parameters.pointee.opaque).takeUnretainedValue().check((0..<count).map { EAPParameters.octets(certificates[$0]) }, answer, context)
-                }))
+                }, means: 7, reserved: 0))
         parameters.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
         guard method.pointee.begin(parameters, &context) == MARTLET_OK else { return nil }
     }
@@ -118,6 +126,7 @@ final class Conversation: @unchecked Sendable {
         if kind == MARTLET_EAP_ACCOUNT.rawValue { return answer(context, mayLogIn, martlet_bytes(data: nil, size: 0), "is disabled, as the test wants it") }
         let wanted = kind == MARTLET_EAP_NT_HASH.rawValue ? hashes[name] : passwords[name]
         let status: martlet_status = wanted != nil ? MARTLET_OK : passwords[name] == nil && hashes[name] == nil ? MARTLET_E_NOT_FOUND : MARTLET_E_UNSUPPORTED
+        finds += 1
         nonisolated(unsafe) let context = context
         later { (wanted ?? []).withUnsafeBufferPointer { answer(context, status, martlet_bytes(data: $0.baseAddress, size: $0.count), "is as the test wants it") } }
     }

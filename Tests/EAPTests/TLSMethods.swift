@@ -213,6 +213,22 @@ import Testing
         }
     }
 
+    /// Of the methods inside those are offered that somebody can check for that user; where none is, whoever knows the user says why not.
+    @Test func whatNobodyCanCheckIsNotOfferedInside() throws {
+        defer { use { _ in } }
+        for (types, means, finds) in [([26, 6, 4], MARTLET_EAP_BY_CHECK, 0), ([4, 26], MARTLET_EAP_BY_NT_HASH, 1), ([4, 6, 26], MARTLET_EAP_BY_NT_HASH, 1)] as [([UInt8], martlet_eap_means, Int)] {
+            use { ($0.ttls, $0.innerTypes) = (.eap, types) }
+            let parties = try parties(1, server: means == MARTLET_EAP_BY_NT_HASH)
+            parties.server.means = means.rawValue
+            let end = talk(parties.server, parties.client)
+            #expect(end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue && parties.server.finds == finds && parties.server.lookUps == 1, "\(types): \(String(describing: end.server))")
+        }
+        use { ($0.ttls, $0.innerTypes) = (.eap, [4]) }
+        let parties = try parties(1, server: true)
+        parties.server.means = MARTLET_EAP_BY_NT_HASH.rawValue
+        #expect(talk(parties.server, parties.client).server?.reason.contains("is as the test wants it") == true)
+    }
+
     /// The name inside is the one outside: connection, address and limits go by that.
     @Test(arguments: 1..<3) func anotherNameInsideIsRefused(_ index: Int) throws {
         let server = try parties(index).server, other = try parties(index, name: "dave@example.org").client

@@ -66,8 +66,11 @@ import Testing
         ] as [(String, [String])]) func distinguishedNamesKeepTheirCommas(text: String, groups: [String])
     {
         #expect(ConfigurationValue(text: text, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups)
-        // A list of vici's has elements of its own.
-        #expect(ConfigurationValue(elements: [text, "b"], position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == [text, "b"])
+        // As swanctl sends it.
+        let cut = text.split(separator: ",", omittingEmptySubsequences: false).map { String($0.drop { $0 == " " }) }
+        #expect(ConfigurationValue(elements: cut, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups.map { $0.replacing("\\, ", with: "\\,") })
+        // A program that means a list sends whole names.
+        #expect(ConfigurationValue(elements: [text + ",dc=y", "b"], position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == [text + ",dc=y", "b"])
     }
 
     @Test(arguments: ["remote { groups = staff", "remote { user_lookup = yes", "sessions_per_user = 2\nremote {"]) func whatIsAboutUsersIsRefusedOfWhoSharesAKey(text: String) {

@@ -6,7 +6,7 @@ import re
 
 from certificates import connection, martlet, place
 from lab import Gateway, Lab, carries, expect, print_tails, wait
-from pki import CA, Authority, Identity
+from pki import CA, Authority, Identity, openssl
 from strongswan import StrongSwan, both_roles, required
 
 
@@ -75,6 +75,28 @@ def tunnel(kind, root=None, **settings):
 def test_ecdsa_with_strongswan():
     _, theirs = tunnel("ecdsa")
     expect("authentication of 'east.example' with ECDSA_WITH_SHA256_DER successful" in theirs, "Martlet has not signed with RFC 7427")
+
+
+def test_a_peer_that_never_asks():
+    """It sends no CERTREQ, as Apple's clients, and is sent our certificate all the same."""
+    root = Authority("Root")
+    with opposite(root.issue("east.example"), root.issue("west.example"), [root], theirs=dict(connection="send_certreq = no")) as (lab, a, b):
+        b.up()
+        wait(lambda: a.children() and b.children(), "both have a child")
+        carries(lab, a, b, bytes_each=10_000)
+        expect(not b.logged("sending cert request for") and b.logged("received end entity cert"), "strongSwan has asked, or has no certificate from us")
+
+
+def test_sixty_authorities():
+    """Each end trusts sixty and says so, as Windows does."""
+    root, others = Authority("Root"), []
+    for number in range(59):
+        made = openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", root.folder / "other.key", "-subj", f"/CN=Other {number}", "-addext", "basicConstraints=critical,CA:TRUE")
+        others.append(Identity(made.stdout.encode(), b""))
+    with opposite(root.issue("east.example"), root.issue("west.example"), [*others, root]) as (lab, a, b):
+        for _ in both_roles(a, b):
+            carries(lab, a, b, bytes_each=10_000)
+        expect(b.log().count("sending cert request for") >= 120, "strongSwan has not told of all of its authorities")
 
 
 def test_ecdsa_384_and_521_with_strongswan():
@@ -314,16 +336,22 @@ def test_what_clients_would_refuse():
         place(gateway.folder, root.issue("west.example"), [root])
         done = gateway.cli("check", gateway.file)
         expect("our certificate" not in done.stdout + done.stderr, lambda: f"a good certificate is warned of: {done.stdout}{done.stderr}")
+        # Our name is the last of many.
+        gateway.write(martlet("west"))
+        place(gateway.folder, root.issue("west.example", san="".join(f"DNS:n{number}.example, " for number in range(300)) + "DNS:west.example"), [root])
+        done = gateway.cli("check", gateway.file)
+        expect("does not prove" not in done.stdout + done.stderr, lambda: f"the last of many names is not seen: {done.stdout}{done.stderr}")
 
 
 def test_what_clients_would_refuse_of_what_is_found():
     """The same where no `certs` names it: by our identity, for IKE, and for TLS at a gateway with a shared key."""
     root = Authority("Root")
-    bad, good = root.issue("west.example", eku="clientAuth"), root.issue("west.example")
+    bad, good, sub = root.issue("west.example", eku="clientAuth"), root.issue("west.example"), Authority("Sub", parent=root)
     users = 'secrets { eap-carol { id = carol\n secret = "swordfish" } ike-all { secret = "a shared key that nobody has" } }'
     for settings in (dict(), dict(auth="psk", remote_auth="eap-ttls", remote="eap_id = %any", remote_id="%any", more=users)):
         with Lab() as lab:
             gateway = Gateway(lab, "west", martlet("west", **settings).replace(" certs = own.pem\n", "", 1))
+            below = sub.issue("west.example")
 
             def said(identity):
                 place(gateway.folder, identity, [root])
@@ -332,6 +360,10 @@ def test_what_clients_would_refuse_of_what_is_found():
 
             expect("has no serverAuth" in (text := said(bad)), lambda: f"nothing is said of what is found: {text}")
             expect("our certificate" not in (text := said(good)), lambda: f"a good certificate is warned of: {text}")
+            expect("our certificate" not in (text := said(below)), lambda: f"a certificate with its chain is warned of: {text}")
+            # Of an authority that nobody here has a certificate of.
+            below.chain = b""
+            expect('the certificate of its issuer, "C=CH, O=Martlet Tests, CN=Sub", is not here' in (text := said(below)).replace("'", '"'), lambda: f"nothing is said of what is missing: {text}")
 
 
 def test_constraints_on_the_proof_alone():
@@ -356,6 +388,8 @@ def test_options_of_the_plugin():
     with martlets(root.issue("east.example"), west, [root], ours=dict(plugins="x509 { gateway_eku = 1.2.3.4 }")) as (lab, a, b):
         done = a.up(check=False)
         expect(done.returncode != 0 and a.logged("for another use") and not a.sas() and not b.sas(), lambda: f"the gateway was believed: {done.stdout}{done.stderr}")
+        # The gateway knows that it was not.
+        wait(lambda: "does not accept that we are west.example" in b.cli("status").stdout, "the status of the gateway has the refusal")
         a.write(martlet("east", plugins="x509 { gateway_eku = serverAuthh }"))
         done = a.cli("check", a.file, check=False)
         expect("serverAuthh is no extended key usage" in done.stdout + done.stderr, lambda: f"a word that is not known is taken: {done.stdout}{done.stderr}")

@@ -42,6 +42,10 @@ class Cases:
         # What no honest daemon sends.
         self.scripted = {
             "unknown-extension": (root.issue(NAME, extensions="1.3.6.1.4.1.99999.9 = critical, DER:05:00\n"), ["its certificate has a critical extension that is not known here"]),
+            "wrong-key-identifier": (
+                root.issue(NAME, extensions=f"basicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n2.5.29.35 = DER:30:16:80:14{':77' * 20}\n"),
+                ["its certificate was issued wrongly", "its authorityKeyIdentifier names another certificate"],
+            ),
             "wrong-name": (root.issue("other.example"), ["its certificate is of another name", "other.example", "and not for east.example"]),
             "issued-by-no-authority": (leaf.issue(NAME), ['its certificate was issued by "C=CH, O=Martlet Tests, CN=Leaf", which is no authority (CA)']),
         }

@@ -5,21 +5,28 @@ import contextlib
 from certificates import martlet, place
 from lab import Gateway, Lab, carries, expect, print_tails, wait
 from pki import Authority
+from strongswan import StrongSwan, required
 from test_directory import BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, Directory
 from test_eap import keeps_secrets
-from test_eap_tls import client, server
+from test_eap_tls import EAP_PLUGINS, client, server
 
 
 @contextlib.contextmanager
-def directory(method, password="none", remote="", plugins="", local=""):
+def directory(method, password="none", remote="", plugins="", local="", schema="samba", peer=False):
+    if peer:
+        required()
     with Lab() as lab:
         slapd = Directory(lab, "west")
         root = Authority("Root")
-        b = Gateway(lab, "west", martlet("west").split("connections {")[0] + slapd.plugin() + server(remote=f"auth = {method}\n {remote}"))
+        b = Gateway(lab, "west", martlet("west").split("connections {")[0] + slapd.plugin().replace("schema = samba", f"schema = {schema}") + server(remote=f"auth = {method}\n {remote}"))
         users = f'secrets {{ eap-carol {{ id = carol\n secret = "{password}" }} }}'
-        a = Gateway(lab, "east", martlet("east", plugins=plugins).split("connections {")[0] + client(local=f"auth = {method}\n {local}", user="carol") + users)
+        east = client(local=f"auth = {method}\n {local}", user="carol") + users
+        if peer:
+            a = StrongSwan(lab, "east", east, plugins="eap-gtc { backend = generic }", load=EAP_PLUGINS)
+        else:
+            a = Gateway(lab, "east", martlet("east", plugins=plugins).split("connections {")[0] + east)
         place(b.folder, root.issue("vpn.example", eku="serverAuth"), [root])
-        place(a.folder, root.issue("carol", san=None, eku="clientAuth"), [root])
+        place(a.file.parent, root.issue("carol", san=None, eku="clientAuth"), [root])
         try:
             b.start()
             a.start()
@@ -47,6 +54,15 @@ def test_passwords_by_a_bind():
     for plugins in ("eap { ttls = pap }", "eap { ttls = eap\n ttls_eap = gtc }"):
         with directory("eap-ttls", BIND_PASSWORD, plugins=plugins) as (lab, a, b, slapd):
             comes_and_is_kept_out(lab, a, b, slapd)
+
+
+def test_what_the_directory_cannot_verify_is_not_offered_inside():
+    """A schema without hashes: inside of TTLS a client that takes any method is asked for GTC, and not first for MSCHAPv2."""
+    for peer in (False, True):
+        with directory("eap-ttls", BIND_PASSWORD, plugins="eap { ttls = eap }", schema="posix", peer=peer) as (lab, a, b, slapd):
+            a.up("rw")
+            wait(lambda: a.children() and b.children(), "both have a child")
+            carries(lab, a, b, source="10.3.0.1", bytes_each=10_000)
 
 
 def test_passwords_by_the_hash():

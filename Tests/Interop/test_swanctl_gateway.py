@@ -53,8 +53,8 @@ def visitor(name, local, identity):
 
 GATEWAY = (
     "connections {"
-    + door("staff", "auth = pubkey\n certs = own.pem", "auth = eap-gtc\n id = %any\n eap_id = %any\n groups = staff", "vpn.example", "staff")
-    + door("certified", "auth = pubkey\n certs = own.pem", "auth = pubkey\n id = %any\n cacerts = ca0.pem, ca1.pem, ca2.pem\n revocation = strict", "vpn.example", "partners")
+    + door("staff", "auth = pubkey\n certs = own.pem", "auth = eap-gtc\n id = %any\n eap_id = %any\n groups = vpn-admins; \"cn=staff,ou=groups,dc=example,dc=org\"", "vpn.example", "staff")
+    + door("certified", "auth = pubkey\n certs = own.pem", "auth = pubkey\n id = %any\n cacerts = ca1.pem, ca2.pem\n cacert1 { file = @FOLDER@/x509ca/ca0.pem }\n revocation = strict", "vpn.example", "partners")
     + door("partners", "auth = pubkey", 'auth = eap-mschapv2\n id = %any\n eap_id = "*@partner.example"', "partner.example", "partners")
     + f"""
 }}
@@ -65,7 +65,7 @@ pools {{
  dns = 10.2.0.55 }}
 }}
 authorities {{
-    root {{ cacert = ca0.pem
+    root {{ file = @FOLDER@/x509ca/ca0.pem
  crl_uris = {AT}/crl }}
     users {{ cacert = ca1.pem
  ocsp_uris = {OTHER}/ocsp }}
@@ -77,6 +77,7 @@ secrets {{
  secret = "{PASSPHRASE}" }}
     eap-emil {{ id = emil@partner.example
  secret = "{PASSWORD}" }}
+    eap-all {{ secret = "{PASSWORD}" }}
     ntlm-nora {{ id = nora@partner.example
  secret = 0x{HASH} }}
 }}
@@ -89,6 +90,7 @@ VISITORS = (
     + visitor("rolf", "auth = eap-gtc\n id = rolf@east.example\n eap_id = rolf", "vpn.example")
     + visitor("emil", "auth = eap-mschapv2\n id = emil@partner.example", "partner.example")
     + visitor("nora", "auth = eap-mschapv2\n id = nora@partner.example", "partner.example")
+    + visitor("sven", "auth = eap-mschapv2\n id = sven@partner.example", "partner.example")
     + visitor("zoe", "auth = eap-mschapv2\n id = zoe@other.example", "partner.example")
     + "".join(visitor(name, f"auth = pubkey\n certs = {name}.pem\n id = {name}.example", "vpn.example") for name in ("good", "revoked", "listed"))
     + f"""
@@ -102,6 +104,8 @@ secrets {{
  secret = "{PASSWORD}" }}
     eap-nora {{ id = nora@partner.example
  secret = "{HASHED_PASSWORD}" }}
+    eap-sven {{ id = sven@partner.example
+ secret = "{PASSWORD}" }}
     eap-zoe {{ id = zoe@other.example
  secret = "{PASSWORD}" }}
 }}
@@ -135,10 +139,14 @@ def test_a_whole_gateway():
                 (lab.folder / name).write_bytes(data)
             openssl("pkcs8", "-topk8", "-in", lab.folder / "vpn.key", "-out", swanctl.folder / "pkcs8" / "own.key", "-passout", f"pass:{PASSPHRASE}")
             openssl("pkcs12", "-export", "-in", lab.folder / "partner.pem", "-inkey", lab.folder / "partner.key", "-passout", f"pass:{PASSPHRASE}", "-out", swanctl.folder / "pkcs12" / "partner.p12")
-            swanctl.write(GATEWAY)
-            lists, answers = Responder(lab, "west", root), Responder(lab, "west", users, port=8088)
+            openssl("pkey", "-in", lab.folder / "vpn.key", "-pubout", "-out", swanctl.folder / "pubkey" / "own.pub")
+            # Its certificate does not come with its answers.
+            signer = users.issue("ocsp", eku="OCSPSigning")
+            (swanctl.folder / "x509ocsp" / "responder.pem").write_bytes(signer.certificate)
+            swanctl.write(GATEWAY.replace("@FOLDER@", str(swanctl.folder)))
+            lists, answers = Responder(lab, "west", root), Responder(lab, "west", users, signer=signer, no_certs=True, port=8088)
             expect_lines(
-                swanctl("--load-all", "--noprompt"), r"own.pem'$", r"ca2.pem'$", r"crl0.pem'$", r"^loaded .*pkcs8/own.key'$", r"^loaded .*pkcs12/partner.p12'$", r"^loaded eap secret 'eap-emil'$",
+                swanctl("--load-all", "--noprompt"), r"own.pem'$", r"ca2.pem'$", r"responder.pem'$", r"crl0.pem'$", r"own.pub'$", r"^loaded .*pkcs8/own.key'$", r"^loaded .*pkcs12/partner.p12'$", r"^loaded eap secret 'eap-emil'$",
                 r"^loaded ntlm secret 'ntlm-nora'$", r"^loaded authority 'root'$", r"^loaded authority 'users'$", r"^loaded pool 'staff'$", r"^loaded pool 'partners'$", r"^loaded connection 'staff'$",
                 r"^loaded connection 'certified'$", r"^loaded connection 'partners'$",
             )
@@ -156,7 +164,7 @@ def test_a_whole_gateway():
                 wait(lambda: not a.sas() and not b.sas(), f"{name}: both have closed it")
             expect("/ocsp" in answers.requests() and "/crl" in lists.requests(), lambda: f"not each authority was asked: {lists.requests()}, {answers.requests()}")
             for name, reason in (
-                ("rolf", "is in none of the groups"), ("zoe", "zoe@other.example .* fits no `eap_id`"), ("revoked", f"was revoked on .*as the OCSP responder {OTHER}/ocsp says"), ("listed", "was revoked on .*CN=Listed"),
+                ("rolf", "is in none of the groups that are taken \\(vpn-admins, cn=staff,ou=groups,dc=example,dc=org\\)"), ("sven", "there is no user sven@partner.example"), ("zoe", "zoe@other.example .* fits no `eap_id`"), ("revoked", f"was revoked on .*as the OCSP responder {OTHER}/ocsp says"), ("listed", "was revoked on .*CN=Listed"),
             ):
                 begun = len(b.log())
                 expect(a.up(name, check=False).returncode != 0, f"{name} came in")

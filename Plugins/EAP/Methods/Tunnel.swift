@@ -35,6 +35,16 @@ enum InnerType {
     static let identity: UInt8 = 1, notification: UInt8 = 2, nak: UInt8 = 3
     static let mschapv2: UInt8 = 26, gtc: UInt8 = 6, md5: UInt8 = 4
 
+    /// Whether anybody here can check what the user of the conversation proves by it.
+    static func isChecked(_ type: UInt8, _ parameters: EAPParameters) -> Bool {
+        switch type {
+        case mschapv2: parameters.isChecked(by: MARTLET_EAP_BY_NT_HASH, MARTLET_EAP_BY_PASSWORD)
+        case gtc: parameters.isChecked(by: MARTLET_EAP_BY_CHECK)
+        case md5: parameters.isChecked(by: MARTLET_EAP_BY_PASSWORD)
+        default: true
+        }
+    }
+
     static func make(_ type: UInt8, _ parameters: EAPParameters) -> EAPConversation? {
         switch type {
         case mschapv2: MSCHAPv2(parameters)
@@ -55,7 +65,11 @@ final class InnerEAP: @unchecked Sendable {
     private(set) var isContent = false
     typealias Then = @Sendable (() throws(TLSSession.Failure) -> InnerMove) -> Void
 
-    init(_ parameters: EAPParameters, _ types: [UInt8]) { (self.parameters, self.types) = (parameters, types) }
+    init(_ parameters: EAPParameters, _ types: [UInt8]) {
+        // The server offers what leads somewhere; where nothing does, whoever knows the user says why.
+        let checked = parameters.isServer ? types.filter { InnerType.isChecked($0, parameters) } : types
+        (self.parameters, self.types) = (parameters, checked.isEmpty ? types : checked)
+    }
 
     // MARK: Server
 

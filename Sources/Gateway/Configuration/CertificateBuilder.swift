@@ -92,7 +92,7 @@ struct CertificateBuilder {
                 continue
             }
             let isAuthority = section.name.hasPrefix("cacert")
-            let items = loader.file(value.text, folder: isAuthority ? "x509ca" : "x509", at: value.position, &diagnostics)
+            let items = loader.file(value.text, folder: isAuthority ? "x509ca" : "x509", at: value.position, isNamed: true, &diagnostics)
             if isAuthority { authority(items, at: value.position) } else { own(items, at: value.position) }
         }
         if let value = round.value("pubkeys") {

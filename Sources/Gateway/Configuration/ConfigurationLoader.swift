@@ -112,6 +112,7 @@ package enum ConfigurationLoader {
         let index = index ?? SecretIndex(running?.secrets ?? configuration.secrets)
         // A client may load users after the connection, and one by one: nothing is said of them then.
         let users = UserSecrets(configuration.secrets)
+        for (secret, reason) in users.repeated { diagnostics.warning(at: secret.origin, reason) }
         let builder = ConnectionBuilder(
             capabilities: capabilities, gateway: configuration.gateway, certificates: CertificateBuilder(loader: loader, loadedKeys: running?.keyIDs ?? [], isJoining: running != nil))
         for section in read.tree.section("connections")?.sections ?? [] {
@@ -132,11 +133,14 @@ package enum ConfigurationLoader {
             // Looked at where it matters alone: clients load thousands of connections one by one.
             CrossChecks.checkMethod(
                 of: &configuration.connections[configuration.connections.count - 1], section, directory,
-                hasUsers: { running.map { $0.secrets.all.contains { $0.kind != .ike } } ?? !users.isEmpty }, &diagnostics)
+                hasUsers: { running.map { $0.secrets.all.contains { $0.kind != .ike && !$0.identities.isEmpty } } ?? !users.hasNoUsers },
+                inside: read.tree.section("plugins")?.section("eap")?.value("ttls_eap"),
+                &diagnostics)
             if running == nil { CrossChecks.checkUsers(of: connection, section, users, directory ?? capabilities.directories.first, &diagnostics) }
         }
         CrossChecks.checkChildren(of: configuration, &diagnostics)
         CrossChecks.checkMethods(of: configuration, read.tree.section("connections")?.sections ?? [], &diagnostics)
+        if running == nil { CrossChecks.checkIssuers(of: configuration, read.tree.section("connections")?.sections ?? [], loader.credentials, &diagnostics) }
         (configuration.credentials, configuration.authorities) = (loader.credentials, loader.authorities)
         (configuration.credentialFiles, configuration.credentialFolders) = (loader.paths, loader.folders)
 

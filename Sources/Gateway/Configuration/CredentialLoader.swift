@@ -76,7 +76,11 @@ final class CredentialLoader {
         guard let value = section.value("cacert") ?? section.value("file") else {
             return diagnostics.error(at: section.position, "the authority \(quoted(section.name)) has no certificate: write cacert = FILE")
         }
-        let items = elements(value, folder: "x509ca", trusted: .authorities, &diagnostics)
+        let isFile = base == nil && section.value("cacert") == nil
+        let items =
+            isFile
+            ? [file(value.text, folder: "x509ca", at: value.position, trusted: .authorities, isNamed: true, &diagnostics) ?? []]
+            : elements(value, folder: "x509ca", trusted: .authorities, &diagnostics)
         guard let certificate = items.first?.first(where: { $0.kind == .certificate }) else { return }
         guard certificate.facts.isAuthority else {
             return diagnostics.error(at: value.position, "\(quoted(certificate.facts.subjectText)) is no certificate of an authority: it has no basic constraints that make it one (CA)")
@@ -112,8 +116,9 @@ final class CredentialLoader {
         }
     }
 
-    func file(_ name: String, folder: String, at position: SourcePosition, trusted: TrustedPart = .nothing, _ diagnostics: inout Diagnostics) -> [Credential]? {
-        guard base != nil else {
+    /// `isNamed`: by a key that is for files, which a client sends as it is: then a whole path is one of this host.
+    func file(_ name: String, folder: String, at position: SourcePosition, trusted: TrustedPart = .nothing, isNamed: Bool = false, _ diagnostics: inout Diagnostics) -> [Credential]? {
+        guard base != nil || isNamed && name.hasPrefix("/") else {
             // A client of another host means a file of its own.
             diagnostics.error(at: position, "\(quoted(name)) is no certificate: over the control socket the certificate itself is sent, not its file's name")
             return nil
@@ -201,6 +206,8 @@ final class CredentialLoader {
             for item in items where item.kind == .crl {
                 for remark in item.facts.remarks { diagnostics.warning(at: position, "\(path): the CRL of \(quoted("\(Identification(kind: .derDN, data: item.facts.issuer))")) \(remark)") }
             }
+            // Keys come from clients by `load-key`, and are theirs to unload.
+            if base == nil { items.removeAll { $0.kind == .privateKey } }
             known[path] = items
             credentials += items
             return items

@@ -7,8 +7,9 @@ enum CrossChecks {
     /// A connection whose peers, or which itself, authenticates with a password needs to know one.
     static func checkUsers(of connection: Connection, _ section: ConfigurationSection, _ users: UserSecrets, _ directory: DirectoryAbilities?, _ diagnostics: inout Diagnostics) {
         guard connection.isNegotiated else { return }
-        if connection.remote.asksForPasswords, users.isEmpty, directory == nil {
-            diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users: add a section eap-NAME with `id` and `secret` to `secrets` for each")
+        if connection.remote.asksForPasswords, users.hasNoUsers, directory == nil {
+            let nameless = users.namelessSection.map { " (\(quoted($0)) has no `id`: a password without a name lets nobody in)" } ?? ""
+            diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users\(nameless): add a section eap-NAME with `id` and `secret` to `secrets` for each")
         }
         // One that proves itself by EAP alone and has a certificate for it is the server.
         guard connection.local.asksForPasswords, !connection.remote.isEAP || connection.local.certificates.certificates.isEmpty else { return }
@@ -21,7 +22,8 @@ enum CrossChecks {
 
     /// A method by which the directory can verify nobody. Where it is one of several, the others are offered before it, or alone.
     static func checkMethod(
-        of connection: inout Connection, _ section: ConfigurationSection, _ directory: DirectoryAbilities?, hasUsers: () -> Bool, _ diagnostics: inout Diagnostics
+        of connection: inout Connection, _ section: ConfigurationSection, _ directory: DirectoryAbilities?, hasUsers: () -> Bool, inside: ConfigurationValue? = nil,
+        _ diagnostics: inout Diagnostics
     ) {
         guard connection.isNegotiated, connection.remote.isEAP, let directory, let round = section.sections.first(where: { $0.name.hasPrefix("remote") }) else { return }
         let position = SectionReader(section: round).position("auth"), method = connection.remote.method
@@ -34,6 +36,33 @@ enum CrossChecks {
                 diagnostics.warning(at: position, "the users of the directory \(quoted(directory.name)) cannot log in here, those of `secrets` can: \(complaint)")
             } else {
                 diagnostics.error(at: position, "the directory \(quoted(directory.name)) cannot verify anybody here: \(complaint)")
+            }
+        }
+        // Inside of TTLS what leads nowhere is not offered; here nothing is left.
+        guard connection.remote.takesAnyEAP || method == "eap-ttls", let inside, !inside.elements.isEmpty, !inside.elements.contains(where: { directory.canServe("eap-" + $0.text.lowercased()) })
+        else { return }
+        let known = [directory.hasNTHashes ? "mschapv2" : nil, directory.verifiesPasswords ? "gtc" : nil].compactMap { $0 }.joined(separator: ", ")
+        diagnostics.warning(
+            at: inside.position,
+            "users of the directory \(quoted(directory.name)) cannot log in at \(quoted(section.name)) with EAP inside TTLS, which it cannot verify in any of these ways: write ttls_eap = \(known)")
+    }
+
+    /// What is above our certificate goes out with it where it is at hand. Where it is not, and is no root that clients know, they refuse us.
+    static func checkIssuers(of configuration: GatewayConfiguration, _ sections: [ConfigurationSection], _ credentials: [Credential], _ diagnostics: inout Diagnostics) {
+        let subjects = Set(credentials.filter { $0.kind == .certificate }.map(\.facts.subject))
+        var said: Set<[UInt8]> = []
+        for (connection, section) in zip(configuration.connections, sections) where connection.isNegotiated {
+            guard let round = section.sections.first(where: { $0.name.hasPrefix("local") }) else { continue }
+            var own = credentials.filter { connection.local.certificates.certificates.contains($0.der) }
+            if own.isEmpty, connection.local.method == "pubkey" || connection.remote.isEAP, case .exactly(let identity) = connection.local.identity {
+                let keys = Set(credentials.filter { $0.kind == .privateKey }.map(\.facts.keyID))
+                own = credentials.filter { $0.kind == .certificate && keys.contains($0.facts.keyID) && $0.facts.proves(identity) }
+            }
+            for certificate in own where certificate.kind == .certificate && !subjects.contains(certificate.facts.issuer) && said.insert(certificate.facts.serial + certificate.facts.issuer).inserted {
+                diagnostics.warning(
+                    at: round.value("certs")?.position ?? round.position,
+                    "our certificate \(quoted(certificate.facts.subjectText)): the certificate of its issuer, \(quoted("\(Identification(kind: .derDN, data: certificate.facts.issuer))")), is not here, so that nobody sends it: where that is an intermediate authority, Windows, Android and others refuse us. Put it behind ours in the same file"
+                )
             }
         }
     }

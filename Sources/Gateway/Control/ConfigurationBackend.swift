@@ -5,7 +5,7 @@ import IKECrypto
 package typealias LoadResult = Result<[String], FailureSnapshot>
 
 /// What `load-cert` brings: `type` and `flag`.
-package enum LoadedCertificateKind: Hashable, Sendable { case endEntity, authority, other, revocationList }
+package enum LoadedCertificateKind: Hashable, Sendable { case endEntity, authority, other, revocationList, publicKey }
 
 /// What was fetched of authorities, and is kept for the next who needs it. As in credentials.h of the plugin contract.
 package struct FetchedCredentials: OptionSet, Hashable, Sendable {

@@ -196,9 +196,10 @@ extension ControlRequest {
         case ("X509", "CA"): kind = .authority
         case ("X509", "OCSP"), ("X509", "AA"): kind = .other
         case ("X509_CRL", _): kind = .revocationList
+        case ("PUBKEY", _): kind = .publicKey
         case ("X509_AC", _): throw BadArgument("attribute certificates are not there", isMissing: true)
         case ("X509", _): throw BadArgument("there is no certificate of the flag \(quoted(flag)): NONE, CA, AA or OCSP")
-        default: throw BadArgument("there is no certificate of the type \(quoted(type)): X509 or X509_CRL")
+        default: throw BadArgument("there is no certificate of the type \(quoted(type)): X509, X509_CRL or PUBKEY")
         }
         guard let secret else { throw BadArgument("load-cert needs data, once") }
         return .loadCertificate(kind, SecretData(box: secret))

@@ -103,8 +103,9 @@ extension RunningGateway: ConfigurationBackend {
 
     package func loadCertificate(_ kind: LoadedCertificateKind, data: SecretBox) -> LoadResult {
         read(data, trusted: kind == .authority ? .authorities : kind == .endEntity ? .endEntities : .nothing) { items in
-            let wanted = items.filter { $0.kind == (kind == .revocationList ? .crl : .certificate) }
-            guard !wanted.isEmpty else { return "it is no \(kind == .revocationList ? "CRL" : "certificate")" }
+            let (piece, name): (Credential.Kind, String) = kind == .revocationList ? (.crl, "CRL") : kind == .publicKey ? (.publicKey, "public key") : (.certificate, "certificate")
+            let wanted = items.filter { $0.kind == piece }
+            guard !wanted.isEmpty else { return "it is no \(name)" }
             if kind == .authority, let wrong = wanted.first(where: { !$0.facts.isAuthority }) {
                 return "\(quoted(wrong.facts.subjectText)) is no certificate of an authority: it has no basic constraints that make it one (CA)"
             }

@@ -72,7 +72,7 @@ package struct CredentialReader: CredentialReading, @unchecked Sendable {
         facts.keyType = PluginText.line(found.key_type)
         facts.keyBits = Int(found.key_bits)
         facts.remarks = (0..<min(found.remark_count, 32)).compactMap { found.remarks?[$0].map(PluginText.line) }
-        facts.names = (0..<min(found.name_count, 256)).compactMap { index in
+        facts.names = (0..<min(found.name_count, 4096)).compactMap { index in
             found.names.map { Identification(kind: Identification.Kind(rawValue: $0[index].type), data: bytes($0[index].data)) }
         }
         return Credential(

@@ -108,7 +108,7 @@ private final class PluginConversation: @unchecked Sendable {
                 local_side: lender.side(step.localCertificates, auth: step.method.name), remote_side: lender.side(step.remoteCertificates, auth: step.method.name),
                 check_certificate: { parameters, certificates, count, deadline, answer, context in
                     PluginConversation.of(parameters).checkCertificate(certificates, count, deadline, answer, context)
-                }))
+                }, means: step.isServer ? users.means(of: step.identity).rawValue : 0, reserved: 0))
         memory = lender.memory
         // Any pointer until the plugin gives one.
         context = UnsafeMutableRawPointer(parameters)

@@ -12,6 +12,14 @@ package enum UserSecretKind: Sendable {
     case account
 }
 
+/// How a user's proof can be checked: as in eap.h of the plugin contract.
+package struct UserMeans: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+    package static let password = UserMeans(rawValue: 1), ntHash = UserMeans(rawValue: 2), check = UserMeans(rawValue: 4)
+    package static let all: UserMeans = [.password, .ntHash, .check]
+}
+
 /// What is known of a user. A secret is lent, not taken.
 package enum UserAnswer: Sendable {
     case secret(SecretBox)
@@ -42,6 +50,8 @@ package protocol UserSource: Sendable {
     var groups: [String]? { get }
     /// The name of the user who was last asked about as the directory writes it, whatever it said of the user.
     var account: [UInt8]? { get }
+    /// How one of that name can be checked; of a stranger it says what it would of most.
+    func means(of user: [UInt8]) -> UserMeans
     /// `then` is called once, before this returns or later.
     func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
     func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void)
@@ -50,23 +60,33 @@ package protocol UserSource: Sendable {
 extension UserSource {
     package var groups: [String]? { nil }
     package var account: [UInt8]? { nil }
+    package func means(of user: [UInt8]) -> UserMeans { .all }
 }
 
 extension UserSecrets: UserSource {
+    package func means(of user: [UInt8]) -> UserMeans {
+        let known = secrets(of: user, isServer: true)
+        return known.isEmpty || known.contains { $0.kind == .eap } ? .all : .ntHash
+    }
+
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
         // A certificate that holds makes a user where nobody keeps a list of them: those of `secrets` are the ones with passwords.
         if kind == .account { return then(.right) }
         let known = secrets(of: user, isServer: isServer)
-        guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
+        guard !known.isEmpty else { return then(.no(.unknown, stranger)) }
         guard let secret = known.first(where: { $0.kind == (kind == .ntHash ? .ntlm : .eap) }) else {
             return then(.no(.noSuchSecret, kind == .ntHash ? "has no NT hash in `secrets`" : "has an NT hash in `secrets` and no password, which the method needs"))
         }
         then(.secret(secret.secret))
     }
 
+    private var stranger: String {
+        "is no user of `secrets`" + (namelessSection.map { ": \(quoted($0.isEmpty ? "a secret" : $0)) has no `id`, and a password without a name lets nobody in" } ?? "")
+    }
+
     package func check(_ password: SecretBox, of user: [UInt8], connection: String, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
         let known = secrets(of: user, isServer: true)
-        guard !known.isEmpty else { return then(.no(.unknown, "is no user of `secrets`")) }
+        guard !known.isEmpty else { return then(.no(.unknown, stranger)) }
         guard let secret = known.first(where: { $0.kind == .eap }) else { return then(.no(.noSuchSecret, "has an NT hash in `secrets` and no password, which the method needs")) }
         let isRight = secret.secret.withSecret { expected in password.withSecret { given in constantTimeEqual(expected.span, given.span) } ?? false } ?? false
         then(isRight ? .right : .no(.rejected, "gave a wrong password"))
@@ -93,6 +113,11 @@ package struct GatewayUsers: UserSource {
     package init(secrets: UserSecrets, directory: UserDirectory?) {
         self.secrets = secrets
         self.directory = directory
+    }
+
+    package func means(of user: [UInt8]) -> UserMeans {
+        guard let directory, !secrets.knows(user, isServer: true) else { return secrets.means(of: user) }
+        return UserMeans(directory.hasNTHashes ? [.ntHash] : []).union(directory.verifiesPasswords ? [.check] : [])
     }
 
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {

@@ -45,10 +45,10 @@ struct AwaitingAuth {
             next.forgeries.count(sa)
             return .awaitingAuth(next)
         case .incomplete: return .awaitingAuth(self)
-        case .malformed:
+        case .malformed(let error):
             window.accept(bytes: channel.takeOpenedDatagram())
             AwaitingAuth.move(sa, datagram, channel)
-            return refuse(sa, &window, .badAnswer("its IKE_AUTH request is malformed", sa), Notify(.invalidSyntax))
+            return refuse(sa, &window, .badAnswer("its IKE_AUTH request is \(error.isOfSize ? "larger than what is taken of a peer" : "malformed")", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)

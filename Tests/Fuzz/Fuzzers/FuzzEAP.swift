@@ -1,5 +1,6 @@
 // Whatever bytes the other end sends as messages of a method of EAP, to its server and to its client: those with passwords, the frame of TLS with lengths and pieces that lie, TLS
-// itself, and what is said inside TTLS and PEAP once the handshake is done. Refused or answered, without a trap, and nobody is let in: the password is not in the input.
+// itself, and what is said inside TTLS and PEAP once the handshake is done, by clients and by servers. Refused or answered, without a trap, and nobody is let in: the password is not in
+// the input; nor does ours leave this host.
 //
 // An input: what to talk to, then messages, each with its length in two octets.
 
@@ -14,6 +15,7 @@ private final class Host {
     private let credentials = UnsafeMutablePointer<martlet_credentials>.allocate(capacity: 1)
     private let side = UnsafeMutablePointer<martlet_auth_side>.allocate(capacity: 1)
     nonisolated(unsafe) static let own = Pair()
+    nonisolated(unsafe) static var believes = false
 
     init(server: Bool) {
         let pair = Host.own
@@ -39,7 +41,7 @@ private final class Host {
                     answer(context, kind == 3 ? MARTLET_OK : kind == 1 ? MARTLET_OK : MARTLET_E_UNSUPPORTED, kind == 1 ? secret : martlet_bytes(data: nil, size: 0), nil)
                 }, check_password: { _, _, _, _, answer, context in answer(context, MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0), nil) },
                 opaque: UnsafeMutableRawPointer(parameters), credentials: credentials, local_side: side, remote_side: side,
-                check_certificate: { _, _, _, _, answer, context in answer(context, MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0), nil) }))
+                check_certificate: { _, _, _, _, answer, context in answer(context, Host.believes ? MARTLET_OK : MARTLET_E_REJECTED, martlet_bytes(data: nil, size: 0), nil) }, means: 7, reserved: 0))
     }
 
     deinit {
@@ -104,12 +106,45 @@ private func pieces(_ bytes: ArraySlice<UInt8>) -> [[UInt8]] {
     return found
 }
 
+/// A server of ours up to the end of the handshake, and then the input inside, to our client.
+private func ask(_ method: (EAPParameters) -> EAPConversation, isPEAP: Bool, _ messages: [[UInt8]]) {
+    Host.believes = true
+    defer { Host.believes = false }
+    let hosts = (server: Host(server: true), client: Host(server: false))
+    guard let server = method(EAPParameters(UnsafePointer(hosts.server.parameters))) as? TLSConversation, let client = method(EAPParameters(UnsafePointer(hosts.client.parameters))) as? TLSConversation
+    else { return }
+    func step(_ conversation: TLSConversation, _ message: [UInt8]?) -> [UInt8]? {
+        nonisolated(unsafe) var result: EAPReply.Result?
+        conversation.step(message, identifier: 7, EAPReply(deadline: .max) { result = $0 })
+        guard let result else { fatalError("a step did not end") }
+        precondition(!isPEAP || result.outcome != MARTLET_EAP_SUCCESS, "a server that does not know the password was believed")
+        return result.outcome == MARTLET_EAP_CONTINUE ? result.message : nil
+    }
+    var request = step(server, nil)
+    for _ in 0..<12 {
+        guard let asked = request, let answer = step(client, asked) else { return }
+        if server.session?.isDone == true { break }
+        request = step(server, answer)
+    }
+    guard let session = server.session, session.isDone else { return }
+    let secret = EAPParameters.octets(Host.own.secret)
+    for message in messages where !message.isEmpty {
+        guard (try? session.write(message)) != nil, let answer = step(client, [0] + session.takeOutput()) else { return }
+        let inside = (try? session.read(Array(answer.dropFirst(answer.first.map { $0 & 0x80 != 0 ? 5 : 1 } ?? 0)))) ?? []
+        precondition(inside.firstRange(of: secret) == nil, "the password has left this host")
+    }
+}
+
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzEAP(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: start, count: count))
     guard let first = bytes.first else { return 0 }
     if let pairs = AVP.parse(Array(bytes.dropFirst())) {
         for pair in pairs where pair.vendor == 0 && pair.code == 79 || pair.vendor == 311 { precondition(AVP.parse(pair.bytes)?.first?.data == pair.data) }
+    }
+    if first & 0xa0 == 0xa0 {
+        ask(methods[4 + Int(first & 1)], isPEAP: first & 1 == 1, pieces(bytes.dropFirst()))
+        return 0
     }
     let isInside = first & 0x80 != 0, isServer = isInside || first & 0x40 != 0
     let host = Host(server: isServer)

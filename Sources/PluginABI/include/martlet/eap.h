@@ -32,6 +32,13 @@ enum martlet_eap_secret {
     MARTLET_EAP_ACCOUNT = 3   /* no secret: whether one who has proven to be the user may log in. MARTLET_OK also where nobody keeps a list of users */
 };
 
+/* How a user's proof can be checked at all. */
+enum martlet_eap_means {
+    MARTLET_EAP_BY_PASSWORD = 1,      /* the password can be looked up */
+    MARTLET_EAP_BY_NT_HASH = 2,       /* the hash can be */
+    MARTLET_EAP_BY_CHECK = 4          /* a password that was given can be checked */
+};
+
 /* The end of a look-up or a check. `secret` is valid until this returns, empty where none was asked for. `reason`: why not, for the log; may be null. */
 typedef void (*martlet_eap_answer)(void *MARTLET_NULLABLE context, martlet_status status, struct martlet_bytes secret, const char *MARTLET_NULLABLE reason);
 
@@ -59,6 +66,9 @@ struct martlet_eap_parameters {
     void (*check_certificate)(
         const struct martlet_eap_parameters *parameters, const struct martlet_bytes *certificates, size_t count, uint64_t deadline_ns, martlet_eap_answer answer,
         void *MARTLET_NULLABLE context);
+    /* As the server: enum martlet_eap_means added up, for the user named: a method that has the choice asks for nothing that nobody can check. */
+    uint32_t means;
+    uint32_t reserved; /* 0 */
 };
 
 enum martlet_eap_outcome {
