@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct FuzzCorpora {
-    @Test(arguments: ["FuzzDecrypted", "FuzzFragments", "FuzzEvents"]) func everyInputEndsWithNothingLeft(_ fuzzer: String) throws {
+    @Test(arguments: ["FuzzDecrypted", "FuzzFragments", "FuzzEvents", "FuzzEAPExchange"]) func everyInputEndsWithNothingLeft(_ fuzzer: String) throws {
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../Fuzz/Corpus/\(fuzzer)")
         let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         #expect(names.count >= 20)
@@ -15,6 +15,7 @@ import Testing
             switch fuzzer {
             case "FuzzDecrypted": FuzzedInputs.decrypted(bytes)
             case "FuzzFragments": FuzzedInputs.fragments(bytes)
+            case "FuzzEAPExchange": FuzzedEAP.exchange(bytes)
             default: FuzzedInputs.events(bytes)
             }
         }

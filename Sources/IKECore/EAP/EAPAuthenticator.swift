@@ -3,8 +3,8 @@
 
 import IKECrypto
 
-struct EAPAuthenticator {
-    enum Move {
+package struct EAPAuthenticator {
+    package enum Move {
         case send(EAPPacket)
         /// The last request: the peer has failed, and it says so.
         case sendRefusal(EAPPacket, EAPRefusal)
@@ -29,22 +29,22 @@ struct EAPAuthenticator {
     private var identifier: UInt8
     private var current: EAPMethod?
     /// The one that is spoken, or was last.
-    var method: EAPMethod? { current }
+    package var method: EAPMethod? { current }
     /// Methods that were not offered yet, the preferred one first.
     private var remaining: [EAPMethod] = []
     private static let identityByteCount = 1...253
 
     /// `identifier`: where to begin to count. Random, so that a response made beforehand does not fit.
-    init(identifier: UInt8) { self.identifier = identifier }
+    package init(identifier: UInt8) { self.identifier = identifier }
 
     /// Asks for the identity.
-    mutating func askIdentity() -> Move {
+    package mutating func askIdentity() -> Move {
         phase = .identity
         return .send(EAPPacket(.request, identifier, type: EAPPacket.identity))
     }
 
     /// Begins with the first of `methods`; the others are for a peer that does not take it.
-    mutating func begin(_ methods: [EAPMethod]) -> Move {
+    package mutating func begin(_ methods: [EAPMethod]) -> Move {
         remaining = methods
         return next(EAPRefusal(.noMethod, "has no method of EAP that a loaded plugin does as the server"))
     }
@@ -58,7 +58,7 @@ struct EAPAuthenticator {
     }
 
     /// What comes of an answer of the peer.
-    mutating func received(_ bytes: [UInt8]) -> Move {
+    package mutating func received(_ bytes: [UInt8]) -> Move {
         guard let packet = EAPPacket(bytes) else { return fail(.misbehaved("sent an EAP payload that is no EAP packet")) }
         guard packet.code == .response else { return fail(.misbehaved("sent an EAP packet of the code \(packet.code.rawValue) where a response is due")) }
         //= RFC 3748 §4.1: the identifier of a response is that of the request that it answers.
@@ -93,7 +93,7 @@ struct EAPAuthenticator {
     }
 
     /// What comes of the method's job.
-    mutating func finished(_ conversation: any EAPConversation, _ outcome: EAPOutcome, isFirst: Bool) -> Move {
+    package mutating func finished(_ conversation: any EAPConversation, _ outcome: EAPOutcome, isFirst: Bool) -> Move {
         switch outcome {
         case .message(let data):
             phase = .method(conversation, isFirst: isFirst)

@@ -75,6 +75,16 @@ package struct EAPStep: Sendable {
     package var identifier: UInt8
     /// The type's data that came; nil where a server begins.
     package var message: [UInt8]?
+
+    package init(
+        method: EAPMethod, isServer: Bool, connection: String, directory: String? = nil, identity: [UInt8], local: Identification, remote: Identification, serverName: Identification? = nil,
+        localCertificates: CertificatePolicy = CertificatePolicy(), remoteCertificates: CertificatePolicy = CertificatePolicy(), conversation: (any EAPConversation)? = nil, identifier: UInt8,
+        message: [UInt8]? = nil
+    ) {
+        (self.method, self.isServer, self.connection, self.directory, self.identity, self.local, self.remote) = (method, isServer, connection, directory, identity, local, remote)
+        (self.serverName, self.localCertificates, self.remoteCertificates) = (serverName, localCertificates, remoteCertificates)
+        (self.conversation, self.identifier, self.message) = (conversation, identifier, message)
+    }
 }
 
 /// What a method made of a message.

@@ -1,19 +1,19 @@
 // One EAP packet as an EAP payload carries it: code, identifier, length, and in a request or response a type and its data.
 // RFC 3748 section 4, RFC 7296 section 3.16.
 
-struct EAPPacket: Equatable {
-    enum Code: UInt8 { case request = 1, response, success, failure }
-    var code: Code
-    var identifier: UInt8
+package struct EAPPacket: Equatable {
+    package enum Code: UInt8 { case request = 1, response, success, failure }
+    package var code: Code
+    package var identifier: UInt8
     /// Of a request or response; zero otherwise.
-    var type: UInt8 = 0
-    var data: [UInt8] = []
+    package var type: UInt8 = 0
+    package var data: [UInt8] = []
 
     /// Types that are no methods. RFC 3748 section 5.
-    static let identity: UInt8 = 1, notification: UInt8 = 2, nak: UInt8 = 3, expanded: UInt8 = 254
+    package static let identity: UInt8 = 1, notification: UInt8 = 2, nak: UInt8 = 3, expanded: UInt8 = 254
     private static let headerByteCount = 4
 
-    init(_ code: Code, _ identifier: UInt8, type: UInt8 = 0, data: [UInt8] = []) {
+    package init(_ code: Code, _ identifier: UInt8, type: UInt8 = 0, data: [UInt8] = []) {
         self.code = code
         self.identifier = identifier
         self.type = type
@@ -34,7 +34,7 @@ struct EAPPacket: Equatable {
     }
 
     /// Nil where the octets are no packet.
-    init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard bytes.count >= Self.headerByteCount, let code = Code(rawValue: bytes[0]) else { return nil }
         //= RFC 7296 §3.16: the length is that of the payload without its header: nothing is left over, and nothing is missing.
         guard Int(bytes[2]) << 8 | Int(bytes[3]) == bytes.count else { return nil }
@@ -52,7 +52,7 @@ struct EAPPacket: Equatable {
         }
     }
 
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         let body = code == .request || code == .response ? [type] + data : []
         let count = UInt16(clamping: Self.headerByteCount + body.count)
         return [code.rawValue, identifier, UInt8(count >> 8), UInt8(count & 0xff)] + body

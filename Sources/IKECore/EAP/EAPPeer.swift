@@ -3,8 +3,8 @@
 
 import IKECrypto
 
-struct EAPPeer {
-    enum Move {
+package struct EAPPeer {
+    package enum Move {
         case send(EAPPacket)
         /// The same, with what the server wants people to read.
         case sendAfterNotice(EAPPacket, String)
@@ -30,12 +30,12 @@ struct EAPPeer {
     /// Of the request that was answered last.
     private var identifier: UInt8?
 
-    init(identity: [UInt8], methods: [EAPMethod]) {
+    package init(identity: [UInt8], methods: [EAPMethod]) {
         self.identity = identity
         self.methods = methods
     }
 
-    mutating func received(_ bytes: [UInt8]) -> Move {
+    package mutating func received(_ bytes: [UInt8]) -> Move {
         guard let packet = EAPPacket(bytes) else { return .fail(.misbehaved("sent an EAP payload that is no EAP packet")) }
         switch packet.code {
         case .response: return .fail(.misbehaved("sent an EAP response, and is the one that asks"))
@@ -84,7 +84,7 @@ struct EAPPeer {
         }
     }
 
-    mutating func finished(_ conversation: any EAPConversation, _ outcome: EAPOutcome) -> Move {
+    package mutating func finished(_ conversation: any EAPConversation, _ outcome: EAPOutcome) -> Move {
         guard case .busy(let method, _) = phase, let identifier else { return .fail(.misbehaved("sent an EAP request out of turn")) }
         switch outcome {
         case .message(let data):
