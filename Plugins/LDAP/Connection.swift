@@ -107,6 +107,8 @@ final class Connection {
         /// OpenLDAP's password policy: locked, expired, to be changed.
         var isLocked = false
         var isPasswordExpired = false
+        /// Where the next page of a search begins; empty behind the last one.
+        var cookie: [UInt8] = []
         var words: String { String(cString: ldap_err2string(code)) + (diagnostic.isEmpty ? "" : " (\(diagnostic))") }
     }
 
@@ -128,19 +130,40 @@ final class Connection {
         return try outcome(message, "a bind")
     }
 
-    /// The entries below `base`, or `base` itself. At most `limit`: one more is `isTooMany`.
+    /// What a page of a search is to have, where more may come: servers have limits of their own, 500 or 1000 as they come.
+    private static let page = 250
+
+    /// The entries below `base`, or `base` itself. At most `limit`: one more is `isTooMany`. Where many may come, page by page: RFC 2696.
     func search(base: String, isExact: Bool, filter: String, attributes: [String], limit: Int, deadline: UInt64) throws(Failure) -> (entries: [DirectoryEntry], isTooMany: Bool) {
         var names: [UnsafeMutablePointer<CChar>?] = attributes.map { strdup($0) } + [nil]
         defer { for name in names { free(name) } }
-        var id: Int32 = 0
-        var time = remaining(deadline)
-        let sent = names.withUnsafeMutableBufferPointer {
-            ldap_search_ext(session, base, isExact ? LDAP_SCOPE_BASE : LDAP_SCOPE_SUBTREE, filter, $0.baseAddress, 0, nil, nil, &time, Int32(limit + 1), &id)
+        let isPaged = limit > Self.page
+        func ask(_ cookie: [UInt8]) throws(Failure) -> Int32 {
+            var id: Int32 = 0
+            var time = remaining(deadline)
+            var control: UnsafeMutablePointer<LDAPControl>?
+            if isPaged {
+                var cookie = cookie
+                _ = cookie.withUnsafeMutableBytes { bytes in
+                    var value = berval(bv_len: ber_len_t(bytes.count), bv_val: bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
+                    return ldap_create_page_control(session, ber_int_t(Self.page), &value, 0, &control)
+                }
+            }
+            defer { if let control { ldap_control_free(control) } }
+            var controls: [UnsafeMutablePointer<LDAPControl>?] = control == nil ? [nil] : [control, nil]
+            let sent = names.withUnsafeMutableBufferPointer { names in
+                controls.withUnsafeMutableBufferPointer {
+                    ldap_search_ext(
+                        session, base, isExact ? LDAP_SCOPE_BASE : LDAP_SCOPE_SUBTREE, filter, names.baseAddress, 0, $0.baseAddress, nil, &time, isPaged ? 0 : Int32(limit + 1), &id)
+                }
+            }
+            if sent == LDAP_FILTER_ERROR { throw .down("the filter \(filter) is none") }
+            guard sent == LDAP_SUCCESS else { throw failure("a search") }
+            return id
         }
-        if sent == LDAP_FILTER_ERROR { throw .down("the filter \(filter) is none") }
-        guard sent == LDAP_SUCCESS else { throw failure("a search") }
+        var id = try ask([])
         var entries: [DirectoryEntry] = []
-        var references = 0
+        var references = 0, pages = 1
         while true {
             let message = try result(of: id, deadline, "a search")
             defer { ldap_msgfree(message) }
@@ -158,12 +181,18 @@ final class Connection {
             case MARTLET_LDAP_DONE:
                 let outcome = try outcome(message, "a search")
                 switch outcome.code {
-                case LDAP_SUCCESS: return (entries, false)
+                case LDAP_SUCCESS:
+                    guard isPaged, !outcome.cookie.isEmpty else { return (entries, false) }
+                    pages += 1
+                    guard pages <= limit else { throw .lying("\(server.uri) answers a search with pages without end") }
+                    id = try ask(outcome.cookie)
                 case LDAP_NO_SUCH_OBJECT:
                     // Of an entry that is read itself it is the answer; a base is the administrator's.
                     guard !isExact else { return (entries, false) }
                     throw .down("\(server.uri) has no entry \(base), below which users and groups are to be: look at base, user_base and group_base, and whether the service account may see it")
-                case LDAP_SIZELIMIT_EXCEEDED where !entries.isEmpty: return (entries, true)
+                case LDAP_SIZELIMIT_EXCEEDED where !entries.isEmpty && !isPaged: return (entries, true)
+                case LDAP_SIZELIMIT_EXCEEDED, LDAP_ADMINLIMIT_EXCEEDED:
+                    throw .down("\(server.uri) hands out no more than \(entries.count) entries of a search (\(outcome.words)): its limit for the service account has to be higher")
                 case LDAP_BUSY, LDAP_UNAVAILABLE: throw .down("\(server.uri) cannot search: \(outcome.words)")
                 case LDAP_TIMELIMIT_EXCEEDED: throw .slow("\(server.uri) did not finish a search in time")
                 default: throw .down("\(server.uri) refuses a search below \(base): \(outcome.words)")
@@ -257,6 +286,14 @@ final class Connection {
         }
         guard parsed == LDAP_SUCCESS else { throw .lying("\(server.uri) answers \(what) with what cannot be read") }
         var outcome = Outcome(code: code, diagnostic: text.map { printable(String(cString: $0)) } ?? "")
+        if let controls, let control = ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, nil) {
+            var count: ber_int_t = 0
+            var cookie = berval()
+            if ldap_parse_pageresponse_control(session, control, &count, &cookie) == LDAP_SUCCESS, let bytes = cookie.bv_val {
+                outcome.cookie = Array(UnsafeRawBufferPointer(start: bytes, count: Int(clamping: cookie.bv_len)))
+                ldap_memfree(bytes)
+            }
+        }
         if let controls, let control = ldap_control_find(LDAP_CONTROL_PASSWORDPOLICYRESPONSE, controls, nil) {
             var expires: ber_int_t = -1
             var grace: ber_int_t = -1

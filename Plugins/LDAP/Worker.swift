@@ -128,15 +128,24 @@ final class Worker {
         }
         guard withGroups else { return answer }
         stage("looking for the groups", nil)
-        guard let groups = try groups(of: entry, answer.user, pending) else {
-            return answer.refused(.lying, "the user \(name) is in more than \(MARTLET_DIRECTORY_GROUPS) groups, or in groups within each other without end")
+        switch try groups(of: entry, answer.user, pending) {
+        case .found(let groups):
+            answer.groups = groups
+            return answer
+        case .tooMany: return answer.refused(.lying, "the user \(name) is in more than \(MARTLET_DIRECTORY_GROUPS) groups")
+        case .tooDeep: return answer.refused(.lying, "the user \(name) is in groups that are more than \(Self.levels) deep within each other")
         }
-        answer.groups = groups
-        return answer
     }
 
-    /// Groups that the user is in, those of groups too. Nil where there are more than anybody needs.
-    private func groups(of entry: DirectoryEntry, _ user: String, _ pending: PendingRequest) throws(Failure) -> [DirectoryAnswer.Group]? {
+    private enum Groups {
+        case found([DirectoryAnswer.Group])
+        case tooMany, tooDeep
+    }
+    /// How deep groups may be within each other.
+    private static let levels = 64
+
+    /// Groups that the user is in, those of groups too.
+    private func groups(of entry: DirectoryEntry, _ user: String, _ pending: PendingRequest) throws(Failure) -> Groups {
         let schema = settings.schema
         var groups: [DirectoryAnswer.Group] = []
         var seen: Set<String> = []
@@ -161,24 +170,25 @@ final class Worker {
             entries.filter { add($0.distinguishedName, $0.texts(schema.groupNameAttribute).first ?? NameText.firstValue(of: $0.distinguishedName)) }.map(\.distinguishedName)
         }
         if let filter = schema.groupFilter {
-            guard let entries = try search(FilterText.filled(filter, user: Array(user.utf8), name: entry.distinguishedName)) else { return nil }
+            guard let entries = try search(FilterText.filled(filter, user: Array(user.utf8), name: entry.distinguishedName)) else { return .tooMany }
             frontier += take(entries)
         }
         // Level by level, each group once: a circle of groups ends.
         var level = 0
         while let filter = schema.nestedGroupFilter, !frontier.isEmpty {
             level += 1
-            guard level <= 32, groups.count <= limit else { return nil }
+            guard level <= Self.levels else { return .tooDeep }
+            guard groups.count <= limit else { return .tooMany }
             var next: [String] = []
             while !frontier.isEmpty {
                 let part = frontier.prefix(20)
                 frontier = Array(frontier.dropFirst(20))
-                guard let entries = try search("(|" + part.map { FilterText.filled(filter, user: Array(user.utf8), name: $0) }.joined() + ")") else { return nil }
+                guard let entries = try search("(|" + part.map { FilterText.filled(filter, user: Array(user.utf8), name: $0) }.joined() + ")") else { return .tooMany }
                 next += take(entries)
             }
             frontier = next
         }
-        return groups.count <= limit ? groups : nil
+        return groups.count <= limit ? .found(groups) : .tooMany
     }
 
     /// Whether the directory takes the password.

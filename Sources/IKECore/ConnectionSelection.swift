@@ -129,7 +129,8 @@ package enum ConnectionSelection {
                 }
             return byUser + (connection.remote.groups.isEmpty ? 1 : 0)
         }
-        let open = alike.filter { ($0.remote.eapIdentity?.matches(eap: identity) ?? true) && $0.remote.admits(groups) }
+        let own = Set((groups ?? []).map(GroupName.compared))
+        let open = alike.filter { ($0.remote.eapIdentity?.matches(eap: identity) ?? true) && $0.remote.admits(own) }
         return open.enumerated().min { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }?.element
     }
 
@@ -174,12 +175,8 @@ extension ConnectionSelection.Loss {
 }
 
 extension AuthenticationPolicy {
-    /// Whether a user who is in `own` may come in. Names are compared as directories do, without regard to case.
-    package func admits(_ own: [String]?) -> Bool {
-        guard !groups.isEmpty else { return true }
-        let own = Set((own ?? []).map { $0.lowercased() })
-        return groups.contains { own.contains($0.lowercased()) }
-    }
+    /// Whether a user who is in `own` may come in: names as `GroupName.compared` has them.
+    func admits(_ own: Set<String>) -> Bool { groups.isEmpty || groups.contains { own.contains(GroupName.compared($0)) } }
 
     /// Whether a proof of that kind may be one of this policy's. `nil`: no AUTH payload came, so that EAP is asked for. RFC 7296 sections 2.15 and 2.16.
     func takes(_ proof: Authentication.Method?) -> Bool {

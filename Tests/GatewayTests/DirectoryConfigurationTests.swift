@@ -62,7 +62,7 @@ import Testing
         arguments: [
             ("staff, admins", ["staff", "admins"]), ("cn=VPN Users,ou=groups,dc=example", ["cn=VPN Users,ou=groups,dc=example"]),
             ("staff, cn=a, dc=x; cn=b,dc=x , ops", ["staff", "cn=a,dc=x", "cn=b,dc=x", "ops"]), ("cn=Smith\\, John,dc=x", ["cn=Smith\\, John,dc=x"]), (" , ;; ", []), ("", []),
-            ("Domain Users;cn=a,dc=x", ["Domain Users", "cn=a,dc=x"]),
+            ("Domain Users;cn=a,dc=x", ["Domain Users", "cn=a,dc=x"]), ("VPN\\, Users, ops", ["VPN, Users", "ops"]),
         ] as [(String, [String])]) func distinguishedNamesKeepTheirCommas(text: String, groups: [String])
     {
         #expect(ConfigurationValue(text: text, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups)

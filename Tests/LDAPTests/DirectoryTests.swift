@@ -108,9 +108,21 @@ final class Loaded: Sendable {
         // A circle of groups ends.
         #expect(try groups("mallory") == ["inner", "outer", "outermost"])
         #expect(try groups("heidi(x)*") == [])
-        #expect(try loaded.ask(.account, "alice").answer.isMember(ofAny: ["CN=vpn,ou=groups,\(Slapd.base)"]))
+        #expect(try loaded.ask(.account, "alice").answer.isMember(ofAny: ["CN=vpn, OU=groups,\(Slapd.base)"]))
+        // A comma in a name, as RFC 4514 writes it and as the server does; and a name that looks like a distinguished one is no way into that group.
+        let bob = try loaded.ask(.account, "bob").answer
+        #expect(bob.isMember(ofAny: ["cn=odd\\, one,ou=groups,\(Slapd.base)"]) && bob.isMember(ofAny: ["Odd, one"]) && !bob.isMember(ofAny: ["odd", "one"]), "\(bob)")
+        #expect(bob.groups.contains { $0.name == "cn=vpn,ou=groups,\(Slapd.base)" } && !bob.isMember(ofAny: ["cn=vpn,ou=groups,\(Slapd.base)"]), "\(bob)")
         let memberOf = try load(["member_of_attribute": "memberOf", "group_filter": "no", "group_nested_filter": "no"])
         #expect(try memberOf.ask(.account, "alice").answer.groups.map(\.name) == ["vpn"])
+    }
+
+    @Test func aServersLimitOfEntriesIsNone() throws {
+        let loaded = try load()
+        let (bulk, _) = try loaded.ask(.account, "bulk")
+        #expect(bulk.isGood && Set(bulk.groups.map(\.name)) == Set((0..<600).map { "bulk\($0)" }), "\(bulk.groups.count): \(bulk.reason)")
+        let (deep, _) = try loaded.ask(.account, "deep")
+        #expect(deep.outcome == MARTLET_DIRECTORY_LYING.rawValue && deep.reason.contains("more than 64 deep"), "\(deep)")
     }
 
     @Test func aPasswordIsVerifiedByABind() throws {
@@ -324,6 +336,23 @@ final class Loaded: Sendable {
         }
         #expect(try stuck.wait(for: 40).values.allSatisfy { $0.answer.outcome == MARTLET_DIRECTORY_CANCELLED.rawValue })
         #expect(stuck.count == 40)
+    }
+
+    /// Passwords that hang, more of them than there are workers, keep no look-up from anybody: those have connections of their own.
+    @Test func bindsKeepNoLookUpWaiting() throws {
+        let proxy = try StallingProxy(to: slapd.port)
+        let loaded = try load(["uri": "ldap://127.0.0.1:\(proxy.port)", "start_tls": "no", "connect_timeout": "120", "timeout": "120", "search_connections": "2", "bind_connections": "2"])
+        let directory = try loaded.directory()
+        let stuck = Answers()
+        let tokens = (0..<6).compactMap { index in
+            directory.ask(.password, user: Array("alice".utf8), password: Array("secret-alice".utf8), deadline: Loaded.services.now + 120_000_000_000) { stuck.add(index, $0, $1) }
+        }
+        // Both workers for binds wait.
+        try #require(proxy.waitForStalled(2), "no bind came")
+        for _ in 0..<3 { #expect(try loaded.ask(.account, "alice").answer.isGood) }
+        #expect(tokens.count == 6 && stuck.count == 0)
+        for token in tokens { directory.cancel(token) }
+        _ = try stuck.wait(for: 6)
     }
 
     @Test func aQueueThatIsFullIsSaidSo() throws {

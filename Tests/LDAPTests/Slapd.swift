@@ -112,6 +112,7 @@ final class Slapd: Sendable {
             rootpw admin-secret-1
             directory \(folder.path)/db
             maxsize 67108864
+            limits dn.exact="\(service)" size.soft=500 size.hard=500 size.prtotal=unlimited
             overlay memberof
             overlay ppolicy
             ppolicy_default "cn=default,ou=policies,\(base)"
@@ -172,6 +173,8 @@ final class Slapd: Sendable {
         person("paul", posix + [("ipaNTHash", "8846F7EAEE8FB117AD06BDD830B7586C"), ("memberOf", "cn=vpn,ou=groups,\(base)")])
         person("pete", posix + [("objectClass", "shadowAccount"), ("shadowExpire", "10000")])
         person("petra", posix + [("nsAccountLock", "TRUE")])
+        person("bulk")
+        person("deep")
         for unit in ["people", "elsewhere"] {
             add(
                 "uid=dup,ou=\(unit),\(base)",
@@ -189,6 +192,12 @@ final class Slapd: Sendable {
         group("inner", [user(10), "cn=outer,ou=groups,\(base)"])
         group("outer", ["cn=inner,ou=groups,\(base)"])
         group("outermost", ["cn=outer,ou=groups,\(base)"])
+        group("odd\\, one", [user(12)])
+        // By its name alone another one.
+        add("cn=looks,ou=groups,\(base)", [("objectClass", "groupOfNames"), ("cn", "cn=vpn,ou=groups,\(base)"), ("cn", "looks"), ("member", user(12))])
+        // More than the server hands out at once, and deeper than anybody follows.
+        for number in 0..<600 { group("bulk\(number)", [user(17)]) }
+        for number in 0..<66 { group("deep\(number)", [number == 0 ? user(18) : "cn=deep\(number - 1),ou=groups,\(base)"]) }
         return text
     }
 }
@@ -275,6 +284,52 @@ final class SilentServer: Sendable {
         }
         thread.start()
     }
+
+    deinit {
+        shutdown(socket, Int32(SHUT_RDWR))
+        close(socket)
+    }
+}
+
+/// Stands between the plugin and slapd: a connection whose first message is of the service account goes through, any other is taken and nothing more.
+final class StallingProxy: Sendable {
+    let port: UInt16
+    private let socket: Int32
+    private let stalled = DispatchSemaphore(value: 0)
+
+    init(to server: UInt16) throws {
+        (socket, port) = try Sockets.listen()
+        let (socket, stalled) = (socket, stalled)
+        Thread {
+            while true {
+                let client = accept(socket, nil, nil)
+                guard client >= 0 else { return }
+                Thread {
+                    var first = [UInt8](repeating: 0, count: 4096)
+                    let count = read(client, &first, first.count)
+                    guard count > 0, String(decoding: first[..<count], as: UTF8.self).contains("uid=svc"), let behind = try? Sockets.connect(port: server) else {
+                        if count > 0 { stalled.signal() }
+                        return
+                    }
+                    _ = write(behind, first, count)
+                    Thread { Self.copy(behind, client) }.start()
+                    Self.copy(client, behind)
+                }.start()
+            }
+        }.start()
+    }
+
+    private static func copy(_ from: Int32, _ to: Int32) {
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = read(from, &buffer, buffer.count)
+            guard count > 0, write(to, buffer, count) == count else { break }
+        }
+        shutdown(to, Int32(SHUT_RDWR))
+    }
+
+    /// Until so many connections hang.
+    func waitForStalled(_ count: Int) -> Bool { (0..<count).allSatisfy { _ in stalled.wait(timeout: .now() + 60) == .success } }
 
     deinit {
         shutdown(socket, Int32(SHUT_RDWR))

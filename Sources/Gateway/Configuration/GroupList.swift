@@ -13,12 +13,15 @@ extension ConfigurationValue {
                 let trimmed = piece.trimmed
                 guard !trimmed.isEmpty else { continue }
                 let text = String(decoding: trimmed, as: UTF8.self), isPart = trimmed.contains(UInt8(ascii: "="))
-                if isPart, isOpen, let last = groups.popLast() { groups.append(last + "," + text) } else { groups.append(text) }
+                if isPart, isOpen, let last = groups.popLast() { groups.append(last + "," + text) } else { groups.append(isPart ? text : Self.plain(text)) }
                 isOpen = isPart
             }
         }
         return groups
     }
+
+    /// Of a name, which has no other use for a backslash than before a comma or a semicolon.
+    private static func plain(_ text: String) -> String { text.replacing("\\,", with: ",").replacing("\\;", with: ";") }
 
     private static func split(_ bytes: ArraySlice<UInt8>, at separator: UInt8) -> [ArraySlice<UInt8>] {
         var parts: [ArraySlice<UInt8>] = [], start = bytes.startIndex, isEscaped = false

@@ -2,6 +2,7 @@
 // once, from any thread.
 
 import Glibc
+import IKECore
 import PluginABI
 import PluginCrypto
 import Synchronization
@@ -25,14 +26,14 @@ package struct DirectoryAnswer: Hashable, Sendable {
     static var unavailable: DirectoryAnswer { DirectoryAnswer(MARTLET_DIRECTORY_DOWN) }
 
     package var isGood: Bool { outcome == MARTLET_DIRECTORY_OK.rawValue }
-    /// Names and distinguished names.
-    package var groupNames: [String] { groups.flatMap { [$0.name, $0.distinguishedName] }.filter { !$0.isEmpty } }
+    /// Names and distinguished names. A name that could be a distinguished one is no way into the group of that.
+    package var groupNames: [String] { groups.flatMap { [$0.name.utf8.contains(UInt8(ascii: "=")) ? "" : $0.name, $0.distinguishedName] }.filter { !$0.isEmpty } }
     /// Whether it says something of the directory rather than of the user.
     package var isOfDirectory: Bool { outcome >= MARTLET_DIRECTORY_DOWN.rawValue }
-    /// Whether the user is in one of `groups`, which are names or distinguished names. Without regard to case, as directories compare them.
+    /// Whether the user is in one of `groups`, which are names or distinguished names.
     package func isMember(ofAny groups: some Sequence<String>) -> Bool {
-        let wanted = groups.map { $0.lowercased() }
-        return self.groups.contains { group in wanted.contains(group.name.lowercased()) || !group.distinguishedName.isEmpty && wanted.contains(group.distinguishedName.lowercased()) }
+        let own = Set(groupNames.map(GroupName.compared))
+        return groups.contains { own.contains(GroupName.compared($0)) }
     }
 }
 
