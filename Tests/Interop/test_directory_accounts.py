@@ -146,6 +146,57 @@ def test_a_connection_chooses_its_directory():
             expect(said.returncode != 0 and words in said.stdout + said.stderr and "did you mean 'partner'" in said.stdout + said.stderr or "eap-mschapv2" in words, lambda: said.stdout + said.stderr)
 
 
+RESOLVER = """
+import socket, sys
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind((sys.argv[1], 53))
+print("bound", flush=True)
+silent.recv(1000)
+print("asked", flush=True)
+while True:
+    silent.recv(1000)
+"""
+
+
+def side_by_side(*names):
+    """A gateway's connections by GTC, each of the directory of its name, and those of a client, carol's."""
+
+    def named(text, name):
+        return text.replace("gtc {", f"{name} {{").replace("@gtc.example", f"@{name}.example")
+
+    parts = [named(client("carol", BIND_PASSWORD, ("gtc",)), name).split("\nsecrets {") for name in names]
+    return "".join(named(connection("gtc", "gtc", f"directory = {name}"), name) for name in names), "".join(part[0] + "\n" for part in parts) + "secrets {" + parts[0][1]
+
+
+def test_a_directory_whose_name_is_looked_up_for_ever_delays_nobody():
+    """The host's resolver blocks, and no socket of the directory's wakes it."""
+    lines = [line.split() for line in open("/etc/resolv.conf")]
+    server = next((words[1] for words in lines if words[:1] == ["nameserver"] and "." in words[1]), "127.0.0.1")
+
+    def plugin(slapd):
+        return several(slapd).replace("directories = corp, partner", 'directories = corp, unnamed\n unnamed { uri = "ldaps://directory.example"\n connect_timeout = 2s }')
+
+    west, east = side_by_side("corp", "unnamed")
+    with gateway(plugin, west, east) as (lab, a, b, _):
+        if not server.startswith("127."):
+            lab.inside("west", "ip", "address", "add", f"{server}/32", "dev", "lo")
+        resolver = lab.start("west", sys.executable, "-c", RESOLVER, server, stdout=subprocess.PIPE)
+        expect(resolver.stdout.readline() == b"bound\n", "nobody is where the resolver is to be")
+        said = []
+        waiting = threading.Thread(target=lambda: said.append(a.up("unnamed", check=False)))
+        waiting.start()
+        try:
+            expect(resolver.stdout.readline() == b"asked\n", "the resolver is not asked")
+            a.up("corp")
+            wait(lambda: [sa["name"] for sa in b.sas()] == ["corp"], "a user of another directory is in")
+            expect("ldaps://directory.example" not in b.log(), "the name was no longer looked for")
+        finally:
+            waiting.join(90)
+        expect(not waiting.is_alive() and said[0].returncode != 0, "a user came in by a directory that is not there")
+        wait(lambda: "the directory unnamed did not answer in time: it was connecting to ldaps://directory.example" in b.log(), "the gateway says what it waited for")
+        expect(len(b.sas()) == 1, lambda: b.sas())
+
+
 LISTENER = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -165,11 +216,7 @@ def test_a_directory_that_is_slow_or_lies_delays_nobody():
     def plugin(slapd):
         return several(slapd).replace("directories = corp, partner", 'directories = corp, slow, lying\n slow { uri = "ldaps://127.0.0.1:3636"\n connect_timeout = 60s\n timeout = 60s }\n lying { uri = "ldap://127.0.0.1:3389"\n start_tls = no }')
 
-    west = "".join(
-        connection("gtc", "gtc", f"directory = {name}").replace("gtc {", f"{name} {{").replace("@gtc.example", f"@{name}.example") for name in ("corp", "slow", "lying")
-    )
-    parts = [client("carol", BIND_PASSWORD, ("gtc",)).replace("gtc {", f"{name} {{").replace("@gtc.example", f"@{name}.example") for name in ("corp", "slow", "lying")]
-    east = "".join(part.split("\nsecrets {")[0] + "\n" for part in parts) + "secrets {" + parts[0].split("\nsecrets {")[1]
+    west, east = side_by_side("corp", "slow", "lying")
     with gateway(plugin, west, east) as (lab, a, b, _):
         servers = [lab.start("west", sys.executable, "-c", LISTENER, str(port), text, stdout=subprocess.PIPE) for port, text in ((3636, ""), (3389, "HTTP/1.1 400 Bad Request\r\n\r\n"))]
         wait(lambda: all(lab.inside("west", "ss", "-Hltn", f"sport = :{port}").stdout for port in (3636, 3389)), "both listen")

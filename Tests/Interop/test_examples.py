@@ -386,8 +386,8 @@ def test_example_remote_access():
     with Lab() as lab:
         slapd = Directory(lab, "east")
         root = Authority("Corporate Root")
-        gateway = remote_access(lab, slapd, root)
-        peer = StrongSwan(lab, "west", access_client("carol", HASHED_PASSWORD), load=EAP_PLUGINS)
+        gateway = remote_access(lab, slapd, root, apart)
+        peer = StrongSwan(lab, "west", access_client("carol", HASHED_PASSWORD), load=EAP_PLUGINS + " resolve attr")
         (peer.file.parent / "x509ca" / "root.pem").write_bytes(root.certificate)
         try:
             gateway.start()
@@ -398,11 +398,14 @@ def test_example_remote_access():
             carries_pings(lab, gateway, peer, (("10.1.0.1", "10.9.0.1"),))
             peer.down(ike="office")
             wait(lambda: not gateway.sas(), "carol is gone")
-            for user, lent, connection in (("CAROL", "10.9.0.1", "admins"), ("dave", "10.8.0.1", "staff")):
+            # The group chooses the pool, the networks and the name server.
+            for user, lent, connection, networks, server in (("CAROL", "10.9.0.1", "admins", ["10.1.0.0/16"], "10.1.0.53"), ("dave", "10.8.0.1", "staff", ["10.1.4.0/24"], "10.1.4.53")):
                 peer.write(access_client(user, HASHED_PASSWORD))
                 peer.load()
                 peer.up("office")
                 expect(peer.sas()[0]["local-vips"] == [lent] and [sa["name"] for sa in gateway.sas()] == [connection], lambda: (user, gateway.sas(), peer.sas()))
+                expect([child["remote_selectors"] for child in peer.children()] == [networks], lambda: (user, peer.children()))
+                wait(lambda: peer.resolved.exists() and f"nameserver {server}" in peer.resolved.read_text(), f"{user} has the name server {server}")
                 peer.down(ike="office")
                 wait(lambda: not gateway.sas(), f"{user} is gone")
             slapd.leave("staff", "dave")
@@ -451,10 +454,16 @@ DEVICES = (
 )
 
 
-def remote_access(lab, slapd, root):
+def apart(text):
+    """The example with networks and a name server of the staff's own."""
+    begin, pool = text.index("    staff : users {"), text.index("    staff {", text.index("pools {"))
+    return text[:begin] + text[begin:pool].replace("local_ts = 10.1.0.0/16", "local_ts = 10.1.4.0/24") + text[pool:].replace("10.1.0.53", "10.1.4.53", 1)
+
+
+def remote_access(lab, slapd, root, change=lambda text: text):
     """The example, at a directory of the lab's, with a certificate of `root`."""
     gateway = Gateway(lab, "east", GATEWAY)
-    text = (EXAMPLES / "remote-access.conf").read_text()
+    text = change((EXAMPLES / "remote-access.conf").read_text())
     text = text.replace("ldaps://ldap1.example.org, ldaps://ldap2.example.org", f'"{slapd.uri}"').replace("uid=martlet,ou=services,dc=example,dc=org", SERVICE)
     target = gateway.folder / "example.conf"
     target.write_text(text.replace("vpn-admins", "admins").replace("vpn-users", "staff").replace("/etc/martlet", str(gateway.folder)))
