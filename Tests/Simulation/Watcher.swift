@@ -9,6 +9,8 @@ final class Watcher {
     private let world: World
     private var asked: [Int: Set<RequestID>] = [:]
     private(set) var findings: [String] = []
+    /// Where what meets is counted.
+    var meetings: Meetings?
     var isBroken: Bool { !findings.isEmpty }
 
     /// How long what is on its way out may stay: a Delete may have to wait for an exchange that nobody answers, and then goes unanswered itself.
@@ -50,6 +52,7 @@ final class Watcher {
         lastStep = lastStep.at == world.now ? (world.now, lastStep.count + 1) : (world.now, 1)
         if lastStep.count == 10_000 { complain("time stands still") }
         if case .childSAInstalled = event { compareKeys(node) }
+        meetings?.stepped(node, event)
         checkLeaving(node)
     }
 
