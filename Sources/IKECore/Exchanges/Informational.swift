@@ -116,6 +116,8 @@ extension Established {
         if child.isCurrent {
             context.note(.notice, "the lifetime of \(child.policy.name) is over, and its keys were not renewed: another takes its place", sa)
             child.beginsAnew = true
+            // Where that comes to nothing, what should always be up is tried once more.
+            follow(child.policy.startAction.intersection(.start), child.policy, after: context.limits.retryDelay)
         }
         enqueue(.deleteChild(child.id, []))
     }
@@ -151,7 +153,7 @@ extension Established {
                     //= RFC 7296 §1.4.1: when both delete at once, the answer does not name the SA again.
                     if child.state != .deleting { answered.append(child.inboundSPI) }
                     // The lifetime has ended at both ends at once: one of them begins anew, who began the IKE SA.
-                    if child.state == .deleting, !sa.beganAuthentication, !child.policy.startAction.contains(.start) { child.beginsAnew = false }
+                    if child.state == .deleting, !sa.beganAuthentication { child.beginsAnew = false }
                     if let policy = peerDeleted(child) { ended.append(policy) }
                 }
             case .notify(let notify) where notify.type == .authLifetime: takeAuthLifetime([payload])
