@@ -216,12 +216,16 @@ import Testing
     /// Of the methods inside those are offered that somebody can check for that user; where none is, whoever knows the user says why not.
     @Test func whatNobodyCanCheckIsNotOfferedInside() throws {
         defer { use { _ in } }
-        for (types, means, finds) in [([26, 6, 4], MARTLET_EAP_BY_CHECK, 0), ([4, 26], MARTLET_EAP_BY_NT_HASH, 1), ([4, 6, 26], MARTLET_EAP_BY_NT_HASH, 1)] as [([UInt8], martlet_eap_means, Int)] {
+        for (types, means, finds) in [([26, 6, 4], MARTLET_EAP_BY_CHECK, 0), ([4, 26], MARTLET_EAP_BY_NT_HASH, 1), ([4, 6, 26], MARTLET_EAP_BY_NT_HASH, 1), ([4, 6], MARTLET_EAP_BY_NT_HASH, 1)]
+            as [([UInt8], martlet_eap_means, Int)]
+        {
             use { ($0.ttls, $0.innerTypes) = (.eap, types) }
             let parties = try parties(1, server: means == MARTLET_EAP_BY_NT_HASH)
             parties.server.means = means.rawValue
             let end = talk(parties.server, parties.client)
-            #expect(end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue && parties.server.finds == finds && parties.server.lookUps == 1, "\(types): \(String(describing: end.server))")
+            #expect(
+                end.server?.outcome == MARTLET_EAP_SUCCESS.rawValue && parties.server.finds == finds && parties.server.lookUps == (types.first { $0 == 6 || $0 == 26 } == 6 ? 1 + finds : 1),
+                "\(types): \(String(describing: end.server))")
         }
         use { ($0.ttls, $0.innerTypes) = (.eap, [4]) }
         let parties = try parties(1, server: true)

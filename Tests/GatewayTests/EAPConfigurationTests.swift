@@ -49,6 +49,16 @@ import Testing
         #expect(said.count == 2 && said.allSatisfy { $0.hasSuffix(": 'eap-all' has no `id`, and a password without a name lets nobody in") }, "\(said)")
     }
 
+    @Test func md5NeedsThePasswordItself() {
+        func errors(_ method: String, _ secret: String) -> [String] { load(DirectoryMethodTests.gateway(method) + "secrets { \(secret) }\n").errors.map(\.message) }
+        let hash = "ntlm-b { id = carol\nsecret = 0x8846f7eaee8fb117ad06bdd830b7586c }", password = "eap-a { id = dave\nsecret = one }"
+        #expect(errors("eap-md5", hash) == ["the connection 'rw' has no users who could log in: eap-md5 needs their passwords, and `secrets` has NT hashes alone"])
+        #expect(errors("eap-md5", hash + "\n" + password) == [] && errors("eap-gtc", hash) == [] && errors("eap-mschapv2", hash) == [])
+        let client = DirectoryMethodTests.gateway("psk").replacing("eap_id = %any", with: "").replacing("local { auth = psk\nid = gw.example", with: "local { auth = eap-md5\nid = carol")
+        #expect(load(client + "secrets { \(hash) }\n").errors.map(\.message) == ["the connection 'rw' has no password: eap-md5 needs one, and an NT hash will not do"])
+        #expect(load(client + "secrets { eap-a { id = carol\nsecret = one } }\n").errors == [])
+    }
+
     /// RFC 5998 section 4: alone a method has to prove both ends.
     @Test(arguments: [("eap-mschapv2", false), ("eap-gtc", false), ("eap-tls", true)]) func eapOnBothSidesNeedsAMutualMethod(method: String, isRight: Bool) {
         let text = DirectoryMethodTests.gateway(method, user: true).replacing("auth = psk", with: "auth = \(method)")

@@ -151,6 +151,17 @@ def test_a_gateway_that_offers_other_methods_first():
             come_and_go(lab, a, b)
 
 
+def test_a_certificate_of_ours_that_tls_does_not_take():
+    """It is ours that is named, not the gateway."""
+    pki = PKI()
+    pki.user = pki.root.issue("carol", "rsa1024", san=f"email:{USER}", eku="clientAuth")
+    with pair(pki) as (lab, a, b):
+        said = a.up("rw", check=False)
+        text = said.stdout + said.stderr
+        expect(said.returncode != 0 and 'our certificate "C=CH, O=Martlet Tests, CN=carol" is of no use in TLS' in text, lambda: text)
+        expect(not a.sas() and not b.sas(), "it came up")
+
+
 def test_a_preshared_gateway():
     """IKE by a preshared key, the users by EAP-TLS: the gateway's certificate is the one of its identity."""
     secret = 'secrets { ike-gateway { secret = "0123456789 0123456789" } }'

@@ -39,7 +39,7 @@ enum InnerType {
     static func isChecked(_ type: UInt8, _ parameters: EAPParameters) -> Bool {
         switch type {
         case mschapv2: parameters.isChecked(by: MARTLET_EAP_BY_NT_HASH, MARTLET_EAP_BY_PASSWORD)
-        case gtc: parameters.isChecked(by: MARTLET_EAP_BY_CHECK)
+        case gtc: parameters.isChecked(by: MARTLET_EAP_BY_CHECK, MARTLET_EAP_BY_NT_HASH)
         case md5: parameters.isChecked(by: MARTLET_EAP_BY_PASSWORD)
         default: true
         }

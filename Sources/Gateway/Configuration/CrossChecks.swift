@@ -11,10 +11,16 @@ enum CrossChecks {
             let nameless = users.namelessSection.map { " (\(quoted($0)) has no `id`: a password without a name lets nobody in)" } ?? ""
             diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users\(nameless): add a section eap-NAME with `id` and `secret` to `secrets` for each")
         }
+        if connection.remote.method == "eap-md5", users.hasHashesAlone, directory == nil {
+            diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no users who could log in: eap-md5 needs their passwords, and `secrets` has NT hashes alone")
+        }
         // One that proves itself by EAP alone and has a certificate for it is the server.
         guard connection.local.asksForPasswords, !connection.remote.isEAP || connection.local.certificates.certificates.isEmpty else { return }
         var own = connection.local.identity
         if case .exactly? = connection.local.eapIdentity, let identity = connection.local.eapIdentity { own = identity }
+        if case .exactly(let identity) = own, connection.local.method == "eap-md5", users.hasHashAlone(identity.eapIdentity) {
+            return diagnostics.missing(at: section.position, "the connection \(quoted(section.name)) has no password: eap-md5 needs one, and an NT hash will not do")
+        }
         guard case .exactly(let identity) = own, !users.knows(identity.eapIdentity, isServer: false) else { return }
         diagnostics.missing(
             at: section.position, "the connection \(quoted(section.name)) has no password: add a section eap-\(section.name) with \(SettingText.setting("id", own.text)) and the secret to `secrets`")

@@ -28,6 +28,12 @@ package struct UserSecrets: Sendable {
     package var isEmpty: Bool { named.isEmpty && nameless.isEmpty }
     /// Nobody can log in with what is here.
     var hasNoUsers: Bool { named.isEmpty }
+    /// There are NT hashes and no password.
+    var hasHashesAlone: Bool { !named.isEmpty && !named.values.contains { $0.contains { $0.kind == .eap } } }
+    func hasHashAlone(_ user: [UInt8]) -> Bool {
+        let known = secrets(of: user, isServer: false)
+        return !known.isEmpty && !known.contains { $0.kind == .eap }
+    }
     /// The section of a password that is nobody's: ours where we are the client. A password that counted under any name would let in whoever knows it as anybody.
     var namelessSection: String? { nameless.first?.name }
     package func knows(_ user: [UInt8], isServer: Bool) -> Bool { !secrets(of: user, isServer: isServer).isEmpty }

@@ -186,7 +186,7 @@ struct AuthenticatingPeer {
         if isReported { return .dead }
         let who = Wording.user(sa)
         switch phase {
-        case .asked, .succeeded: sa.context.noteUnproven(.info, sa) { "\(sa.remote) (\(who)) did not go on with EAP in time" }
+        case .asked, .succeeded: sa.context.noteUnproven(.notice, sa) { "\(sa.remote) (\(who)) did not go on with EAP in time" }
         case .signing, .method, .account: sa.context.noteUnproven(.info, sa) { "the time for authenticating \(sa.remote) (\(who)) by EAP is over" }
         }
         return .dead
