@@ -64,12 +64,14 @@ extension Endpoint {
         let (whole, children) = selected(selection)
         let requests = request.map { [$0] } ?? []
         var begun = 0
+        // A directory or a configuration that ends it has said why in a line of its own.
+        let reason = ClosingReason(.operatorRequest, request == nil ? "this end has closed it" : "closed by the operator")
         for sa in whole {
             if let established = sa.established {
                 guard established.phase == .active else { continue }
                 begun += 1
                 touch(sa) {
-                    established.enqueueFirst(.deleteIKE(begun == 1 ? requests : [], reason: ClosingReason(.operatorRequest, "closed by the operator")))
+                    established.enqueueFirst(.deleteIKE(begun == 1 ? requests : [], reason: reason))
                     sa.state = established.settled()
                 }
             } else if sa.isConnecting {
