@@ -68,7 +68,7 @@ import Testing
         #expect(ConfigurationValue(text: text, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups)
         // As swanctl sends it.
         let cut = text.split(separator: ",", omittingEmptySubsequences: false).map { String($0.drop { $0 == " " }) }
-        #expect(ConfigurationValue(elements: cut, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups.map { $0.replacing("\\, ", with: "\\,") })
+        #expect(ConfigurationValue(elements: cut, position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == groups)
         // A program that means a list sends whole names.
         #expect(ConfigurationValue(elements: [text + ",dc=y", "b"], position: SourcePosition(file: "x", line: 1, column: 1)).groupNames == [text + ",dc=y", "b"])
     }

@@ -2,11 +2,12 @@
 
 extension ConfigurationValue {
     /// `staff, cn=VPN Users,ou=groups,dc=example; cn=admins,dc=example`: what has no equals sign is a name; a distinguished name goes on over commas up to
-    /// a name or a semicolon. A backslash takes a comma's meaning, as in RFC 4514. A list of vici's is read the same where nothing in it has a comma: swanctl cuts at each, whatever it means. Else its elements are
-    /// taken as they are.
+    /// a name or a semicolon. A backslash takes a comma's meaning, as in RFC 4514. A list of vici's is read the same where nothing in it has a comma: swanctl cuts at each, whatever it means, and takes the spaces
+    /// behind it away. Else its elements are taken as they are.
     var groupNames: [String] {
         if let givenElements, givenElements.contains(where: { $0.contains(",") }) { return givenElements }
         var groups: [String] = []
+        let text = givenElements?.joined(separator: ", ") ?? text
         for part in Self.split(Array(text.utf8)[...], at: UInt8(ascii: ";")) {
             var isOpen = false
             for piece in Self.split(part, at: UInt8(ascii: ",")) {
