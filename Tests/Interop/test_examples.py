@@ -470,7 +470,7 @@ def remote_access(lab, slapd, root, change=lambda text: text):
     target.chmod(0o600)
     own = root.issue("vpn.example.org", kind="rsa", eku="serverAuth")
     # What docs/REMOTE-ACCESS.md says to do, as it stands there.
-    (gateway.folder / "fullchain.pem").write_bytes(own.certificate)
+    (gateway.folder / "fullchain.pem").write_bytes(own.certificate + root.certificate)
     (gateway.folder / "privkey.pem").write_bytes(own.key)
     commands = [line.split("#")[0] for line in (ROOT / "docs/REMOTE-ACCESS.md").read_text().splitlines() if line.startswith("    install ")]
     expect(len(commands) == 3, f"the page has {commands}")
