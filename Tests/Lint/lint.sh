@@ -21,6 +21,8 @@ code() {
 found "layer" "$(python3 Tests/Lint/layers.py)"
 found "Foundation in what ships" "$(code '^\s*(public |internal |package |@_exported )*import (Foundation|FoundationEssentials|Dispatch)\b' 'Sources/*.swift' 'Plugins/*.swift' | grep -v '^Sources/martlet/' || true)"
 found "a trap" "$(code '\b(fatalError|preconditionFailure|assertionFailure)\(|\btry!|\bas! ' 'Sources/*.swift' 'Plugins/*.swift')"
+# `Mutex<closure>.withLock { $0 }` hands the closure back wrapped once more at each reading: the stack grows with every call.
+found "a closure read out of a lock: put it into a struct" "$(code 'withLock \{ \$0 \}\??\(' 'Sources/*.swift' 'Plugins/*.swift')"
 # With every MUST that lacks code, a test or a reason.
 found "rfc" "$(python3 Tests/RFC/coverage.py | grep "^docs/rfc/" || true)"
 found "a left-over marker" "$(files Sources Plugins Tests docs etc packaging | grep -v '^Tests/Lint/' | xargs -r grep -snHE '\b(TODO|FIXME|XXX|HACK)\b' || true)"

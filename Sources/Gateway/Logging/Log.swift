@@ -15,7 +15,10 @@ package final class Log: @unchecked Sendable {
     private let loop: EventLoop
     private let levelValue: Atomic<Int>
     private let lostCount = Atomic<UInt64>(0)
-    private let subscriber = Mutex<(@Sendable (LogLine) -> Void)?>(nil)
+    private let subscriber = Mutex<Subscriber?>(nil)
+
+    /// A closure in an object of its own: a lock around a bare one hands it back wrapped once more at each reading, deeper and deeper.
+    private struct Subscriber { let receive: @Sendable (LogLine) -> Void }
 
     // The writer's thread alone.
     private var target: Target
@@ -41,13 +44,13 @@ package final class Log: @unchecked Sendable {
     package var lost: UInt64 { lostCount.load(ordering: .relaxed) + loop.dropped }
 
     /// Called with each line, on the thread that logs it.
-    package func subscribe(_ receive: (@Sendable (LogLine) -> Void)?) { subscriber.withLock { $0 = receive } }
+    package func subscribe(_ receive: (@Sendable (LogLine) -> Void)?) { subscriber.withLock { $0 = receive.map(Subscriber.init) } }
 
     package func write(_ level: LogLevel, _ group: String, _ message: @autoclosure () -> String, connection: String? = nil, ikeSA: UInt64? = nil) {
         guard level.rawValue <= levelValue.load(ordering: .relaxed) else { return }
         let line = LogLine(level, group, message(), connection: connection, ikeSA: ikeSA, milliseconds: unixMilliseconds())
         loop.offer { self.put(line) }
-        subscriber.withLock { $0 }?(line)
+        subscriber.withLock { $0 }?.receive(line)
     }
 
     /// Another level or file, or the same file anew after it was rotated.

@@ -2,6 +2,7 @@
 
 import Glibc
 import IKECore
+import Synchronization
 import Testing
 
 @testable import Gateway
@@ -38,6 +39,16 @@ private final class Folder {
         #expect(lines.count == 2)
         #expect(lines.first?.hasSuffix("Z info   IKE [site#3] established") == true)
         #expect(lines.last?.hasSuffix("error  NET a line\\u{a}and \\u{1b}[31mcolour") == true)
+    }
+
+    /// Whoever listens costs the ten thousandth line no more stack than the first: a stranger's requests make lines too.
+    @Test func aHundredThousandLinesAreHeard() throws {
+        let log = try Log(level: .info, target: .file("/dev/null"))
+        final class Count: Sendable { let lines = Atomic<Int>(0) }
+        let count = Count()
+        log.subscribe { _ in count.lines.wrappingAdd(1, ordering: .relaxed) }
+        for _ in 0..<100_000 { log.write(.info, "IKE", "a line") }
+        #expect(count.lines.load(ordering: .relaxed) == 100_000)
     }
 
     @Test func nothingTurnsALineAround() {
