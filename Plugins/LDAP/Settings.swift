@@ -52,6 +52,8 @@ struct Settings: Sendable {
 
         let startsTLS = flag("start_tls", true)
         servers = []
+        // Such a line would be in the log, and who is asked by it is said by bind_dn.
+        guard try !required("uri").contains("@") else { throw Defect(text: "uri takes no user and no password: write bind_dn = ... and bind_password_file = ...") }
         for uri in try required("uri").split(whereSeparator: { $0 == "," || $0 == " " }) { servers.append(try Self.server(String(uri), startsTLS: startsTLS)) }
         verifiesCertificates = flag("verify", true)
         caFile = text("ca_file") ?? "/etc/ssl/certs/ca-certificates.crt"

@@ -200,7 +200,8 @@ final class Worker {
         if outcome.isPasswordExpired { return account.refused(.passwordExpired, "the password of \(name) has expired: \(outcome.words)") }
         switch outcome.code {
         case LDAP_SUCCESS: return account
-        case LDAP_INVALID_CREDENTIALS: return account.refused(WindowsCode.outcome(in: outcome.diagnostic) ?? .passwordWrong, "the directory refuses the password of \(name): \(outcome.words)")
+        case LDAP_INVALID_CREDENTIALS:
+            return account.refused(WindowsCode.meaning(of: outcome.diagnostic).map(DirectoryOutcome.init) ?? .passwordWrong, "the directory refuses the password of \(name): \(outcome.words)")
         case LDAP_NO_SUCH_OBJECT, LDAP_INAPPROPRIATE_AUTH: return account.refused(.passwordWrong, "the directory has no password of \(name): \(outcome.words)")
         // So say servers that count wrong passwords, and those that know disabled accounts.
         case LDAP_CONSTRAINT_VIOLATION: return account.refused(.locked, "the directory lets \(name) not log in: \(outcome.words)")
@@ -335,17 +336,15 @@ extension DirectoryAnswer {
     }
 }
 
-/// What Active Directory says behind "invalid credentials": `AcceptSecurityContext error, data 775, v4563`. MS-ADTS section 5.1.1.1.1 has the codes of Windows' system errors.
-enum WindowsCode {
-    static func outcome(in diagnostic: String) -> DirectoryOutcome? {
-        guard let start = diagnostic.firstRange(of: "data ")?.upperBound else { return nil }
-        return switch diagnostic[start...].prefix(while: { $0.isHexDigit }).lowercased() {
-        case "525": .noSuchUser
-        case "530", "531", "533": .disabled
-        case "532", "773": .passwordExpired
-        case "701": .expired
-        case "775": .locked
-        default: nil
-        }
+extension DirectoryOutcome {
+    init(_ meaning: WindowsCode.Meaning) {
+        self =
+            switch meaning {
+            case .noSuchUser: .noSuchUser
+            case .disabled: .disabled
+            case .passwordExpired: .passwordExpired
+            case .expired: .expired
+            case .locked: .locked
+            }
     }
 }

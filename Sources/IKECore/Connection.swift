@@ -79,6 +79,8 @@ package struct AuthenticationPolicy: Hashable, Sendable {
     package var groups: [String] = []
     /// Whether a directory has to know whoever has proven who it is, and has nothing against it, also where the method asks for no password.
     package var looksUpUser = false
+    /// Whether none is asked about whoever has proven who it is, where a method of EAP would.
+    package var looksUpNobody = false
     /// The directory that is asked; nil for the first.
     package var directory: String?
     /// Methods of EAP by which that directory can verify nobody: of several they are offered last, or, where every user is the directory's, not at all.

@@ -136,7 +136,8 @@ package final class Endpoint {
         case .childSAInstalled(let id, let failure):
             withChild(id) { established in established.childSAInstalled(id, failure: failure) }
         case .initiate(let connection, let child, let packet, let local, let remote, let request): initiate(connection, child, packet, local, remote, request)
-        case .terminate(let selection, let request): terminate(selection, request)
+        case .terminate(let selection, let request): terminate(selection, request, ClosingReason(.operatorRequest, "closed by the operator"))
+        case .end(let selection, let reason): terminate(selection, nil, reason)
         case .terminateAtOnce(let selection, let request): terminateAtOnce(selection, request)
         case .rekey(let selection, let request): rekey(selection, request)
         case .reauthenticate(let selection, let request): reauthenticate(selection, request)

@@ -85,6 +85,8 @@ package enum Event: Sendable {
     /// With a packet that asks for it: unless a child that is up carries it.
     case initiate(connection: String, child: String?, packet: TriggeringPacket?, local: SocketAddress, remote: SocketAddress, request: RequestID?)
     case terminate(SASelection, request: RequestID?)
+    /// The same where no operator asks for it.
+    case end(SASelection, because: ClosingReason)
     /// The same without waiting for peers, which are told once where that can be.
     case terminateAtOnce(SASelection, request: RequestID?)
     case rekey(SASelection, request: RequestID?)

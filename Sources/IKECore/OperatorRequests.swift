@@ -60,12 +60,10 @@ extension Endpoint {
         }
     }
 
-    func terminate(_ selection: SASelection, _ request: RequestID?) {
+    func terminate(_ selection: SASelection, _ request: RequestID?, _ reason: ClosingReason) {
         let (whole, children) = selected(selection)
         let requests = request.map { [$0] } ?? []
         var begun = 0
-        // A directory or a configuration that ends it has said why in a line of its own.
-        let reason = ClosingReason(.operatorRequest, request == nil ? "this end has closed it" : "closed by the operator")
         for sa in whole {
             if let established = sa.established {
                 guard established.phase == .active else { continue }

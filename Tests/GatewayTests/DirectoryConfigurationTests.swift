@@ -53,6 +53,15 @@ import Testing
         #expect(load(ldap: Self.good + "start_tls = no").warnings.contains { $0.message.contains("in clear") })
     }
 
+    @Test(arguments: ["uri = ldaps://u:hunter2@directory.example", "uri = http://u:hunter2@directory.example"]) func aURIHasNoPassword(line: String) {
+        let result = load(ldap: Self.good + line)
+        #expect(result.errors.contains { $0.message.contains("takes no user and no password") } && !result.diagnostics.contains { $0.message.contains("hunter2") }, "\(result.diagnostics)")
+    }
+
+    @Test(arguments: ["timeout = 0s", "connect_timeout = 0", "timeout = 1h"]) func aTimeIsOneThatServes(line: String) {
+        #expect(load(ldap: Self.good + line).errors.contains { $0.message.contains("takes 1s to 300s") })
+    }
+
     @Test func aPasswordIsNotShown() {
         let result = load(ldap: Self.good + "bind_dn = cn=x\nbind_password = hunter2 timeout = 3s")
         #expect(!result.diagnostics.contains { $0.message.contains("hunter2") })

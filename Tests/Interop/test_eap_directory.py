@@ -6,7 +6,7 @@ from certificates import martlet, place
 from lab import Gateway, Lab, carries, expect, print_tails, wait
 from pki import Authority
 from strongswan import StrongSwan, required
-from test_directory import BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, Directory
+from test_directory import BASE, BIND_PASSWORD, HASH, HASHED_PASSWORD, SERVICE_PASSWORD, Directory
 from test_eap import keeps_secrets
 from test_eap_tls import EAP_PLUGINS, client, server
 
@@ -78,6 +78,19 @@ def test_certificates_by_look_up():
         slapd.leave("staff", "carol")
         expect(a.up("rw", check=False).returncode != 0, "who is in no group came in")
         wait(lambda: "is in none of the groups" in b.log(), "the gateway says why")
+
+
+def test_certificates_of_people_whom_no_directory_knows():
+    """Without a word the directory is asked about users of EAP-TLS; `user_lookup = no` takes those as well whom it does not know."""
+    for remote in ("", "user_lookup = no"):
+        with directory("eap-tls", remote=remote, local="certs = own.pem") as (_, a, b, slapd):
+            slapd.change(f"dn: uid=carol,ou=people,{BASE}\nchangetype: delete\n")
+            up = a.up("rw", check=False)
+            expect((up.returncode == 0) == bool(remote), lambda: f"{remote}: {up.stdout}{up.stderr}")
+            if not remote:
+                wait(lambda: "there is no user carol" in b.log(), "the gateway says why")
+                continue
+            expect("there is no user" not in b.log() and b.children(), "the directory was asked")
 
 
 def test_a_wrong_password_is_the_directorys_word():

@@ -233,4 +233,15 @@ import Testing
         // Nothing overflows at the end of time.
         breaker.failed(isDown: true, now: .max)
     }
+
+    /// MS-ADTS section 5.1.1.1.1, with the system errors of MS-ERREF section 2.2.
+    @Test(
+        arguments: [
+            ("525", .noSuchUser), ("52e", nil), ("530", .disabled), ("531", .disabled), ("532", .passwordExpired), ("533", .disabled), ("701", .expired), ("773", .passwordExpired), ("775", .locked),
+            ("77", nil),
+        ] as [(String, WindowsCode.Meaning?)]) func whatActiveDirectorySaysOfARefusal(code: String, meaning: WindowsCode.Meaning?)
+    {
+        #expect(WindowsCode.meaning(of: "80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data \(code), v4563") == meaning)
+        #expect(WindowsCode.meaning(of: "invalid credentials \(code)") == nil)
+    }
 }

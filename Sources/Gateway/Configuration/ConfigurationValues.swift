@@ -93,3 +93,10 @@ func base64Bytes(_ text: some Sequence<UInt8>) -> [UInt8]? {
     guard count % 4 != 1, padding <= 2, buffer & ((1 << UInt32(bits)) - 1) == 0 else { return nil }
     return bytes
 }
+
+/// A URI as it may be shown: a user and a password before its host are left out.
+func withoutUser(_ uri: String) -> String {
+    guard let at = uri.lastIndex(of: "@") else { return uri }
+    let start = uri.firstRange(of: "://")?.upperBound ?? uri.startIndex
+    return start <= at ? uri[..<start] + "..." + uri[at...] : uri
+}

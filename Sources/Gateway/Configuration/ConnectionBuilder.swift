@@ -164,6 +164,7 @@ struct ConnectionBuilder {
         if side == "remote" {
             policy.groups = round.value("groups")?.groupNames ?? []
             policy.looksUpUser = reader.boolean("user_lookup") ?? false
+            policy.looksUpNobody = reader.boolean("user_lookup") == false && policy.groups.isEmpty
             policy.directory = reader.text("directory")
         }
         if policy.isEAP {

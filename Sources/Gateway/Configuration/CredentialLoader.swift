@@ -97,7 +97,7 @@ final class CredentialLoader {
             let lower = element.text.lowercased(), scheme = ["http://", "https://"].first { lower.hasPrefix($0) }
             let host = element.text.dropFirst(scheme?.utf8.count ?? 0).prefix { !"/?#".contains($0) }
             guard scheme != nil, !host.isEmpty, !host.contains("@"), element.text.utf8.count <= 1024, element.text.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x22 && $0 != 0x5c }) else {
-                diagnostics.error(at: element.position, "'\(key)': \(quoted(element.text)) cannot be asked: write http://HOST/PATH or https://HOST/PATH")
+                diagnostics.error(at: element.position, "'\(key)': \(quoted(withoutUser(element.text))) cannot be asked: write http://HOST/PATH or https://HOST/PATH")
                 return nil
             }
             return element.text

@@ -84,7 +84,7 @@ enum CrossChecks {
             let known = names.isEmpty ? "none is loaded" : "there is \(names.map(quoted).joined(separator: ", "))"
             diagnostics.error(
                 at: value.position,
-                "there is no directory \(quoted(value.text)) (\(known)): write plugins { ldap { directories = \((names.filter { $0 != "ldap" } + [value.text]).joined(separator: ", ")) } }, which counts from the next start on"
+                "there is no directory \(quoted(value.text)) (\(known)): write plugins { ldap { directories = \((names.filter { $0 != "ldap" } + [value.text]).joined(separator: ", ")) } }"
                     + suggestion(nearest(to: value.text, among: names)))
         } else if names.count > 1, connection.remote.isEAP || connection.remote.looksUpUser || !connection.remote.groups.isEmpty, let first = names.first {
             diagnostics.warning(

@@ -91,8 +91,15 @@ package struct DirectoryConfiguration: Hashable, Sendable {
             }
             if let uri = option("uri") {
                 for one in uri.value.split(whereSeparator: { $0 == "," || $0 == " " }) where !["ldap://", "ldaps://", "ldapi://"].contains(where: { one.lowercased().hasPrefix($0) }) {
-                    diagnostics.error(at: uri.position, "'uri' takes ldaps://HOST, ldap://HOST or ldapi://PATH, and \(quoted(String(one))) is none")
+                    diagnostics.error(at: uri.position, "'uri' takes ldaps://HOST, ldap://HOST or ldapi://PATH, and \(quoted(withoutUser(String(one)))) is none")
                 }
+                if uri.value.contains("@") {
+                    diagnostics.error(at: uri.position, "'uri' takes no user and no password: write bind_dn = ... and bind_password_file = ...")
+                }
+            }
+            for key in ["timeout", "connect_timeout"] {
+                guard let time = option(key), let duration = timeValue(time.value), duration < .seconds(1) || duration > .seconds(300) else { continue }
+                diagnostics.error(at: time.position, "'\(key)' takes 1s to 300s")
             }
             if let account = option("bind_dn"), option("bind_password") == nil, option("bind_password_file") == nil {
                 diagnostics.error(at: account.position, "'bind_dn' needs a password, for a bind without one means nothing: write bind_password_file = ...")

@@ -8,7 +8,7 @@ extension RunningGateway {
     func watchAccount(of sa: IKESAStatus, shard: Int) {
         let interval = sources.files.gateway.directoryCheck
         guard !sa.isInitiator, interval > .zero, let remote = sources.connection(named: sa.connection)?.remote, plugins.directory(named: remote.directory) != nil,
-            remote.isEAP || remote.method.hasPrefix("pubkey") && sa.account != nil,
+            !remote.looksUpNobody || sa.account != nil, remote.isEAP || remote.method.hasPrefix("pubkey") && sa.account != nil,
             let user = sa.remoteEAPIdentity?.eapIdentity ?? sa.remoteIdentity?.accountName, !remote.isEAP || sa.account != nil || !runner.knows(user)
         else { return }
         liveCheck.interval = interval
@@ -46,7 +46,7 @@ extension RunningGateway {
             let sa = ending.member.sa
             log.write(.info, "IKE", "IKE SA #\(sa.rawValue) of \(name) ends: \(ending.reason)", connection: ending.member.connection, ikeSA: sa.rawValue)
             willEnd(sa, .account, ending.reason)
-            event(.terminate(.ikeSA(sa), request: nil), to: ending.member.shard)
+            event(.end(.ikeSA(sa), because: ClosingReason(.operatorRequest, ending.reason)), to: ending.member.shard)
         }
         // So many are asked at once, and the next as soon as one has been answered.
         askOfAccounts()

@@ -57,7 +57,7 @@ extension RunningGateway: ConfigurationBackend {
         let started = connection.children.filter { $0.startAction.contains(.start) }.map(\.name)
         for shard in shards {
             if !started.isEmpty, started.count == connection.children.count {
-                shard.post(.terminate(.connection(name), request: nil))
+                shard.post(.end(.connection(name), because: ClosingReason(.operatorRequest, "a client has unloaded the connection")))
             } else {
                 for child in started { shard.post(.terminate(.child(child, connection: name), request: nil)) }
             }

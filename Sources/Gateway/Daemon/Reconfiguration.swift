@@ -16,7 +16,7 @@ extension RunningGateway {
         for name in difference.removedConnections {
             log.write(.info, "CFG", "the connection is gone from the configuration: its SAs end", connection: name)
             willEnd(connection: name, .configuration, "the connection is gone from the configuration")
-            for shard in shards { shard.post(.terminate(.connection(name), request: nil)) }
+            for shard in shards { shard.post(.end(.connection(name), because: ClosingReason(.operatorRequest, "the connection is gone from the configuration"))) }
             failures[name] = nil
         }
         if !difference.addedConnections.isEmpty { log.write(.info, "CFG", "new connections: \(list(difference.addedConnections))") }

@@ -105,7 +105,11 @@ final class PluginHost: Sendable {
         return (owner, UnsafePointer(table))
     }
 
-    func endInitialising() { isInitialising.withLock { $0 = false } }
+    /// From now on nothing is provided, and secrets in the settings are no longer there.
+    func endInitialising() {
+        isInitialising.withLock { $0 = false }
+        for (key, value) in settings where key.hasSuffix("password") || key.hasSuffix("secret") { explicit_bzero(UnsafeMutablePointer(mutating: value), strlen(value)) }
+    }
 
     private static func of(_ host: UnsafePointer<martlet_host>) -> PluginHost {
         Unmanaged<PluginHost>.fromOpaque(host.pointee.opaque).takeUnretainedValue()

@@ -97,6 +97,8 @@ extension UserSecrets: UserSource {
 package struct GatewayUsers: UserSource {
     let secrets: UserSecrets
     let directory: UserDirectory?
+    /// Whether the directory is asked about users whom it proves nothing of.
+    private let looksUp: Bool
     /// One conversation's.
     private let found = Found()
     private final class Found: Sendable {
@@ -110,7 +112,8 @@ package struct GatewayUsers: UserSource {
     package var groups: [String]? { found.groups.withLock { $0 } }
     package var account: [UInt8]? { found.account.withLock { $0 } }
 
-    package init(secrets: UserSecrets, directory: UserDirectory?) {
+    package init(secrets: UserSecrets, directory: UserDirectory?, looksUp: Bool = true) {
+        self.looksUp = looksUp
         self.secrets = secrets
         self.directory = directory
     }
@@ -121,7 +124,9 @@ package struct GatewayUsers: UserSource {
     }
 
     package func find(_ kind: UserSecretKind, of user: [UInt8], connection: String, isServer: Bool, deadline: UInt64, _ then: @escaping @Sendable (UserAnswer) -> Void) {
-        guard isServer, let directory, !secrets.knows(user, isServer: true) else { return secrets.find(kind, of: user, connection: connection, isServer: isServer, deadline: deadline, then) }
+        guard isServer, let directory, looksUp || kind != .account, !secrets.knows(user, isServer: true) else {
+            return secrets.find(kind, of: user, connection: connection, isServer: isServer, deadline: deadline, then)
+        }
         if kind == .account {
             let isAsked = directory.ask(.account, user: user, deadline: deadline) { [found] answer, _ in
                 found.note(answer)

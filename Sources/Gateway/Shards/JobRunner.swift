@@ -39,7 +39,7 @@ package final class JobRunner: Sendable {
     func begin(_ step: EAPStep, deadline: Instant, _ completion: @escaping @Sendable (JobResult) -> Void) {
         guard let method = eapMethods(step.method.name) else { return completion(.failed(.noMethod(step.method.name))) }
         method.run(
-            step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory(step.directory)), credentials: credentials.withLock { $0 }, judge: methods("pubkey"),
+            step, users: GatewayUsers(secrets: users.withLock { $0 }, directory: directory(step.directory), looksUp: step.looksUp), credentials: credentials.withLock { $0 }, judge: methods("pubkey"),
             deadline: deadline.nanoseconds, completion)
     }
 

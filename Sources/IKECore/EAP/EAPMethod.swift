@@ -60,6 +60,8 @@ package struct EAPStep: Sendable {
     package var connection: String
     /// The directory that is asked about users; nil for the first.
     package var directory: String?
+    /// Whether it is asked about whoever has proven who it is without a password.
+    package var looksUp = true
     /// Who the client says that it is: its EAP identity, or its IKE identity where nobody asked for one.
     package var identity: [UInt8]
     package var local: Identification

@@ -71,6 +71,12 @@ extension Failure {
             ])
     }
 
+    static func eapNotContinued(_ sa: IKESA) -> Failure {
+        Failure(
+            .noAnswer, "\(Wording.user(sa)) at \(sa.remote.address) did not go on with EAP in time", evidence: [Wording.ends(sa)],
+            advice: ["The client has gone, or its user did not answer within \(sa.context.limits.eapTime): the log-in may begin anew."])
+    }
+
     static func eapProofWrong(_ sa: IKESA) -> Failure {
         Failure(
             .authenticationFailed, "EAP has succeeded with \(sa.remote.address), and the AUTH payload after it does not fit: the two ends do not have the same key",

@@ -186,7 +186,7 @@ struct AuthenticatingPeer {
         if isReported { return .dead }
         let who = Wording.user(sa)
         switch phase {
-        case .asked, .succeeded: sa.context.noteUnproven(.notice, sa) { "\(sa.remote) (\(who)) did not go on with EAP in time" }
+        case .asked, .succeeded: sa.context.reportUnproven(sa.connection.name, sa) { .eapNotContinued(sa) }
         case .signing, .method, .account: sa.context.noteUnproven(.info, sa) { "the time for authenticating \(sa.remote) (\(who)) by EAP is over" }
         }
         return .dead
@@ -263,11 +263,12 @@ struct AuthenticatingPeer {
         case .identified(let identity): return identified(identity, sa)
         case .run(let method, let conversation, let identifier, let message):
             guard let own = sa.localIdentity, let peer = sa.remoteIdentity else { return .dead }
-            let step = EAPStep(
+            var step = EAPStep(
                 method: method, isServer: true, connection: sa.connection.name, directory: sa.connection.remote.directory, identity: (sa.remoteEAPIdentity ?? peer).eapIdentity, local: own,
                 remote: peer,
                 localCertificates: sa.connection.local.certificates, remoteCertificates: sa.connection.remote.certificates, conversation: conversation,
                 identifier: identifier, message: message)
+            step.looksUp = !sa.connection.remote.looksUpNobody
             phase = .method(sa.context.run(.eap(step), for: sa.localSPI), isFirst: conversation == nil)
             deadline = min(end, sa.now + sa.context.limits.jobTime)
             return .authenticatingPeer(self)
@@ -321,7 +322,9 @@ struct AuthenticatingPeer {
         head = []
         window.store(response: datagrams)
         sa.transmit(datagrams)
-        deadline = min(end, sa.now + sa.context.limits.halfOpenTime)
+        // Somebody may be typing a password, or looking for the telephone that shows it.
+        let isTyped = if case .asked = phase { !isReported && layer.method?.proof.password == true } else { false }
+        deadline = isTyped ? end : min(end, sa.now + sa.context.limits.halfOpenTime)
         return .authenticatingPeer(self)
     }
 

@@ -155,7 +155,8 @@ struct martlet_host {
 
     /* One log line. `message` is UTF-8 without a line end, at most 1,000 bytes are kept; it must not hold a secret. */
     void (*log)(const struct martlet_host *host, int32_t level, const char *message);
-    /* The value of `key` in this plugin's section, null where it is not set. Nested keys are written "a.b". Immortal. "state", where the
+    /* The value of `key` in this plugin's section, null where it is not set. Nested keys are written "a.b". Immortal, but what
+     * ends in "password" or "secret" is wiped when `init` has returned. "state", where the
      * section does not set it, is a folder for what is to outlive the daemon: the plugin makes it, private, when it first needs it. */
     const char *MARTLET_NULLABLE (*MARTLET_NONNULL setting)(const struct martlet_host *host, const char *key);
     /* CLOCK_MONOTONIC in nanoseconds. */
