@@ -145,10 +145,12 @@ extension Established {
             children.removeAll { $0.id == id }
             drop(child)
             old?.peerRekey = nil
+            if child.beginsAnew { beginAnew(child) }
             let head = payloads.filter { [.identificationResponder, .authentication, .configuration].contains($0.type) || $0.isAboutMobility }
             return respond(exchange, messageID, head + [.notify(Notify(.noProposalChosen))])
         }
         child.state = .installed
+        child.beginsAnew = false
         if let old {
             // Our own packets stay on the old SA until the peer deletes it: it may not have the new one yet. RFC 7296 section 2.8.
             if old.state == .installed { supersede(old) }

@@ -175,11 +175,14 @@ extension Established {
             let explained = Failure(.dataPlane, "The data plane refused the child \(child.policy.name): \(failure)")
             context.emit(.report(.failed(explained, connection: sa.connection.name, ikeSA: sa.status)))
             answer(creation?.requests ?? [], .failure(explained))
-            if let old = children.first(where: { $0.id == creation?.replacing }) { rekeyLater(old) } else { tryAgain(child.policy) }
+            if let old = children.first(where: { $0.id == creation?.replacing }) { rekeyLater(old) } else if !child.beginsAnew { tryAgain(child.policy) }
+            if child.beginsAnew { beginAnew(child) }
+            child.beginsAnew = false
             child.state = .installed
             return enqueue(.deleteChild(id, []))
         }
         child.state = .installed
+        child.beginsAnew = false
         let old = children.first { $0.id == creation?.replacing }
         if let creation, let old, let peer = old.peerRekey, children.contains(where: { $0.id == peer.replacement }) {
             //= RFC 7296 §2.8.1: of two simultaneous rekeys the one with the lowest of the four nonces is redundant.

@@ -42,17 +42,23 @@ extension Established {
     func childDeleted(_ id: ChildSAID, _ requests: [RequestID]) {
         if let child = children.first(where: { $0.id == id }) {
             retire(child)
-            if child.beginsAnew, !child.isUnwanted, requests.isEmpty, !hasEqual(child) { enqueue(.createChild(child.policy, [])) }
+            if child.beginsAnew, !child.isUnwanted, requests.isEmpty { beginAnew(child) }
         }
         answer(requests, .success("closed"))
     }
 
-    /// Whether another child of the same policy carries the same, or is about to.
-    private func hasEqual(_ child: ChildSA) -> Bool {
-        children.contains { $0 !== child && $0.policy.name == child.policy.name && $0.removeAt == nil && $0.state != .deleting && $0.localTS == child.localTS && $0.remoteTS == child.remoteTS }
-            || (queue + delayed.map(\.task)).contains { task in
-                if case .createChild(let policy, _) = task { policy.name == child.policy.name } else { false }
-            }
+    /// Another child in the place of one that is gone, unless one of the same policy carries the same, or is about to. `child` itself may be one that the data plane
+    /// has refused.
+    func beginAnew(_ child: ChildSA) {
+        let equals = children.filter {
+            $0 !== child && $0.policy.name == child.policy.name && ($0.isCurrent || $0.state == .installing) && !isToBeDeleted($0.id) && $0.localTS == child.localTS && $0.remoteTS == child.remoteTS
+        }
+        // One that is being installed may come to nothing still.
+        equals.first { $0.state == .installing }?.beginsAnew = true
+        let isWaited = (queue + delayed.map(\.task)).contains { task in
+            if case .createChild(let policy, _) = task { policy.name == child.policy.name } else { false }
+        }
+        if equals.isEmpty, !isWaited { enqueue(.createChild(child.policy, [])) }
     }
 
     func startDelete(_ requests: [RequestID], _ reason: ClosingReason) {
