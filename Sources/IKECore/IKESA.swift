@@ -25,6 +25,8 @@ final class IKESA {
     @Rarely var account: Identification?
     /// Of the user, where this end has let one in.
     var userSession: UserSession?
+    /// Of the peer, where it may have one IKE SA alone.
+    @Rarely var keptPlace: KeptPlace?
     /// The transforms chosen for this IKE SA.
     var transforms: [Transform] = []
     var initialContact = false

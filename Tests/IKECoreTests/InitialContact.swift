@@ -85,3 +85,58 @@ import Testing
         #expect(try says([connection("a"), connection("b", peer: "south.example")], elsewhere: ["a"]) == [true])
     }
 }
+
+/// `unique = keep`: swanctl.conf, and strongSwan.
+@Suite struct KeptOut {
+    private static let elsewhere = SocketAddress(address: IPAddress(v4: 0xcb00_7109), port: 500)
+    private static let third = SocketAddress(address: IPAddress(v4: 0xcb00_7110), port: 500)
+
+    private func come(_ target: Target, _ seed: UInt64, from remote: SocketAddress = HostilePeer.address, _ extra: [Payload] = []) throws -> (peer: HostilePeer, isIn: Bool) {
+        let peer = try HostilePeer(seed: seed)
+        try peer.take(initResponse: try #require(target.receive(peer.initRequest(), from: remote).first))
+        let answer = try #require(try peer.ask(target, .ikeAuth, try peer.authPayloads() + extra, from: remote, to: target.node.local))
+        let isIn = answer.contains { $0.type == .authentication }
+        // A refusal is one notification, and nothing of ours.
+        if !isIn { #expect(answer == [.notify(Notify(.authenticationFailed))]) }
+        return (peer, isIn)
+    }
+
+    private func established(_ target: Target) -> Int { target.reports.count { if case .ikeSAEstablished = $0 { true } else { false } } }
+
+    /// Who comes a second time from elsewhere is refused before anything of it stands; the first one stays, also over a rekey, and makes room when it goes.
+    @Test func aSecondOneIsRefused() throws {
+        let target = Target { $0.unique = .keep }
+        let (first, isIn) = try come(target, 1)
+        #expect(isIn)
+        #expect(try !come(target, 2, from: Self.elsewhere).isIn)
+        #expect(established(target) == 1 && target.installed.count == 1 && target.failures.map(\.code) == [.limit])
+        #expect(target.failures.allSatisfy { $0.summary.contains("`unique = keep` leaves one for each peer") })
+        #expect(try first.ask(target, .informational, []) == [])
+        #expect(try first.ask(target, .informational, [.delete(Delete(protocolID: .ike))]) == [])
+        #expect(try come(target, 3, from: Self.elsewhere).isIn)
+        #expect(try !come(target, 4).isIn)
+    }
+
+    /// It authenticates anew from where it is, or has lost what it had; or the connection leaves it to it.
+    @Test func whoComesAnewIsNot() throws {
+        let target = Target { $0.unique = .keep }
+        #expect(try come(target, 1).isIn && come(target, 2).isIn)
+        target.pass(.seconds(1))
+        #expect(try come(target, 3, from: Self.elsewhere, [.notify(Notify(.initialContact))]).isIn)
+        for unique in [UniquePolicy.no, .replace, .never] {
+            let other = Target { $0.unique = unique }
+            #expect(try come(other, 1).isIn && come(other, 2, from: Self.elsewhere).isIn)
+        }
+    }
+
+    /// What is gone, however it went, keeps nobody out.
+    @Test func nothingIsLeft() throws {
+        let target = Target { $0.unique = .keep }
+        for seed in 1...3 as ClosedRange<UInt64> {
+            #expect(try come(target, seed, from: seed % 2 == 0 ? Self.elsewhere : Self.third).isIn)
+            target.handle(.terminate(.connection("site"), request: nil))
+            // Nobody answers the Delete.
+        }
+        #expect(target.remnants == [] && target.endpoint.context.users.change { $0.kept.held } == 0)
+    }
+}

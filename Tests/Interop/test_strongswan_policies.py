@@ -185,12 +185,15 @@ def test_one_identity_twice():
             peer.up()
             wait(lambda: len(martlet.sas()) == 1, f"{value}: the first is there")
             first = martlet.sas()[0]["initiator_spi"]
+            established = martlet.log().count("IKE SA established")
             came = peer.up("more", check=False, seconds=10).returncode == 0
-            # With `keep` it is ended with a Delete, which may come after strongSwan is content.
-            expect(came or value == "keep", f"{value}: the second does not come up")
+            # With `keep` it is refused: there was never a second one.
+            expect(came == (value != "keep"), f"{value}: the second {'has come' if came else 'does not come'} up")
+            expect(value != "keep" or "AUTHENTICATION_FAILED" in peer.log(), "keep: strongSwan was not told that it is refused")
+            expect(value != "keep" or martlet.log().count("IKE SA established") == established, "keep: the second was there for a moment")
             expected = {"no": 2, "never": 2, "keep": 1, "replace": 1}[value]
             wait(lambda: len(martlet.sas()) == expected and len(martlet.children()) == expected and len(peer.sas()) == expected, f"{value}: {expected} are left")
-            expect(value != "keep" or martlet.logged("unique = keep leaves one for each peer"), "the log does not say why")
+            expect(value != "keep" or martlet.logged("`unique = keep` leaves one for each peer"), "the log does not say why")
             stayed = any(sa["initiator_spi"] == first for sa in martlet.sas())
             expect(stayed == (value != "replace"), f"{value}: the first {'stays' if stayed else 'is gone'}")
             if value in ("no", "never"):

@@ -61,6 +61,8 @@ enum Audit {
         let (tries, sessions) = context.users.change { ($0.guesses.held, $0.sessions.held) }
         require(tries <= 2 * trying, "\(tries) records of tries to log in, and \(trying) under way")
         require(sessions <= tables.sas.count, "\(sessions) users have sessions on \(tables.sas.count) IKE SAs")
+        let kept = context.users.change { $0.kept.held }
+        require(kept <= tables.sas.count, "\(kept) places are kept for \(tables.sas.count) IKE SAs")
         found += node.plane.complaints.map { "\(node.name): \($0)" }
 
         // Who asked is answered once, or somebody still has the question.

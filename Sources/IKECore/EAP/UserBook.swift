@@ -6,6 +6,8 @@ import IKEWire
 package struct UserBook: Sendable {
     var guesses: Guesses
     var sessions = UserSessions()
+    /// Who is here, of those that may be here once.
+    var kept = KeptPeers()
     package init(_ limits: Limits) { guesses = Guesses(limits) }
 }
 

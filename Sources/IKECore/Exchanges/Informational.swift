@@ -67,6 +67,7 @@ extension Established {
             phase = .deleting
             // It carries nothing any more: nobody is kept out because of it, whether or not the peer answers.
             sa.userSession = nil
+            sa.keptPlace = nil
         }
         send(.deleteIKE(requests, reason: reason), [.delete(Delete(protocolID: .ike))])
     }

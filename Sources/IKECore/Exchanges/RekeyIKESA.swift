@@ -230,6 +230,7 @@ extension Established {
         successor.remoteEAPIdentity = sa.remoteEAPIdentity
         successor.account = sa.account
         successor.userSession = sa.userSession
+        successor.keptPlace = sa.keptPlace
         successor.takesFragments = sa.takesFragments
         successor.transforms = context.shared(chosen.transforms)
         do throws(CryptoError) {

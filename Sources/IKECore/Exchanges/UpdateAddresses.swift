@@ -204,7 +204,10 @@ extension Established {
     /// The IKE SA goes on between other addresses; ESP follows with `moveChildren`.
     func moveIKE(to ends: AddressPair, marked: Bool) {
         guard ends != AddressPair(local: sa.local, remote: sa.remote) || marked != sa.marked else { return }
-        if ends.remote != sa.remote { sa.userSession?.move(to: ends.remote) }
+        if ends.remote != sa.remote {
+            sa.userSession?.move(to: ends.remote)
+            sa.keptPlace?.move(to: ends.remote)
+        }
         if phase == .active { context.emit(.report(.ikeSAMoved(sa.status, local: ends.local, remote: ends.remote))) }
         if ends.remote != sa.remote { for lease in sa.leases { context.pools.moved(lease, to: ends.remote) } }
         if ends.remote.address != sa.remote.address {

@@ -50,6 +50,7 @@ extension Established {
         for child in children { drop(child) }
         children = []
         sa.userSession = nil
+        sa.keptPlace = nil
         sa.giveBackAddresses()
         // What the peer's rekey made and nobody has taken over yet ends with it.
         if let pending = peerSuccessor?.sa {

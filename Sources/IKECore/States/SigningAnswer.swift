@@ -28,6 +28,10 @@ struct SigningAnswer {
             var window = window
             return AwaitingAuth.refuse(sa, channel, &window, .eapRefused(EAPRefusal.tooManySessions(sa.connection), sa), Notify(.authenticationFailed))
         }
+        guard sa.takesPlace() else {
+            var window = window
+            return AwaitingAuth.refuse(sa, channel, &window, .keptOut(sa), Notify(.authenticationFailed))
+        }
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
         established.begin()

@@ -24,6 +24,8 @@ struct VerifyingResponder {
     static func establish(_ sa: IKESA, _ channel: SecureChannel, _ work: Initiation, _ offer: ChildOffer?, _ payloads: [Payload]) -> State {
         sa.context.forgetAttempts(sa.connection.name)
         sa.offeredSPI = nil
+        // What we begin ourselves is refused by nobody here.
+        _ = sa.takesPlace()
         sa.beginMobility(payloads, decides: true)
         let established = Established(sa, channel, window: MessageWindow(nextRequest: sa.authMessageID &+ 1, expected: 0))
         established.begin()
