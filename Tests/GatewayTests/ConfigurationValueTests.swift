@@ -328,9 +328,9 @@ import Testing
 
     @Test(arguments: [
         ("@EAST.example", "%any", true), ("*.example", "@x", true), ("@x", "@y", false), ("%any", "@y", true), ("keyid:east.example", "@y", false),
-        ("@y", "a.branch.example", true), ("*.other", "@y", false),
+        ("@y", "a.branch.example", true), ("*.other", "@y", false), ("@x", "C=CH, O=X, CN=*", true), ("@x", "C=ch, O=x, CN=Dave", true), ("@x", "C=CH, O=Y, CN=*", false),
     ]) func theIndexKnowsWhoMayHaveASecret(local: String, remote: String, expected: Bool) throws {
-        let index = SecretIndex(try secrets("ike { id-1 = @east.example\nid-2 = *.branch.example\nsecret = \"0123456789abcdef\" }"))
+        let index = SecretIndex(try secrets("ike { id-1 = @east.example\nid-2 = *.branch.example\nid-3 = \"C=CH, O=X, CN=dave\"\nsecret = \"0123456789abcdef\" }"))
         #expect(try index.mayServe(local: IdentityPattern(configured: local), remote: IdentityPattern(configured: remote)) == expected)
         #expect(try !SecretIndex(SharedSecrets()).mayServe(local: IdentityPattern(configured: local), remote: IdentityPattern(configured: remote)))
     }

@@ -46,6 +46,8 @@ extension IKESecret {
 package struct SecretIndex: Sendable {
     private var servesEverybody = false
     private var exact: Set<Identification> = []
+    /// The distinguished names among them as they are written: for comparison they lose their structure, which patterns look at.
+    private var exactNames: [Identification] = []
     private var patterns: [IdentityPattern] = []
     /// Whether there are users of EAP.
     private(set) var hasUsers = false
@@ -58,14 +60,22 @@ package struct SecretIndex: Sendable {
         guard secret.kind == .ike else { return hasUsers = true }
         if secret.identities.isEmpty { servesEverybody = true }
         for pattern in secret.identities {
-            if case .exactly(let identity) = pattern { exact.insert(identity.lowercased) } else { patterns.append(pattern) }
+            guard case .exactly(let identity) = pattern else {
+                patterns.append(pattern)
+                continue
+            }
+            exact.insert(identity.lowercased)
+            if identity.kind == .derDN { exactNames.append(identity) }
         }
     }
 
     func mayServe(local: IdentityPattern, remote: IdentityPattern) -> Bool { servesEverybody || names(local) || names(remote) }
 
     private func names(_ pattern: IdentityPattern) -> Bool {
-        guard case .exactly(let identity) = pattern else { return patterns.contains { $0.overlaps(pattern) } || exact.contains { IdentityPattern.exactly($0).overlaps(pattern) } }
+        guard case .exactly(let identity) = pattern else {
+            if case .name = pattern, exactNames.contains(where: { pattern.matches($0) }) { return true }
+            return patterns.contains { $0.overlaps(pattern) } || exact.contains { IdentityPattern.exactly($0).overlaps(pattern) }
+        }
         return exact.contains(identity.lowercased) || patterns.contains { $0.matches(identity) }
     }
 }
