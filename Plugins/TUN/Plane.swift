@@ -52,7 +52,7 @@ final class Plane {
     let netlink: Int32
     private let acknowledge: Int32
     let routing: Routing
-    private var interfaceMTU: Int
+    private(set) var interfaceMTU: Int
 
     private var inbound: [UInt32: Inbound] = [:]
     private var outbound: [OutboundKey: Outbound] = [:]

@@ -4,6 +4,7 @@ import CLinux
 import PlaneKit
 import PluginABI
 import PluginKit
+import Synchronization
 
 private nonisolated(unsafe) let descriptor = Descriptor.make(
     name: "tun", version: "0.1", provides: [.plane("tun")],
@@ -21,22 +22,40 @@ private nonisolated(unsafe) let descriptor = Descriptor.make(
 /// The plugin's entry symbol.
 @c public func martlet_plugin_query() -> UnsafePointer<martlet_plugin>? { descriptor }
 
-/// What the plugin knows between calls. `host` is set once, in `init`; `plane` belongs to the host's plane thread.
+/// What the plugin knows between calls. `host` is set once, in `init`; `plane` belongs to whoever has the lock: the host's plane thread, and for a moment its
+/// service thread, where somebody has taken routes away. No packet waits for it.
 private enum Current {
     nonisolated(unsafe) static var host: Host?
     nonisolated(unsafe) static var plane: Plane?
+    nonisolated(unsafe) static var watch: RouteWatch?
+    static let lock = Mutex<Void>(())
 }
 
 /// Runs `body` on the plane and turns what it throws into a status and a log line.
 private func withPlane(_ body: (Plane) throws(PlaneError) -> Void) -> martlet_status {
-    guard let plane = Current.plane else { return MARTLET_E_NOT_FOUND }
+    Current.lock.withLock { _ in
+        guard let plane = Current.plane else { return MARTLET_E_NOT_FOUND }
+        do throws(PlaneError) {
+            try body(plane)
+            return MARTLET_OK
+        } catch {
+            if let message = error.message { Current.host?.log(.error, message) }
+            return error.status
+        }
+    }
+}
+
+private func begin(_ host: Host, _ events: UnsafePointer<martlet_plane_events>, _ sockets: [martlet_socket], _ workers: UInt32, _ mark: UInt32) -> martlet_status {
     do throws(PlaneError) {
-        try body(plane)
-        return MARTLET_OK
+        let plane = try Plane(host: host, events: events, sockets: sockets, workers: workers, mark: mark)
+        Current.lock.withLock { _ in Current.plane = plane }
     } catch {
-        if let message = error.message { Current.host?.log(.error, message) }
+        if let message = error.message { host.log(.error, message) }
         return error.status
     }
+    Current.watch = RouteWatch(host: host) { descriptor in Current.lock.withLock { _ in Current.plane?.restore(descriptor) } }
+    if Current.watch == nil { host.log(.warning, "the kernel does not tell what others take away of routes: nobody puts them back") }
+    return MARTLET_OK
 }
 
 // Immortal and never written after it was made.
@@ -45,18 +64,15 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
         struct_size: UInt32(MemoryLayout<martlet_plane>.size), flags: UInt32(MARTLET_PLANE_USERSPACE.rawValue | MARTLET_PLANE_HEARS_ALL.rawValue), name: Immortal.string("tun"),
         start: { events, sockets, count, workers, mark in
             guard Current.plane == nil, let host = Current.host else { return MARTLET_E_INVALID }
-            do throws(PlaneError) {
-                let all = (0..<count).map { sockets[$0] }
-                Current.plane = try Plane(host: host, events: events, sockets: all, workers: workers, mark: mark)
-                return MARTLET_OK
-            } catch {
-                if let message = error.message { host.log(.error, message) }
-                return error.status
-            }
+            return begin(host, events, (0..<count).map { sockets[$0] }, workers, mark)
         },
         stop: {
-            Current.plane?.stop()
-            Current.plane = nil
+            Current.watch?.close()
+            Current.watch = nil
+            Current.lock.withLock { _ in
+                Current.plane?.stop()
+                Current.plane = nil
+            }
         },
         add_sa: { sa in withPlane { plane throws(PlaneError) in try plane.add(sa) } },
         activate: { child in withPlane { plane throws(PlaneError) in try plane.activate(child) } },
@@ -78,8 +94,10 @@ nonisolated(unsafe) private let planeTable: UnsafePointer<martlet_plane> = {
         },
         drops: { counters, capacity in
             if let counters {
-                for (place, reason) in DropReason.allCases.enumerated() where place < capacity {
-                    counters[place] = martlet_drop_counter(reason: reason.text, packets: Current.plane?.drops(reason) ?? 0)
+                Current.lock.withLock { _ in
+                    for (place, reason) in DropReason.allCases.enumerated() where place < capacity {
+                        counters[place] = martlet_drop_counter(reason: reason.text, packets: Current.plane?.drops(reason) ?? 0)
+                    }
                 }
             }
             return DropReason.allCases.count

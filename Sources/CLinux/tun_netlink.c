@@ -109,6 +109,10 @@ int martlet_link_set_mtu(int netlink, int index, uint32_t mtu) {
     return exchange(netlink, &request, NULL, NULL);
 }
 
+static uint8_t route_type(enum martlet_route_kind kind) {
+    return kind == MARTLET_ROUTE_UNICAST ? RTN_UNICAST : kind == MARTLET_ROUTE_THROW ? RTN_THROW : RTN_BLACKHOLE;
+}
+
 int martlet_route_add(
     int netlink, uint32_t table, const struct martlet_prefix *prefix, enum martlet_route_kind kind, int index,
     const struct martlet_prefix *source, uint32_t mtu, uint32_t segment, bool replaces) {
@@ -119,7 +123,7 @@ int martlet_route_add(
     body->rtm_table = RT_TABLE_UNSPEC;
     body->rtm_protocol = MARTLET_ROUTE_PROTOCOL;
     body->rtm_scope = kind == MARTLET_ROUTE_UNICAST && prefix->family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    body->rtm_type = kind == MARTLET_ROUTE_UNICAST ? RTN_UNICAST : RTN_THROW;
+    body->rtm_type = route_type(kind);
     put32(&request, RTA_TABLE, table);
     put(&request, RTA_DST, prefix->bytes, address_size(prefix->family));
     if (kind == MARTLET_ROUTE_UNICAST) {
@@ -143,7 +147,7 @@ int martlet_route_remove(int netlink, uint32_t table, const struct martlet_prefi
     body->rtm_table = RT_TABLE_UNSPEC;
     body->rtm_protocol = MARTLET_ROUTE_PROTOCOL;
     body->rtm_scope = RT_SCOPE_NOWHERE;
-    body->rtm_type = kind == MARTLET_ROUTE_UNICAST ? RTN_UNICAST : RTN_THROW;
+    body->rtm_type = route_type(kind);
     put32(&request, RTA_TABLE, table);
     put(&request, RTA_DST, prefix->bytes, address_size(prefix->family));
     return exchange(netlink, &request, NULL, NULL);
@@ -194,7 +198,9 @@ int martlet_route_flush(int netlink, uint32_t table) {
         struct route_list list = {.table = table, .family = family};
         int result = exchange(netlink, &request, collect_route, &list);
         for (size_t i = 0; i < list.count; i++) {
-            enum martlet_route_kind kind = list.routes[i].type == RTN_THROW ? MARTLET_ROUTE_THROW : MARTLET_ROUTE_UNICAST;
+            enum martlet_route_kind kind = list.routes[i].type == RTN_THROW       ? MARTLET_ROUTE_THROW
+                                           : list.routes[i].type == RTN_BLACKHOLE ? MARTLET_ROUTE_BLACKHOLE
+                                                                                  : MARTLET_ROUTE_UNICAST;
             if (martlet_route_remove(netlink, table, &list.routes[i].prefix, kind) == 0) removed++;
         }
         free(list.routes);

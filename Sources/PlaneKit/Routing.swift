@@ -31,6 +31,8 @@ package final class Routing {
     private let host: Host
     private var installed: [Prefix: Installed] = [:]
     private var hasRules = false
+    /// What was carried goes nowhere then, and not by the main table.
+    private var hasInterfaceGone = false
 
     /// A route, with those who want it. What passes wins over what is carried, which wins over what merely stays out.
     private struct Installed {
@@ -153,13 +155,42 @@ package final class Routing {
 
     /// Afterwards: what has gone all the same is put back, so that nothing that is wanted in a tunnel, or nowhere, goes by the main table.
     package func restore(_ family: IPAddress.Family) {
+        let count = putBack { $0.family == family }
+        if count > 0 { host.log(.notice, "put \(count) routes back that went with an address") }
+    }
+
+    // MARK: What others take away
+
+    /// What `martlet_route_events_read` asks for.
+    package var table: UInt32 { settings.table }
+
+    /// Somebody has taken away routes, rules or addresses: what is missing is there again.
+    package func restore() {
+        let kept = martlet_address_keep(netlink, link)
+        if hasRules, !addRules() { host.log(.error, "the routing rules of table \(settings.table) have gone, and cannot be put back") }
+        let count = putBack { _ in true }
+        if count > 0 || kept != 0 { host.log(.warning, "somebody has taken \(count) routes of this daemon's out of table \(settings.table): they are there again") }
+    }
+
+    /// The interface is no more: what was carried is dropped until the daemon begins anew.
+    package func interfaceHasGone() {
+        guard !hasInterfaceGone else { return }
+        hasInterfaceGone = true
+        _ = putBack { _ in true }
+    }
+
+    /// How many were missing.
+    private func putBack(_ isMeant: (Prefix) -> Bool) -> Int {
         var count = 0
-        for (prefix, route) in installed where prefix.family == family {
+        for (prefix, route) in installed where isMeant(prefix) {
             guard let kind = route.kind else { continue }
             if add(prefix, kind, kind == MARTLET_ROUTE_UNICAST ? route.source : nil, route.sizes, replaces: false) == 0 { count += 1 }
         }
-        if count > 0 { host.log(.notice, "put \(count) routes back that went with an address") }
+        return count
     }
+
+    /// As the kernel gets it.
+    private func actual(_ kind: martlet_route_kind) -> martlet_route_kind { hasInterfaceGone && kind == MARTLET_ROUTE_UNICAST ? MARTLET_ROUTE_BLACKHOLE : kind }
 
     private func change(_ wanted: Wanted, by count: Int) {
         for prefix in wanted.passing { change(prefix) { $0.passing += count } }
@@ -183,7 +214,7 @@ package final class Routing {
         body(&route)
         if let old = route.kind, route.wanted != old {
             var contract = prefix.contract
-            let result = martlet_route_remove(netlink, settings.table, &contract, old)
+            let result = martlet_route_remove(netlink, settings.table, &contract, actual(old))
             if result != 0 { host.log(.warning, "cannot remove the route to \(Self.text(prefix)): error \(-result)") }
             route.kind = nil
         }
@@ -220,7 +251,7 @@ package final class Routing {
     /// 0 or a negative errno.
     private func add(_ prefix: Prefix, _ kind: martlet_route_kind, _ source: IPAddress?, _ sizes: Sizes, replaces: Bool) -> Int32 {
         var contract = prefix.contract
-        func add(_ hint: UnsafePointer<martlet_prefix>?) -> Int32 { martlet_route_add(netlink, settings.table, &contract, kind, link, hint, sizes.mtu, sizes.segment, replaces) }
+        func add(_ hint: UnsafePointer<martlet_prefix>?) -> Int32 { martlet_route_add(netlink, settings.table, &contract, actual(kind), link, hint, sizes.mtu, sizes.segment, replaces) }
         var result: Int32 = -EINVAL
         if let source {
             var hint = Prefix(family: source.family, value: source.value, length: source.bitCount).contract

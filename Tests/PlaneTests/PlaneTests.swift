@@ -193,6 +193,51 @@ import Testing
         #expect(hosts.a.command("start 1 4500 4242") == "ok")
     }
 
+    /// A network manager that starts anew, or somebody who tidies up: without routes what a tunnel carries would leave in clear.
+    @Test(
+        arguments: [
+            "ip route flush table 52100", "ip -6 route flush table 52100", "ip rule del prio 5210; ip rule del prio 5212; ip -6 rule del prio 5210", "ip link set martlet0 down",
+            "ip addr flush dev martlet0",
+        ]) func whatOthersTakeAwayIsPutBack(command: String) throws
+    {
+        let hosts = try TwoHosts()
+        // Everything else would go there.
+        hosts.a.run("ip route add default via 192.0.2.2")
+        hosts.a.run("ip -6 route add default via 2001:db8::2")
+        #expect(hosts.a.command("lend 10.3.0.1") == "ok")
+        hosts.add(TwoHosts.Tunnel())
+        func way(_ there: String, _ here: String) -> String { hosts.a.run("ip route get \(there) from \(here)").output }
+        func isWhole() -> Bool {
+            way("10.2.0.1", "10.1.0.1").contains("martlet0") && way("fd00:2::1", "fd00:1::1").contains("martlet0") && hosts.a.run("ip addr show dev martlet0").output.contains("10.3.0.1")
+        }
+        #expect(isWhole())
+        hosts.a.run(command)
+        var tries = 0
+        while !isWhole(), tries < 200 {
+            Thread.sleep(forTimeInterval: 0.05)
+            tries += 1
+        }
+        #expect(isWhole(), "\(hosts.a.run("ip rule; ip route show table 52100; ip -6 route show table 52100; ip addr show dev martlet0").output)")
+        #expect(hosts.a.run("ping -c 1 -W 2 10.2.0.1").status == 0 && hosts.a.run("ping -c 1 -W 2 fd00:2::1").status == 0)
+        #expect(hosts.a.logged.contains("somebody has taken"), "\(hosts.a.logged)")
+    }
+
+    @Test func withoutTheInterfaceNothingLeavesInClear() throws {
+        let hosts = try TwoHosts()
+        hosts.a.run("ip route add default via 192.0.2.2")
+        hosts.add(TwoHosts.Tunnel())
+        hosts.a.run("ip link del martlet0")
+        func way() -> Outcome { hosts.a.run("ip route get 10.2.0.1 from 10.1.0.1") }
+        var tries = 0
+        while way().status == 0, tries < 200 {
+            Thread.sleep(forTimeInterval: 0.05)
+            tries += 1
+        }
+        #expect(way().status != 0, "\(way().output)")
+        #expect(hosts.a.run("ip route show table 52100").output.contains("blackhole 10.2.0.0/24"))
+        #expect(hosts.a.command("stop") == "ok" && hosts.a.run("ip route show table 52100").output.contains("/") == false)
+    }
+
     /// The kernel takes an interface's IPv4 routes along with its last address, and every route that names an address with that one.
     @Test func whatIsLentTakesNoRouteAlongWhenItGoes() throws {
         let hosts = try TwoHosts()

@@ -74,7 +74,8 @@ struct martlet_prefix {
     uint8_t length;
     uint8_t bytes[16];
 };
-enum martlet_route_kind { MARTLET_ROUTE_UNICAST = 0, MARTLET_ROUTE_THROW = 1 };
+// What is carried goes to the interface, or nowhere where that has gone; `throw` is for what stays out.
+enum martlet_route_kind { MARTLET_ROUTE_UNICAST = 0, MARTLET_ROUTE_THROW = 1, MARTLET_ROUTE_BLACKHOLE = 2 };
 int martlet_netlink_open(void);
 // The number of the last request that this thread made of the kernel: for tests that answer in its place.
 uint32_t martlet_netlink_sequence(void);
@@ -104,6 +105,13 @@ int martlet_address_remove(int netlink, int index, const struct martlet_prefix *
 // Gives the interface the IPv4 dummy address (192.0.0.8, RFC 7600 section 4.8), of this host's scope, which no packet is sent from: with the last IPv4
 // address of an interface the kernel takes all its IPv4 routes away.
 int martlet_address_keep(int netlink, int index);
+// What somebody has done to what packets need to find the interface `index`: a route of ours in `table`, a rule of ours or an address has gone (the kernel
+// tells of the address alone where routes go with it), the interface is down, or is no more.
+enum martlet_route_event { MARTLET_ROUTES_LOST = 1, MARTLET_LINK_IS_DOWN = 2, MARTLET_LINK_HAS_GONE = 4 };
+// A socket that hears of it, non-blocking, or -errno.
+int martlet_route_events_open(void);
+// Bits of what has come since. What the owner of the socket `own` has changed itself is no news.
+unsigned martlet_route_events_read(int fd, int own, uint32_t table, int index);
 // Calls `each` for every address of this host of a family (4 or 6), loopback's and link-local ones aside.
 int martlet_addresses(int netlink, uint8_t family, void (*each)(void *context, const struct martlet_prefix *address), void *context);
 #endif
