@@ -42,13 +42,17 @@ extension Plane {
     func restore(_ descriptor: Int32) {
         let lost = martlet_route_events_read(descriptor, netlink, routing.table, link)
         guard lost != 0 else { return }
-        if lost & MARTLET_LINK_HAS_GONE.rawValue != 0 {
-            host.log(.error, "somebody has removed the interface \(settings.interface): what its tunnels carried is dropped until the daemon starts anew")
-            return routing.interfaceHasGone()
-        }
-        if lost & MARTLET_LINK_IS_DOWN.rawValue != 0 {
+        var hasGone = lost & MARTLET_LINK_HAS_GONE.rawValue != 0
+        if !hasGone, lost & (MARTLET_LINK_IS_DOWN.rawValue | MARTLET_EVENTS_LOST.rawValue) != 0 {
             let result = martlet_link_up(netlink, link, UInt32(interfaceMTU), 1000)
-            host.log(.warning, "somebody has taken the interface \(settings.interface) down: " + (result == 0 ? "it is up again" : "it cannot be brought up (error \(-result))"))
+            hasGone = result == -ENODEV
+            if !hasGone, lost & MARTLET_LINK_IS_DOWN.rawValue != 0 || result != 0 {
+                host.log(.warning, "somebody has taken the interface \(settings.interface) down: " + (result == 0 ? "it is up again" : "it cannot be brought up (error \(-result))"))
+            }
+        }
+        guard !hasGone else {
+            if routing.interfaceHasGone() { host.log(.error, "somebody has removed the interface \(settings.interface): what its tunnels carried is dropped until the daemon starts anew") }
+            return
         }
         for address in addresses {
             var prefix = Prefix(family: address.family, value: address.value, length: address.bitCount).contract

@@ -18,6 +18,9 @@ int martlet_route_events_open(void) {
     int result = bind(fd, (struct sockaddr *)&address, sizeof address);
     for (unsigned group = RTNLGRP_IPV4_RULE; result == 0 && group; group = group == RTNLGRP_IPV4_RULE ? RTNLGRP_IPV6_RULE : 0)
         result = setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group);
+    // What we put back ourselves is heard as well.
+    int room = 1 << 20;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
     if (result == 0) return fd;
     int error = errno;
     close(fd);
@@ -79,7 +82,7 @@ unsigned martlet_route_events_read(int fd, int own, uint32_t table, int index) {
         if (length < 0 && errno == EINTR) continue;
         // Some were lost: everything is looked at.
         if (length < 0 && errno == ENOBUFS) {
-            watch.lost |= MARTLET_ROUTES_LOST;
+            watch.lost |= MARTLET_ROUTES_LOST | MARTLET_EVENTS_LOST;
             continue;
         }
         if (length < 0) break;

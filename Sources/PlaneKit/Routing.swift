@@ -166,17 +166,23 @@ package final class Routing {
 
     /// Somebody has taken away routes, rules or addresses: what is missing is there again.
     package func restore() {
-        let kept = martlet_address_keep(netlink, link)
-        if hasRules, !addRules() { host.log(.error, "the routing rules of table \(settings.table) have gone, and cannot be put back") }
+        guard !hasInterfaceGone else { return }
+        _ = martlet_address_keep(netlink, link)
+        // Those that are there stay, whatever becomes of the others.
+        if hasRules, let failed = makeRules() {
+            host.log(.error, "not all routing rules of table \(settings.table) are there, and one for IPv\(failed.family) cannot be put back: error \(-failed.error)")
+        }
         let count = putBack { _ in true }
-        if count > 0 || kept != 0 { host.log(.warning, "somebody has taken \(count) routes of this daemon's out of table \(settings.table): they are there again") }
+        if count > 0 { host.log(.warning, "somebody has taken \(count) routes of this daemon's out of table \(settings.table): they are there again") }
     }
 
     /// The interface is no more: what was carried is dropped until the daemon begins anew.
-    package func interfaceHasGone() {
-        guard !hasInterfaceGone else { return }
+    /// False where that is known.
+    package func interfaceHasGone() -> Bool {
+        guard !hasInterfaceGone else { return false }
         hasInterfaceGone = true
         _ = putBack { _ in true }
+        return true
     }
 
     /// How many were missing.
@@ -264,6 +270,14 @@ package final class Routing {
     /// Whether all of them are there: without them nobody looks into the table, and the next policy tries again.
     private func addRules() -> Bool {
         hasRules = true
+        guard let failed = makeRules() else { return true }
+        host.log(.error, "cannot install the routing rules for IPv\(failed.family): error \(-failed.error)")
+        removeRules()
+        return false
+    }
+
+    /// The first that could not be made; those that are there already are as good.
+    private func makeRules() -> (family: UInt8, error: Int32)? {
         let main: UInt32 = 254
         for family in [4, 6] as [UInt8] {
             let results = [
@@ -272,13 +286,9 @@ package final class Routing {
                 martlet_rule_add(netlink, family, settings.rulePriority + 2, settings.table, mark, -1),
             ]
             // A kernel without IPv6 has no IPv6 rules either.
-            if let failed = results.first(where: { $0 != 0 && !(family == 6 && ($0 == -EAFNOSUPPORT || $0 == -EOPNOTSUPP)) }) {
-                host.log(.error, "cannot install the routing rules for IPv\(family): error \(-failed)")
-                removeRules()
-                return false
-            }
+            if let failed = results.first(where: { $0 != 0 && !(family == 6 && ($0 == -EAFNOSUPPORT || $0 == -EOPNOTSUPP)) }) { return (family, failed) }
         }
-        return true
+        return nil
     }
 
     @discardableResult

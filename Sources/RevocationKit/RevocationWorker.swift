@@ -51,6 +51,8 @@ private final class Fetch {
     var cases: [Case] = []
     /// Kept until it has ended.
     var transfer: Transfer?
+    /// What it brings is of before somebody had everything forgotten.
+    var isForgotten = false
     init(_ wanted: Wanted, request: OCSPRequest?) { (self.wanted, self.request) = (wanted, request) }
 }
 
@@ -132,6 +134,12 @@ final class RevocationWorker {
             }
         }
         down = [:]
+        for (what, fetch) in wanted {
+            let isMeant = if case .list = what { kinds.contains(.lists) } else { kinds.contains(.answers) }
+            guard isMeant else { continue }
+            fetch.isForgotten = true
+            wanted[what] = nil
+        }
         service.log(.notice, "forgets what was fetched: \(words.joined(separator: ", "))")
     }
 
@@ -322,10 +330,12 @@ final class RevocationWorker {
     private func finish(_ transfer: Transfer, _ result: Result<[UInt8], TransferFailure>) {
         guard let fetch = fetches.removeValue(forKey: ObjectIdentifier(transfer)) else { return }
         let uri = transfer.uri, now = options.clock()
-        wanted[fetch.wanted] = nil
+        if wanted[fetch.wanted] === fetch { wanted[fetch.wanted] = nil }
         busy[uri, default: 1] -= 1
         if busy[uri] == 0 { busy[uri] = nil }
         switch result {
+        // Whoever waits for it asks anew.
+        case _ where fetch.isForgotten: break
         case .failure(let failure): note(uri, failure.reason, now)
         case .success(let bytes):
             if down.removeValue(forKey: uri) != nil { service.log(.notice, "\(uri) answers again") }
@@ -334,7 +344,7 @@ final class RevocationWorker {
             case .answer(_, let key): take(answer: bytes, key, fetch, now)
             }
         }
-        for one in fetch.cases { goOn(one, after: fetch.wanted) }
+        for one in fetch.cases { if fetch.isForgotten { advance(one) } else { goOn(one, after: fetch.wanted) } }
         for one in queues.removeValue(forKey: uri) ?? [] { advance(one) }
     }
 

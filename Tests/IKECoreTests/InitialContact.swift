@@ -103,7 +103,7 @@ import Testing
 
     private func established(_ target: Target) -> Int { target.reports.count { if case .ikeSAEstablished = $0 { true } else { false } } }
 
-    /// Who comes a second time from elsewhere is refused before anything of it stands; the first one stays, also over a rekey, and makes room when it goes.
+    /// Who comes a second time from elsewhere is refused before anything of it stands; the first one stays, and makes room when it goes.
     @Test func aSecondOneIsRefused() throws {
         let target = Target { $0.unique = .keep }
         let (first, isIn) = try come(target, 1)
@@ -115,6 +115,20 @@ import Testing
         #expect(try first.ask(target, .informational, [.delete(Delete(protocolID: .ike))]) == [])
         #expect(try come(target, 3, from: Self.elsewhere).isIn)
         #expect(try !come(target, 4).isIn)
+    }
+
+    @Test func theFirstOneStaysOverARekey() {
+        let (world, east, west) = Fixtures.pair(seed: 77) { connection, _ in connection.unique = .keep }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5))
+        for node in [west, east] {
+            world.send(.rekey(.connection("site"), request: nil), to: node)
+            world.run(.seconds(60))
+            #expect(west.endpoint.context.users.change { $0.kept.held } == 1 && west.established.count == 1)
+        }
+        world.send(.terminate(.connection("site"), request: nil), to: east)
+        world.run(.seconds(60))
+        #expect(west.endpoint.context.users.change { $0.kept.held } == 0)
     }
 
     /// It authenticates anew from where it is, or has lost what it had; or the connection leaves it to it.

@@ -107,7 +107,12 @@ int martlet_address_remove(int netlink, int index, const struct martlet_prefix *
 int martlet_address_keep(int netlink, int index);
 // What somebody has done to what packets need to find the interface `index`: a route of ours in `table`, a rule of ours or an address has gone (the kernel
 // tells of the address alone where routes go with it), the interface is down, or is no more.
-enum martlet_route_event { MARTLET_ROUTES_LOST = 1, MARTLET_LINK_IS_DOWN = 2, MARTLET_LINK_HAS_GONE = 4 };
+enum martlet_route_event {
+    MARTLET_ROUTES_LOST = 1,
+    MARTLET_LINK_IS_DOWN = 2,
+    MARTLET_LINK_HAS_GONE = 4,
+    MARTLET_EVENTS_LOST = 8 // any of them may have been
+};
 // A socket that hears of it, non-blocking, or -errno.
 int martlet_route_events_open(void);
 // Bits of what has come since. What the owner of the socket `own` has changed itself is no news.

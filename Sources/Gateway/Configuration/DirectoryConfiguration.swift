@@ -90,11 +90,13 @@ package struct DirectoryConfiguration: Hashable, Sendable {
                 diagnostics.error(at: plugin.position, "\(title) has no '\(key)': write \(key) = \(key == "uri" ? "ldaps://ldap.example" : "\"dc=example,dc=org\"")")
             }
             if let uri = option("uri") {
-                for one in uri.value.split(whereSeparator: { $0 == "," || $0 == " " }) where !["ldap://", "ldaps://", "ldapi://"].contains(where: { one.lowercased().hasPrefix($0) }) {
-                    diagnostics.error(at: uri.position, "'uri' takes ldaps://HOST, ldap://HOST or ldapi://PATH, and \(quoted(withoutUser(String(one)))) is none")
-                }
+                // Not shown then: a password may have commas.
                 if uri.value.contains("@") {
                     diagnostics.error(at: uri.position, "'uri' takes no user and no password: write bind_dn = ... and bind_password_file = ...")
+                } else {
+                    for one in uri.value.split(whereSeparator: { $0 == "," || $0 == " " }) where !["ldap://", "ldaps://", "ldapi://"].contains(where: { one.lowercased().hasPrefix($0) }) {
+                        diagnostics.error(at: uri.position, "'uri' takes ldaps://HOST, ldap://HOST or ldapi://PATH, and \(quoted(String(one))) is none")
+                    }
                 }
             }
             for key in ["timeout", "connect_timeout"] {

@@ -116,11 +116,11 @@ extension RunningGateway {
                 if renewed.abilities.isEmpty, renewed.failure == nil, read.plugins.plugin("ldap")?.isLoaded == true { capabilities.directoryFailure = "there is no plugin libmartlet-ldap.so" }
                 renewal = (renewed, fingerprint)
             }
-            return (read, ConfigurationLoader.validate(read, capabilities, before: before), renewal)
-        } _: { [weak self] (outcome: JobPool.Outcome<(ReadConfiguration, ConfigurationResult, (DirectoryRenewal, made: Int)?)>) in
+            return (read, ConfigurationLoader.validate(read, capabilities, before: before), renewal, fingerprint)
+        } _: { [weak self] (outcome: JobPool.Outcome<(ReadConfiguration, ConfigurationResult, (DirectoryRenewal, made: Int)?, Int)>) in
             self?.loop.post { [weak self] in
                 guard let self else { return }
-                guard case .done((let read, let result, let renewal)) = outcome else {
+                guard case .done((let read, let result, let renewal, let fingerprint)) = outcome else {
                     log.write(.error, "CFG", "the configuration could not be read in time; the running one stays")
                     return completion(Self.refusal("the configuration could not be read in time"))
                 }
@@ -131,6 +131,8 @@ extension RunningGateway {
                     log.write(.error, "CFG", "the configuration has \(errors.count) errors; the running one stays")
                     return completion(Self.refusal(errors))
                 }
+                // Another reload was applied meanwhile, with other directories than this one has found.
+                guard renewal != nil || fingerprint == directories else { return reloadFiles(completion) }
                 text = read
                 replace(with: new, directories: renewal)
                 completion(.success(result.warnings.map(\.text)))

@@ -119,15 +119,23 @@ package final class PluginSet: Sendable {
     /// The directories that `settings` make, beside those in use; `use` has them asked from then on. The plugin is begun again, or now. Any thread, one at a time.
     package func renewedDirectories(_ settings: PluginSettings) -> DirectoryRenewal {
         var renewal = DirectoryRenewal(isNew: true)
+        renewal.directories = Self.inPlace(of: Self.directoryPlugin, [], current.withLock { $0.directories })
         guard settings.sections[Self.directoryPlugin] != nil else { return renewal }
         var loading = Loading(settings: settings, services: source.services, log: source.log, only: Self.directoryPlugin, directory: directory.copy(without: Self.directoryPlugin))
         for path in source.paths { loading.addFolder(path) }
         loading.startAll()
-        renewal.directories = loading.directories
+        renewal.directories = Self.inPlace(of: Self.directoryPlugin, loading.directories, current.withLock { $0.directories })
         renewal.loaded = loading.loaded
         renewal.entries = loading.directory.entries(of: Self.directoryPlugin)
         renewal.failure = loading.refused.first { $0.file.hasSuffix("martlet-\(Self.directoryPlugin).so") }?.description
         return renewal
+    }
+
+    /// Those of other plugins stay, and where there is no name the first is asked.
+    private static func inPlace(of plugin: String, _ new: [ProvidedDirectory], _ old: [ProvidedDirectory]) -> [ProvidedDirectory] {
+        let others = old.filter { $0.plugin != plugin }
+        let place = old.prefix { $0.plugin != plugin }.count
+        return others.prefix(place) + new + others.dropFirst(place)
     }
 
     package func use(_ renewal: DirectoryRenewal) {
@@ -190,7 +198,7 @@ package final class PluginSet: Sendable {
     package var directoryAbilities: [DirectoryAbilities] { current.withLock { $0 }.abilities }
 
     /// The directory of users of that name, or, where nil is asked for, the first.
-    package func directory(named name: String?) -> UserDirectory? { current.withLock { $0.directories }.first { name == nil || $0.name == name } }
+    package func directory(named name: String?) -> UserDirectory? { current.withLock { $0.directories }.first { name == nil || $0.directory.name == name }?.directory }
 
     package func plane(named name: String) -> UnsafePointer<martlet_plane>? { planes[name] }
 
@@ -200,9 +208,14 @@ package final class PluginSet: Sendable {
     }
 }
 
+private struct ProvidedDirectory {
+    let plugin: String
+    let directory: UserDirectory
+}
+
 /// The directories of users in use, or those that are about to be.
 package struct DirectoryRenewal: Sendable {
-    fileprivate var directories: [UserDirectory] = []
+    fileprivate var directories: [ProvidedDirectory] = []
     fileprivate var loaded: [LoadedPlugin] = []
     fileprivate var entries: [PluginDirectory.Entry] = []
     /// Not those that the daemon started with.
@@ -212,7 +225,7 @@ package struct DirectoryRenewal: Sendable {
 
     package var abilities: [DirectoryAbilities] {
         var seen: Set<String> = []
-        return directories.map(\.abilities).filter { seen.insert($0.name).inserted }
+        return directories.map(\.directory.abilities).filter { seen.insert($0.name).inserted }
     }
 }
 
@@ -233,7 +246,7 @@ private struct Loading {
     var credentialReaders: [CredentialReader] = []
     var eapTables: [EAPMethodTable] = []
     var planes: [String: UnsafePointer<martlet_plane>] = [:]
-    var directories: [UserDirectory] = []
+    var directories: [ProvidedDirectory] = []
     var observers: [ObserverTable] = []
 
     init(settings: PluginSettings, services: any PluginServices, log: @escaping PluginLog, only: String? = nil, directory: PluginDirectory = PluginDirectory()) {
@@ -342,7 +355,7 @@ private struct Loading {
         case MARTLET_CLASS_PLANE.rawValue:
             planes[entry.name] = try PlaneTable.checked(entry.table)
         case MARTLET_CLASS_DIRECTORY.rawValue:
-            directories.append(try UserDirectory(entry.table))
+            directories.append(ProvidedDirectory(plugin: entry.plugin, directory: try UserDirectory(entry.table)))
         case MARTLET_CLASS_OBSERVER.rawValue:
             observers.append(try ObserverTable(entry.table))
         case MARTLET_CLASS_CREDENTIALS.rawValue:

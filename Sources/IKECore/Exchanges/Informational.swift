@@ -29,7 +29,12 @@ extension Established {
     }
 
     func startDelete(child id: ChildSAID, _ requests: [RequestID]) {
-        guard let child = children.first(where: { $0.id == id }), child.removeAt == nil, child.state != .deleting else { return answer(requests, .success("it is gone already")) }
+        let gone = children.first { $0.id == id }
+        guard let child = gone, child.removeAt == nil, child.state != .deleting else {
+            // The peer has deleted it as well, while ours waited: as where the two Deletes cross, who began the IKE SA begins anew.
+            if let gone, gone.beginsAnew, !gone.isUnwanted, requests.isEmpty, sa.beganAuthentication { beginAnew(gone) }
+            return answer(requests, .success("it is gone already"))
+        }
         if child.isCurrent { context.emit(.report(.childSADown(sa.status, child.status))) }
         child.state = .deleting
         // The peer may have rekeyed it and never deleted it.

@@ -322,8 +322,8 @@ struct AuthenticatingPeer {
         head = []
         window.store(response: datagrams)
         sa.transmit(datagrams)
-        // Somebody may be typing a password, or looking for the telephone that shows it.
-        let isTyped = if case .asked = phase { !isReported && layer.method?.proof.password == true } else { false }
+        // Somebody may be typing a password, or looking for the telephone that shows it. Not in the handshake of a tunnel, where nobody types.
+        let isTyped = if case .asked = phase, let proof = layer.method?.proof { !isReported && proof.password && !proof.server } else { false }
         deadline = isTyped ? end : min(end, sa.now + sa.context.limits.halfOpenTime)
         return .authenticatingPeer(self)
     }
