@@ -116,7 +116,7 @@ extension Established {
     }
 
     /// The one that carries the traffic when this SA is being deleted.
-    private var heirOfTraffic: Established? {
+    var heirOfTraffic: Established? {
         guard let new = sa.replacement.map(Established.current)?.established, new.phase == .active else { return nil }
         return new
     }

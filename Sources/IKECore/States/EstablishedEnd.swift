@@ -70,7 +70,15 @@ extension Established {
         for task in takeTasks() { fail(task, failure) }
         answer(reauthRequests, .failure(failure))
         reauthRequests = []
-        if let old = sa.replaces.take() { Established.current(old).established?.reauthenticationFailed() }
+        guard let old = sa.replaces.take() else { return }
+        // One that has been replaced itself leaves the older one to its own heir.
+        if let heir = heirOfTraffic, heir.sa.replaces == nil, Established.current(old) !== heir.sa {
+            heir.sa.replaces = old
+            Established.current(old).replacement = heir.sa
+            heir.sa.state = heir.settled()
+            return context.adopt(heir.sa)
+        }
+        Established.current(old).established?.reauthenticationFailed()
     }
 
     /// Gives up the exchange under way, whatever it waits for.
