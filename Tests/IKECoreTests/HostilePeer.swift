@@ -278,7 +278,7 @@ final class HostilePeer {
 
     /// Over our own IKE_SA_INIT message, the other's nonce and our identity.
     func authentication() throws -> Payload {
-        let body = identityBody, secret = secret
+        let body = identityBody
         func proof(_ keys: borrowing IKEKeys) throws -> [UInt8] {
             let maced: [UInt8]
             if isInitiator {
@@ -288,11 +288,7 @@ final class HostilePeer {
                 let mac = try KeySchedule.prf(suite.prf, key: keys.pr.span, data: body.span)
                 maced = mac.array
             }
-            let octets = (isInitiator ? request : response) + targetNonce + maced
-            let pad = Array("Key Pad for IKEv2".utf8)
-            let padded = try KeySchedule.prf(suite.prf, key: secret.span, data: pad.span)
-            let mac = try KeySchedule.prf(suite.prf, key: padded.span, data: octets.span)
-            return mac.array
+            return try sharedKeyMAC((isInitiator ? request : response) + targetNonce + maced)
         }
         switch keys {
         case .some(let keys): return .authentication(Authentication(method: .sharedKey, data: try proof(keys)))
@@ -300,16 +296,20 @@ final class HostilePeer {
         }
     }
 
+    /// RFC 7296 section 2.15.
+    private func sharedKeyMAC(_ octets: [UInt8]) throws -> [UInt8] {
+        let secret = secret, pad = Array("Key Pad for IKEv2".utf8)
+        let padded = try KeySchedule.prf(suite.prf, key: secret.span, data: pad.span)
+        let mac = try KeySchedule.prf(suite.prf, key: padded.span, data: octets.span)
+        return mac.array
+    }
+
     /// What the other's has to be, over its IKE_SA_INIT request.
     func authentication(of request: [UInt8], _ identity: Identification) throws -> Payload {
-        let secret = secret, ownNonce = nonce, body = identity.body
+        let ownNonce = nonce, body = identity.body
         func proof(_ keys: borrowing IKEKeys) throws -> [UInt8] {
             let maced = try KeySchedule.prf(suite.prf, key: keys.pi.span, data: body.span)
-            let octets = request + ownNonce + maced.array
-            let pad = Array("Key Pad for IKEv2".utf8)
-            let padded = try KeySchedule.prf(suite.prf, key: secret.span, data: pad.span)
-            let mac = try KeySchedule.prf(suite.prf, key: padded.span, data: octets.span)
-            return mac.array
+            return try sharedKeyMAC(request + ownNonce + maced.array)
         }
         switch keys {
         case .some(let keys): return .authentication(Authentication(method: .sharedKey, data: try proof(keys)))

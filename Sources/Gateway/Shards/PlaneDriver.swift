@@ -130,14 +130,13 @@ package final class PlaneDriver: @unchecked Sendable {
         }
     }
 
-    func activate(_ id: ChildSAID) {
-        loop.post { [self] in
-            guard children[id] != nil else { return }
-            children[id]?.isWaiting = false
-            waiting.remove(id)
-            let status = table.pointee.activate(id.rawValue)
-            if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
-        }
+    func activate(_ id: ChildSAID) { loop.post { [self] in if children[id] != nil { activateNow(id) } } }
+
+    private func activateNow(_ id: ChildSAID) {
+        children[id]?.isWaiting = false
+        waiting.remove(id)
+        let status = table.pointee.activate(id.rawValue)
+        if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
     }
 
     func remove(_ id: ChildSAID, keepInbound: Bool) {
@@ -155,13 +154,7 @@ package final class PlaneDriver: @unchecked Sendable {
     }
 
     /// The child's turn has come.
-    private func takeOver(_ id: ChildSAID) {
-        guard isRunning, children[id]?.isWaiting == true else { return }
-        children[id]?.isWaiting = false
-        waiting.remove(id)
-        let status = table.pointee.activate(id.rawValue)
-        if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
-    }
+    private func takeOver(_ id: ChildSAID) { if isRunning, children[id]?.isWaiting == true { activateNow(id) } }
 
     private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
         guard var child = children[id] else { return }
