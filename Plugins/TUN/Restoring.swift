@@ -50,11 +50,10 @@ extension Plane {
                 host.log(.warning, "somebody has taken the interface \(settings.interface) down: " + (result == 0 ? "it is up again" : "it cannot be brought up (error \(-result))"))
             }
         }
-        guard !hasGone else {
-            if routing.interfaceHasGone() { host.log(.error, "somebody has removed the interface \(settings.interface): what its tunnels carried is dropped until the daemon starts anew") }
-            return
+        if hasGone, routing.interfaceHasGone() {
+            host.log(.error, "somebody has removed the interface \(settings.interface): what its tunnels carried is dropped until the daemon starts anew")
         }
-        for address in addresses {
+        for address in addresses where !hasGone {
             var prefix = Prefix(family: address.family, value: address.value, length: address.bitCount).contract
             if martlet_address_add(netlink, link, &prefix) == 0 { host.log(.warning, "somebody has taken the address \(address) from \(settings.interface): it is there again") }
         }

@@ -166,8 +166,7 @@ package final class Routing {
 
     /// Somebody has taken away routes, rules or addresses: what is missing is there again.
     package func restore() {
-        guard !hasInterfaceGone else { return }
-        _ = martlet_address_keep(netlink, link)
+        if !hasInterfaceGone { _ = martlet_address_keep(netlink, link) }
         // Those that are there stay, whatever becomes of the others.
         if hasRules, let failed = makeRules() {
             host.log(.error, "not all routing rules of table \(settings.table) are there, and one for IPv\(failed.family) cannot be put back: error \(-failed.error)")
