@@ -165,7 +165,8 @@ enum Proof {
         var reasons: [String] = []
         func prove(_ key: SigningKey, _ what: String) -> [UInt8]? {
             guard let (method, scheme) = key.choose(peerHashes: request.peerHashes, constraints) else {
-                reasons.append("the peer takes no signature that \(what) can make" + (request.peerHashes.isEmpty ? ": it does not know RFC 7427" : ""))
+                let taken = request.peerHashes.map { Hash(rawValue: $0)?.name ?? "number \($0)" }.joined(separator: ", ")
+                reasons.append("the peer takes no signature that \(what) can make" + (taken.isEmpty ? ": it does not know RFC 7427" : ": of hashes it takes \(taken)"))
                 return nil
             }
             guard let data = key.authenticationData(method, scheme, over: request.signedOctets.map({ UnsafeRawBufferPointer($0.buffer) })) else {

@@ -62,14 +62,15 @@ extension SigningKey {
             if let hash = first(preferred) {
                 return (AuthenticationMethod.digitalSignature, wish.prefersPSS ? .init(.rsaPSS(mask: hash, salt: hash.size), hash) : .init(.rsa, hash))
             }
-            // SHA-1 alone is left for such a peer.
-            return !wish.prefersPSS && wish.hashes.isEmpty ? (AuthenticationMethod.rsa, .init(.rsa, .sha1)) : nil
+            // SHA-1 alone is left for a peer that has named no hashes.
+            //= RFC 7427 §3: where both ends have, no other method will do.
+            return peerHashes.isEmpty && !wish.prefersPSS && wish.hashes.isEmpty ? (AuthenticationMethod.rsa, .init(.rsa, .sha1)) : nil
         case .rsaPSS:
             return first([.sha256, .sha384, .sha512]).map { (AuthenticationMethod.digitalSignature, .init(.rsaPSS(mask: $0, salt: $0.size), $0)) }
         case .ecdsa(let bits):
             let own: Hash = bits == 256 ? .sha256 : bits == 384 ? .sha384 : .sha512
             if let hash = first([own, .sha512, .sha384, .sha256]) { return (AuthenticationMethod.digitalSignature, .init(.ecdsa, hash)) }
-            guard wish.takes(own) else { return nil }
+            guard peerHashes.isEmpty, wish.takes(own) else { return nil }
             return (bits == 256 ? AuthenticationMethod.ecdsa256 : bits == 384 ? AuthenticationMethod.ecdsa384 : AuthenticationMethod.ecdsa521, .init(.ecdsa, own))
         //= RFC 8420 §2: where the peer takes the identity hash.
         case .ed25519: return taken.contains(.identity) ? (AuthenticationMethod.digitalSignature, .init(.ed25519, .identity)) : nil

@@ -57,7 +57,7 @@ package enum Hash: UInt16, Sendable, CaseIterable {
         case .identity: 0
         }
     }
-    var name: String {
+    package var name: String {
         switch self {
         case .sha1: "SHA-1"
         case .sha256: "SHA-256"

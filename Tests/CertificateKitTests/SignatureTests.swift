@@ -26,7 +26,7 @@ import Testing
 
     @Test(
         arguments: [
-            ("rsa", [2, 3, 4] as [UInt16], 14 as UInt16), ("rsa", [], 1), ("rsa", [1], 1), ("ecdsa", [4], 14), ("ecdsa", [], 9), ("ecdsa384", [3], 14), ("ecdsa384", [], 10), ("ecdsa521", [2], 14),
+            ("rsa", [2, 3, 4] as [UInt16], 14 as UInt16), ("rsa", [], 1), ("ecdsa", [4], 14), ("ecdsa", [], 9), ("ecdsa384", [3], 14), ("ecdsa384", [], 10), ("ecdsa521", [2], 14),
             ("ecdsa521", [], 11), ("ed25519", [2, 5], 14), ("ed448", [5], 14),
         ]) func whatIsMadeIsTaken(_ name: String, _ hashes: [UInt16], _ method: UInt16) throws
     {
@@ -50,6 +50,10 @@ import Testing
         #expect(try Self.made("ed25519", []) == nil)
         #expect(try Self.made("ed25519", [2, 3, 4]) == nil)
         #expect(try Self.made("rsa", [], "rsa/pss") == nil)
+        // It has named hashes, and none that we sign with: RFC 7427 section 3 leaves no other method.
+        for hashes: [UInt16] in [[1], [5], [1, 77]] {
+            for name in ["rsa", "ecdsa", "ecdsa384"] { #expect(try Self.made(name, hashes) == nil, "\(name), \(hashes)") }
+        }
         #expect(try Self.made("ecdsa", [2], "pubkey-sha384") == nil)
     }
 

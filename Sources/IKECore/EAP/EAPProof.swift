@@ -75,4 +75,10 @@ extension [Payload] {
         for case .notify(let notify) in self where notify.type.isError { return notify }
         return nil
     }
+
+    /// Of the answer to IKE_AUTH: the first error that is not about the child alone.
+    var fatalError: Notify? {
+        for case .notify(let notify) in self where notify.type.isError && !notify.type.leavesIKESA { return notify }
+        return nil
+    }
 }

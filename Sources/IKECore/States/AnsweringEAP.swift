@@ -92,6 +92,8 @@ struct AnsweringEAP {
             next.work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }
+        //= RFC 7296 §3.10.1: the whole request has failed, whatever stands beside the error; a failure of EAP says more of why.
+        if message.first != EAPPacket.Code.failure.rawValue, let error = payloads.fatalError { return next.refuse(.refusedAuth(error, sa), sa) }
         guard next.rounds <= sa.context.limits.eapRounds, next.octets <= sa.context.limits.eapBytes else {
             return refuse(.badAnswer("it goes on with EAP beyond \(sa.context.limits.eapRounds) messages or \(sa.context.limits.eapBytes) octets", sa), sa)
         }
@@ -216,6 +218,7 @@ struct AnsweringEAP {
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }
+        if let error = payloads.fatalError { return refuse(.refusedAuth(error, sa), sa) }
         do throws(CryptoError) {
             let theirs = try sa.authenticationRequest(exchange, channel, method: sa.connection.local.method, ofInitiator: false)
             //= RFC 7296 §2.16: the responder's AUTH after EAP is made with the same key.

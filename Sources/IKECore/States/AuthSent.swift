@@ -37,9 +37,12 @@ struct AuthSent {
             default: break
             }
         }
+        //= RFC 7296 §3.10.1: an error that we do not know means that the whole request has failed, whatever stands beside it.
+        let fatal = payloads.fatalError
+        if let fatal, identity != nil, eap != nil || authentication != nil { return refuse(.refusedAuth(fatal, sa), sa) }
         if let eap, let identity { return AnsweringEAP.begin(sa, self, eap, payloads, identity: identity) }
         guard let identity, let authentication else {
-            guard let error else { return refuse(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa) }
+            guard let error = fatal ?? error else { return refuse(.badAnswer("its answer to IKE_AUTH has no identity or no AUTH payload", sa), sa) }
             //= RFC 4555 §3.9: who could change one packet must not keep us from connecting: several tries, each from IKE_SA_INIT.
             if error.type == .unexpectedNATDetected {
                 work.fail(.natNotAllowed(sa), sa, retry: true, atLeast: Mobility.natTries)
@@ -49,8 +52,6 @@ struct AuthSent {
             work.fail(.refusedAuth(error, sa), sa, retry: false)
             return .dead
         }
-        //= RFC 7296 §3.10.1: an error that we do not know means that the whole request has failed, whatever stands beside it.
-        if let error, !error.type.leavesIKESA { return refuse(.refusedAuth(error, sa), sa) }
         sa.remoteIdentity = identity
         guard sa.connection.remote.identity.matches(identity) else { return refuse(.wrongPeerIdentity(identity, sa), sa) }
         do throws(CryptoError) {
