@@ -227,11 +227,11 @@ package final class Endpoint {
         if sa.isHalfOpen {
             if sa.countedAddress == nil {
                 sa.countedAddress = sa.remote.address
-                halfOpen.add(sa.remote.address)
+                halfOpen.add(sa.remote.address, sa.localSPI, now: context.now) { sas[$0]?.placeHolder }
             }
         } else if let address = sa.countedAddress.take() {
             // What was computed for nothing counts for as long as what is still waited for.
-            if sa.wasCostly { halfOpen.remove(address, countingUntil: context.now + limits.halfOpenTime) } else { halfOpen.remove(address) }
+            if sa.wasCostly { halfOpen.remove(address, countingFrom: context.now) } else { halfOpen.remove(address) }
         }
         if sa.isAnswering != sa.isCountedAnswering {
             sa.isCountedAnswering.toggle()

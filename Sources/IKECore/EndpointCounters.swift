@@ -11,6 +11,8 @@ package struct EndpointCounters: Hashable, Sendable {
     package var networkOverLimit: UInt64 = 0
     /// IKE_SA_INIT requests dropped because too many key agreements are under way.
     package var agreementsOverLimit: UInt64 = 0
+    /// Half-open SAs that have given their place to a newcomer.
+    package var displaced: UInt64 = 0
     package var cookiesDemanded: UInt64 = 0
     /// Cookies that came back, and were ours.
     package var cookiesTaken: UInt64 = 0

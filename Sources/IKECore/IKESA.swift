@@ -331,6 +331,14 @@ final class IKESA {
         }
     }
 
+    /// What its place among the half-open ones is held by.
+    var placeHolder: HalfOpen.Holder? {
+        switch state {
+        case .verifyingInitiator, .authenticatingPeer, .signingAnswer: .loggingIn
+        default: isHalfOpen ? .waiting : nil
+        }
+    }
+
     /// The responder's key agreement is being computed.
     var isAnswering: Bool { if case .answering = state { true } else { false } }
 

@@ -35,7 +35,7 @@ extension Endpoint {
         // A cookie that nobody asked for proves as much, if it is one of ours.
         let isProven = cookie.map { takesCookie($0, header, datagram, nonce) } ?? false
         // So many have been answered that nothing is kept of that the next answer would not go out. With a cookie it does.
-        if !isProven, verdict == .cookieFirst || unprovenReplies.isSpent(now: context.now) { return demandCookie(header, datagram, nonce) }
+        if !isProven, verdict != .open || unprovenReplies.isSpent(now: context.now) { return demandCookie(header, datagram, nonce) }
         func deny(_ type: NotifyType, _ data: [UInt8] = []) { reply(header, datagram, [.notify(Notify(type, data: data))], isUnlimited: isProven) }
 
         let candidates = ConnectionSelection.candidates(context.connections, local: datagram.local.address, remote: datagram.remote.address, names: context.names)
@@ -88,6 +88,7 @@ extension Endpoint {
                 requests: requests)
             // Three times what came in is the most that goes to an address that anybody may have written: above that, a cookie first.
             if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
+            if verdict == .full, !makeRoom() { return refuse(.all) }
             let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
             add(sa)
             initiations[key] = sa.localSPI
@@ -107,6 +108,21 @@ extension Endpoint {
     private struct Accepted: Hashable {
         let proposals: [Proposal]
         let provider: String?
+    }
+
+    private func makeRoom() -> Bool {
+        switch halfOpen.makeRoom(now: context.now, holder: { sas[$0]?.placeHolder }) {
+        case .made: return true
+        case .none: return false
+        case .ending(let spi):
+            guard let sa = sas[spi] else { return false }
+            counters.displaced += 1
+            context.noteUnproven(.info, sa) { "\(sa.remote) has not gone on, and all places for unfinished IKE SAs are taken: another peer gets its own" }
+            // It would count on.
+            sa.wasCostly = false
+            touch(sa) { sa.abandon(Failure(.closed, "Another peer has got its place")) }
+            return true
+        }
     }
 
     private func refuse(_ reason: HalfOpen.Reason) {

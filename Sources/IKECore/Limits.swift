@@ -7,7 +7,7 @@
 //
 // What a peer can make us compute follows from what it can make us hold. A key agreement costs a half-open SA, which counts for `halfOpenTime`
 // unless the peer proves who it is, also where the exchange failed long before: in that time strangers without cookies get
-// `cookieThreshold` agreements out of the gateway, an address with cookies `halfOpenExcess * halfOpenPerAddress`, all together `halfOpen`.
+// `cookieThreshold` agreements out of the gateway, an address with cookies `halfOpenExcess * halfOpenPerAddress`, all together `halfOpen`; with more, each gets `leastHalfOpenTime` alone.
 
 package struct Limits: Hashable, Sendable {
     /// Half-open SAs as responder, in all, from which an IKE_SA_INIT request must bring a cookie; zero: always. RFC 7296 section 2.6.
@@ -19,7 +19,8 @@ package struct Limits: Hashable, Sendable {
     package var halfOpenPerAddress = 32
     /// The same of a network: an IPv4 /24, an IPv6 /56.
     package var halfOpenPerPrefix = 128
-    /// At this multiple of its share an address or network is refused, cookie or not: one NAT can hold a twentieth of `halfOpen`, a network a fifth.
+    /// At this multiple of its share an address or network is refused, cookie or not: one NAT can hold a twentieth of `halfOpen`, a network a
+    /// fifth. A site (an IPv4 /16, an IPv6 /48) can hold half.
     package static let halfOpenExcess = 8
     /// Key agreements of peers that have proven nothing, under way in a shard, from which further requests are dropped: as many as slow
     /// ones (MODP with 4096 bits) are done well within `jobTime`.
@@ -41,6 +42,9 @@ package struct Limits: Hashable, Sendable {
     package var fragmentBytes = 64 << 20
     /// How long a responder waits for IKE_AUTH.
     package var halfOpenTime: Duration = .seconds(30)
+    /// How long one has its place when all are taken, and one in the middle of EAP.
+    package static let leastHalfOpenTime = Duration.seconds(3)
+    package static let leastLogInTime = Duration.seconds(10)
     /// How long EAP may take from the first IKE_AUTH request on, whatever each message takes; and how many messages and octets of IKE_AUTH a peer may send meanwhile.
     /// In the middle of a method with TLS one holds 46 KB of OpenSSL's and 8 KB of messages: with `halfOpen` of them 270 MB, and 16 MB that all share (`Plugins/EAP`, `TLSBudget`).
     package var eapTime: Duration = .seconds(120)

@@ -67,6 +67,41 @@ import TestSupport
         }
     }
 
+    /// Of a site anybody may have as many networks as he likes.
+    @Test func aSiteHoldsHalfOfAll() throws {
+        var limits = Limits()
+        limits.halfOpen = 400
+        let target = Target(limits: limits)
+        #expect(try besiege(target, 1000) { IPAddress(family: .v6, value: UInt128(0x2001_0db8_0077_0000) << 64 | UInt128($0 % 250) << 72 | UInt128($0)) } == 200)
+        #expect(target.endpoint.counters.networkOverLimit == 800)
+        let late = try HostilePeer(seed: 79)
+        #expect(try ask(target, late, from: Self.stranger(1)) != nil)
+        #expect(target.remnants == [] && target.endpoint.halfOpen.held == 0)
+    }
+
+    /// Strangers from everywhere take six times as many places as there are for the whole time: they get less time, and honest peers get in.
+    @Test(arguments: [false, true]) func whoOnlyTakesPlacesKeepsNobodyOut(_ failing: Bool) throws {
+        var limits = Limits()
+        limits.halfOpen = 200
+        let target = Target(limits: limits)
+        var number: UInt64 = 0
+        for second in 0..<20 {
+            for _ in 0..<40 {
+                number += 1
+                let stranger = try HostilePeer(seed: number + 1000), place = Self.stranger(number << 8)
+                guard let answer = try ask(target, stranger, from: place), failing else { continue }
+                // He does not wait, and proves that he is nobody.
+                try stranger.take(initResponse: answer)
+                stranger.secret = [1]
+                target.receive(try stranger.seal(.ikeAuth, try stranger.authPayloads()), from: place)
+            }
+            #expect(try ask(target, HostilePeer(seed: number), from: Self.stranger(number << 8 | 7)) != nil, "second \(second)")
+            target.pass(.seconds(1))
+        }
+        #expect(target.endpoint.counters.overLimit == 0 && target.endpoint.counters.displaced > (failing ? 0 : 500))
+        #expect(target.remnants == [] && target.endpoint.halfOpen.held == 0)
+    }
+
     /// A NAT in front of many honest clients: all of them get in, with a cookie where it is many at once.
     @Test func threeHundredClientsBehindOneAddressConnect() throws {
         let target = Target()
@@ -98,7 +133,7 @@ import TestSupport
         for count in 0..<100 {
             let verdict = ledger.verdict(address, now: now)
             #expect(verdict == (count < 2 ? .open : count < 16 ? .cookieFirst : .refused(.address)))
-            ledger.add(address)
+            ledger.add(address, IKESPI(rawValue: 1), now: now) { _ in .waiting }
         }
         for _ in 0..<100 { ledger.remove(address) }
         let last = ledger.verdict(address, now: now)

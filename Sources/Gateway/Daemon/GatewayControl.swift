@@ -34,6 +34,7 @@ extension RunningGateway: ControlBackend {
                     CounterSnapshot(name: "ike_address_over_limit", value: view.sum(\.addressOverLimit)),
                     CounterSnapshot(name: "ike_network_over_limit", value: view.sum(\.networkOverLimit)),
                     CounterSnapshot(name: "ike_agreements_over_limit", value: view.sum(\.agreementsOverLimit)),
+                    CounterSnapshot(name: "ike_displaced", value: view.sum(\.displaced)),
                     CounterSnapshot(name: "ike_auth_not_tried", value: view.sum(\.authNotTried)),
                     CounterSnapshot(name: "ike_answers_held_back", value: view.sum(\.answersHeldBack)),
                     CounterSnapshot(name: "ike_fragments_over_limit", value: view.sum(\.fragmentsOverLimit)),
