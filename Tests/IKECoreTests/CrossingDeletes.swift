@@ -270,4 +270,32 @@ import Testing
         #expect(activated(lab.handle(.childSAInstalled(ours.id, failure: nil))) == [ours.id])
         #expect(activated(try ask(lab, .informational, deleting(Self.first)).actions).isEmpty)
     }
+
+    /// The data plane refuses the pair that a rekey has made at the end that asked for it, which deletes it, and goes on with the old one. So does the other end: the old
+    /// pair does not go after a minute as one that was replaced, and no tunnel is down meanwhile (seed 9333 of Chaos: the other end rekeyed as well).
+    @Test(arguments: [false, true]) func thePairGoesOnThatAFailedRekeyWasToReplace(bothRekey: Bool) throws {
+        let (world, east, west) = Fixtures.pair(seed: 31) { connection, _ in connection.children[0].lifetime.lifeTime = .seconds(3600) }
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        let before = east.children.map(\.inboundSPI), ends = west.children.map(\.expiresAt)
+        world.faults.delay = 20...20
+        east.plane.refusal = "no memory"
+        for node in bothRekey ? [east, west] : [east] { world.send(.rekey(.child("net", connection: nil), request: RequestID(rawValue: 2)), to: node) }
+        world.run(.seconds(1))
+        east.plane.refusal = nil
+        let failed = try #require(east.answers[RequestID(rawValue: 2)]?.first)
+        #expect(throws: Failure.self) { try failed.get() }
+        #expect(east.children.map(\.inboundSPI) == before && west.children.map(\.outboundSPI) == before && west.children.map(\.expiresAt) == ends)
+        world.run(.seconds(100))
+        #expect(east.children.map(\.inboundSPI) == before && Agreement.differences(east, west) == [])
+        #expect((east.reports + west.reports).allSatisfy { if case .childSADown = $0 { false } else { true } })
+        #expect(world.sendTraffic(east) == 1 && world.sendTraffic(west) == 1)
+        // Either end may rekey it again.
+        for (index, node) in [west, east].enumerated() {
+            world.send(.rekey(.child("net", connection: nil), request: RequestID(rawValue: UInt64(10 + index))), to: node)
+            world.run(.seconds(20))
+            #expect(throws: Never.self) { try node.answers[RequestID(rawValue: UInt64(10 + index))]?.first?.get() }
+        }
+        #expect(east.children.count == 1 && east.children.map(\.inboundSPI) != before && Agreement.differences(east, west) == [])
+    }
 }

@@ -24,6 +24,23 @@ extension Established {
         old.expiresAt = min(old.expiresAt ?? end, end)
     }
 
+    /// The peer deletes what its rekey of `old` has made, and `old` stands: its data plane may have refused the new pair. The old one goes on, to the end of its
+    /// own lifetime, and may be rekeyed again, by either end.
+    func takeBack(_ old: ChildSA, instead new: ChildSA) {
+        old.peerRekey = nil
+        if new.isCurrent {
+            context.note(.notice, "the peer gives up the SAs that its rekey of \(old.policy.name) has made: those before go on", sa)
+            context.emit(.report(.childSARekeyed(sa.status, previous: new.status, current: old.status)))
+        }
+        if case .createChild(let creation)? = outgoing.exchange, creation.replacing == old.id { return }
+        guard beingInstalled(for: old.id) == nil else { return }
+        old.state = .installed
+        old.isReplaced = false
+        let lifetime = old.policy.lifetime.lifeTime
+        old.expiresAt = lifetime > .zero ? old.installed + lifetime : nil
+        if old.rekeyAt == nil, let end = old.expiresAt { old.rekeyAt = now + halfWay(to: end) }
+    }
+
     func childPostponed(_ creation: ChildCreation) {
         context.releaseInboundSPI(creation.offer.inboundSPI)
         if let id = creation.replacing {

@@ -178,7 +178,8 @@ extension Established {
             if let old = children.first(where: { $0.id == creation?.replacing }) { rekeyLater(old) } else if !child.beginsAnew { tryAgain(child.policy) }
             if child.beginsAnew { beginAnew(child) }
             child.beginsAnew = false
-            child.state = .installed
+            // It was never up: nobody is told that it goes.
+            child.state = .deleted
             return enqueue(.deleteChild(id, []))
         }
         child.state = .installed

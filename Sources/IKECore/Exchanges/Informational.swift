@@ -232,6 +232,13 @@ extension Established {
             retire(child)
             return nil
         }
+        if let old = children.first(where: { $0.peerRekey?.replacement == child.id && $0.peerRekey?.isRedundant == false && $0.removeAt == nil && $0.state != .deleting }),
+            !isToBeDeleted(old.id)
+        {
+            takeBack(old, instead: child)
+            retire(child)
+            return nil
+        }
         let unexpected = child.isCurrent
         if unexpected { context.emit(.report(.childSADown(sa.status, child.status))) }
         retire(child)
