@@ -178,10 +178,14 @@ final class IKESA {
 
     func transmit(_ bytes: [UInt8]) { transmit([bytes]) }
 
-    /// All of a message's datagrams, or, where the address has proven nothing and they are too much, none.
-    func transmit(_ datagrams: [[UInt8]]) {
-        guard proof.spend(datagrams.byteCount) else { return context.counters.answersHeldBack += 1 }
+    /// All of a message's datagrams, or, where the address has proven nothing and they are too much, none. Whether they went out.
+    @discardableResult func transmit(_ datagrams: [[UInt8]]) -> Bool {
+        guard proof.spend(datagrams.byteCount) else {
+            context.counters.answersHeldBack += 1
+            return false
+        }
         for bytes in datagrams { context.emit(.transmit(Datagram(local: local, remote: remote, marked: marked, bytes: bytes))) }
+        return true
     }
 
     /// Octets of the peer's have come from an address: its own, or another one that an authentic message has come from.

@@ -13,6 +13,8 @@ struct Retransmission {
     private static let longestWait = Duration.seconds(3600)
     /// How often the request was sent so far.
     private(set) var sent = 1
+    /// It was not sent when it was due: the peer's address has shown too little for so much.
+    var isHeldBack = false
 
     init(_ datagrams: [[UInt8]], limits: Limits, now: Instant) {
         self.datagrams = datagrams
@@ -28,6 +30,13 @@ struct Retransmission {
         triesLeft = limits.retransmitTries
         wait = min(limits.retransmitInitial, Self.longestWait)
         sent = 1
+        deadline = now + wait
+    }
+
+    /// What was held back may go now; how often it is tried stays.
+    mutating func resume(limits: Limits, now: Instant) {
+        isHeldBack = false
+        wait = min(limits.retransmitInitial, Self.longestWait)
         deadline = now + wait
     }
 

@@ -111,6 +111,36 @@ import Testing
         #expect(east.reports.count { if case .ikeSAEstablished = $0 { true } else { false } } == 1)
     }
 
+    /// Our answer to the peer's rekey is lost for long, and what we ask on the new IKE SA is not understood meanwhile: the peer does not know it. When it deletes the
+    /// old one, it does: our request begins from the beginning, and does not count as unanswered (seeds 2223 and 3290 of Roaming).
+    @Test func whatThePeerCouldNotReadBeforeItKnewTheNewIKESAIsAskedAgain() throws {
+        var limits = Limits()
+        limits.retransmitTries = 4
+        let (world, east, west) = Fixtures.pair(seed: 12, limits: limits)
+        Fixtures.initiate(world, east, west)
+        world.run(.seconds(5)) { !east.children.isEmpty && !west.children.isEmpty }
+        let old = try #require(east.established.first).initiatorSPI
+        func isOld(_ datagram: Datagram) -> Bool { (try? Header.parse(datagram.bytes.span))?.initiatorSPI == old }
+        // The peer hears nothing of ours but on the old IKE SA, and there no answer to its rekey until its fifth try.
+        var sendings = 0
+        world.filter = { datagram in
+            guard datagram.local.address == Fixtures.westAddress else { return isOld(datagram) && sendings >= 5 }
+            if isOld(datagram), (try? Header.parse(datagram.bytes.span))?.exchangeType == .createChildSA { sendings += 1 }
+            return true
+        }
+        world.send(.rekey(.connection("site"), request: RequestID(rawValue: 2)), to: west)
+        world.run(.seconds(1)) { east.established.first?.initiatorSPI != old }
+        world.send(.rekey(.child("net", connection: nil), request: RequestID(rawValue: 3)), to: east)
+        world.run(.seconds(30)) { west.established.first.map { $0.initiatorSPI != old } ?? true }
+        #expect(sendings == 5)
+        world.run(.seconds(1))
+        world.filter = { _ in true }
+        #expect(east.answers[RequestID(rawValue: 3)] == nil)
+        world.run(.seconds(60))
+        #expect(throws: Never.self) { try #require(east.answers[RequestID(rawValue: 3)]?.first).get() }
+        #expect(east.established.count == 1 && east.children.count == 1 && Agreement.differences(east, west) == [])
+    }
+
     /// A peer that rekeys the IKE SA over and over and deletes none does not fill the table: its rekeys are put off until the old ones are gone.
     @Test func replacedIKESAsDoNotHeapUp() {
         let (world, east, west) = Fixtures.pair(seed: 8)

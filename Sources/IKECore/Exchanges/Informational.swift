@@ -192,6 +192,7 @@ extension Established {
         }
         //= RFC 7296 §2.8.2: the SA that our rekey made is redundant, and ours to delete. The keys for that are being calculated.
         if case .agreeing(_, .rekeyIKE, _) = outgoing, case .rekeyed = phase { return overtaken = closing }
+        if case .rekeyed = phase, let heir = sa.successor, !heir.isInitiator { heir.established?.peerKnows() }
         let wanted = wantedChildren()
         end(closing)
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }

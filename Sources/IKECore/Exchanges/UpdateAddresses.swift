@@ -81,7 +81,10 @@ extension Established {
             context.emit(.report(.failed(.wrongCookie2(sa), connection: sa.connection.name, ikeSA: sa.status)))
             return enqueueFirst(.deleteIKE([], reason: "the peer did not return our COOKIE2"))
         }
-        guard sa.mobility != nil, phase == .active else { return }
+        guard sa.mobility != nil else { return }
+        // The peer's rekey of this SA is still under way there, and it may send no more to our new address than came from it: it is given more.
+        if case .rekeyed = phase { livenessAt = now + Established.replacedInterval }
+        guard phase == .active else { return }
         //= RFC 4555 §3.5: after a further change of addresses the answer to an older update says nothing; a newer one follows.
         guard update.generation == sa.mobility?.generation else { return again(update.kind) }
         if payloads.hasNotify(.unexpectedNATDetected) { return natRefused(update) }
@@ -224,11 +227,19 @@ extension Established {
         channel.fragmentLimit = sa.fragmentLimit
     }
 
+    /// The peer has deleted the SA that this one replaces: it knows this one now. What it could not read before goes again, as if it were new.
+    func peerKnows() {
+        guard case .sent(_, let retransmission, _) = outgoing, retransmission.sent > 1 || retransmission.isHeldBack else { return }
+        sendAgainFromHere()
+        // Its deadline is another one now.
+        context.adopt(sa)
+    }
+
     /// What waits for its answer is sent to the new address, or from it, and as often as if it were new.
     func sendAgainFromHere() {
         guard case .sent(let exchange, var retransmission, let messageID) = outgoing else { return }
         retransmission.restart(limits: context.limits, now: now)
-        sa.transmit(retransmission.datagrams)
+        retransmission.isHeldBack = !sa.transmit(retransmission.datagrams)
         outgoing = .sent(exchange, retransmission, messageID: messageID)
     }
 

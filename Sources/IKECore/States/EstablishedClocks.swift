@@ -47,7 +47,7 @@ extension Established {
         if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
             switch retransmission.fire(now: now) {
             case .sendAgain:
-                sa.transmit(retransmission.datagrams)
+                retransmission.isHeldBack = !sa.transmit(retransmission.datagrams)
                 probe(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
                 unanswered(exchange, retransmission.sent)
@@ -101,11 +101,14 @@ extension Established {
 
     // MARK: Liveness, RFC 7296 section 2.4
 
+    /// How long an end that has moved waits for the Delete of a replaced SA before it asks; it asks again after twice that.
+    static let replacedInterval = Duration.seconds(2)
+
     /// The peer was to delete this SA, which its rekey has replaced, and has not for long. Perhaps our answer was lost, and our NAT has another mapping since,
     /// so that the peer sends its request again to where we are no more. It knows this SA alone: a check of liveness shows it where we are.
     //= RFC 7296 §2.23: an authentic message from the host behind a NAT is what its peer follows.
     private func askOnReplaced() {
-        livenessAt = nil
+        livenessAt = now + Established.replacedInterval * 2
         if case .idle = outgoing, !isToBeDeleted { enqueue(.liveness) }
     }
 

@@ -21,7 +21,8 @@ extension Established {
         switch window.judge(request: header.messageID, bytes: datagram.bytes) {
         case .duplicate:
             // The stored answer; none while the exchange is still worked on, or was forgotten.
-            return sa.repeatAnswer(window.storedResponse ?? [], to: datagram)
+            sa.repeatAnswer(window.storedResponse ?? [], to: datagram)
+            return sendHeldBack()
         case .outside:
             if window.isCutAnew(header, datagram.bytes, channel) { sa.repeatAnswer(window.storedResponse ?? [], to: datagram) }
             return
@@ -117,7 +118,10 @@ extension Established {
         }
         window.store(response: datagrams)
         // IKE_AUTH is answered to an address that may have shown nothing.
-        guard let path = requestPath else { return sa.transmit(datagrams) }
+        guard let path = requestPath else {
+            sa.transmit(datagrams)
+            return
+        }
         if sa.maySend(datagrams.byteCount, to: path.remote.address) {
             for bytes in datagrams { context.emit(.transmit(Datagram(local: path.local, remote: path.remote, marked: path.marked, bytes: bytes))) }
         } else {
@@ -127,7 +131,19 @@ extension Established {
         if sendsAgainAfterAnswer {
             sendsAgainAfterAnswer = false
             sendAgainFromHere()
+        } else if case .sent(_, let retransmission, _) = outgoing, retransmission.isHeldBack {
+            // The peer lives, and could not hear it.
+            sendAgainFromHere()
         }
+    }
+
+    /// A request of ours that the peer's new address had shown too little for goes out as soon as more has come from there: without that a check
+    /// of the path, or what stands before it, would wait for its next turn, and find as little.
+    private func sendHeldBack() {
+        guard case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.isHeldBack, sa.proof.allows(retransmission.datagrams.byteCount) else { return }
+        retransmission.resume(limits: context.limits, now: now)
+        sa.transmit(retransmission.datagrams)
+        outgoing = .sent(exchange, retransmission, messageID: messageID)
     }
 
     //= RFC 7296 §2.21.3: INVALID_SYNTAX, and the SA is over, at both ends.
@@ -167,7 +183,8 @@ extension Established {
             fail(exchange, Failure(.internalError, "A message to \(sa.remote) could not be sealed"))
             return end("a message could not be sealed")
         }
-        sa.transmit(datagrams)
-        outgoing = .sent(exchange, Retransmission(datagrams, limits: context.limits, now: now), messageID: messageID)
+        var retransmission = Retransmission(datagrams, limits: context.limits, now: now)
+        retransmission.isHeldBack = !sa.transmit(datagrams)
+        outgoing = .sent(exchange, retransmission, messageID: messageID)
     }
 }
