@@ -24,7 +24,7 @@ step "address sanitizer" timeout 7200 swift test --sanitize=address --scratch-pa
 step "thread sanitizer" env TSAN_OPTIONS="report_thread_leaks=0 suppressions=$PWD/Tests/thread-sanitizer.supp" timeout 7200 \
     swift test --sanitize=thread --scratch-path .build/thread --disable-xctest --skip PluginContractTests --skip PlaneTests
 step "fuzzers, ${SECONDS_EACH:-60} seconds each" env SANITIZE=address Tests/Fuzz/run.sh "${SECONDS_EACH:-60}"
-step "the code of fifty records of docs/rfc broken" python3 Tests/RFC/mutate.py --seed "${SEED:-1}" --count 50
+step "the code of fifty records of docs/rfc broken" python3 Tests/RFC/mutate.py ${SEED:+--seed "$SEED"} --count 50
 step "benchmarks" Tests/Benchmarks/run.sh
 
 for name in "${failures[@]+"${failures[@]}"}"; do echo "failed: $name"; done

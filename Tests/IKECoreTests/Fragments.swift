@@ -35,6 +35,17 @@ import Testing
     private func isIncomplete(_ opened: SecureChannel.Opened) -> Bool { if case .incomplete = opened { true } else { false } }
     private func isForged(_ opened: SecureChannel.Opened) -> Bool { if case .forged = opened { true } else { false } }
 
+    /// RFC 7383 section 2.3: no protocol, no SPI, 16430.
+    @Test func theNotificationHasItsForm() throws {
+        let initiator = Target(east: true), responder = Target(), peer = try HostilePeer()
+        initiator.handle(.initiate(connection: "site", child: nil, packet: nil, local: initiator.node.local, remote: HostilePeer.address, request: nil))
+        peer.announced = [.notify(Notify(.fragmentationSupported))]
+        for bytes in [initiator.sent[0].bytes, try #require(responder.receive(peer.initRequest()).first)] {
+            let said = try Message.parse(bytes.span).payloads.filter { [$0].notifications == [.fragmentationSupported] }
+            #expect(said == [.notify(Notify(NotifyType(rawValue: 16430)))])
+        }
+    }
+
     @Test(arguments: [Transform.aesGCM16(256), .aesCBC(256)]) func everySizeArrivesInEveryOrder(_ transform: Transform) throws {
         let random = NullRandom(seed: 5)
         for size in stride(from: 0, through: 2000, by: 37) {

@@ -143,6 +143,7 @@ extension HostileCases {
             "17 attributes", .malformed("3.3.5: a limit of our own"),
             with([RawTransform(type: 1, id: 20, attributes: Array((0..<17).map { [0x80, UInt8($0 + 100), 0, 0] }.joined()))] + right.dropFirst()))
         add("a transform of an unknown type beside", .proposals("3.3.6: a type that is not understood"), with(right + [RawTransform(type: 99, id: 1)]))
+        add("NONE of an unknown type beside", .harmless("3.3.6 says refused; taken for peers of RFC 9370, which can do without"), with(right + [RawTransform(type: 99, id: 0)]))
         add("an unknown algorithm alone", none, with([RawTransform(type: 1, id: 9999, attributes: [0x80, 14, 1, 0])] + right.dropFirst()))
         for (index, transform) in right.enumerated() {
             var less = right

@@ -62,6 +62,8 @@ import Testing
         let (peer, request) = try begun(target)
         peer.secret = try succeeded(peer, target, request)
         let last = try #require(try peer.ask(target, .ikeAuth, [try peer.authentication()]))
+        // The gateway's own is made with the same key. Section 2.16.
+        #expect(last.first == (try peer.authentication(ofResponder: Fixtures.identity("west.example"))))
         #expect(last.contains { $0.type == .authentication } && last.contains { $0.type == .securityAssociation })
         #expect(!last.contains { $0.type == .identificationResponder })
         #expect(target.installed.count == 1)

@@ -140,6 +140,9 @@ import TestSupport
 
     @Test func messagesOutOfTurnAreIgnored() throws {
         let target = Target(), peer = try HostilePeer()
+        for exchange: ExchangeType in [.ikeAuth, .createChildSA, .informational] {
+            #expect(target.receive(Message(header: peer.header(exchange, id: 0, response: false), payloads: peer.initPayloads).serialized()) == [])
+        }
         try peer.begin(target)
         for id: UInt32 in [0, 2, 3, .max] { #expect(target.receive(try peer.seal(.ikeAuth, try peer.authPayloads(), id: id)) == [], "\(id)") }
         #expect(target.receive(try peer.seal(.createChildSA, peer.createChildPayloads())) == [])

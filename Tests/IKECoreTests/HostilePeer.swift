@@ -317,6 +317,19 @@ final class HostilePeer {
         }
     }
 
+    /// What the other's has to be as the responder, over its IKE_SA_INIT response.
+    func authentication(ofResponder identity: Identification) throws -> Payload {
+        let ownNonce = nonce, body = identity.body, response = response
+        func proof(_ keys: borrowing IKEKeys) throws -> [UInt8] {
+            let maced = try KeySchedule.prf(suite.prf, key: keys.pr.span, data: body.span)
+            return try sharedKeyMAC(response + ownNonce + maced.array)
+        }
+        switch keys {
+        case .some(let keys): return .authentication(Authentication(method: .sharedKey, data: try proof(keys)))
+        case .none: throw Broken(what: "no keys")
+        }
+    }
+
     func child(spi: UInt32 = 0x0102_0304) -> [Payload] {
         var proposal = Fixtures.espProposal()
         proposal.spi = spi.bytes

@@ -44,6 +44,17 @@ import Testing
         #expect(Array(written[34..<36]) == [0, 0])
     }
 
+    /// RFC 7296 section 3.5.
+    @Test func theKindsOfIdentitiesHaveTheirNumbers() throws {
+        let kinds: [(UInt8, Identification.Kind)] = [(1, .ipv4), (2, .fqdn), (3, .rfc822), (5, .ipv6), (9, .derDN), (10, .derGN), (11, .keyID)]
+        for (number, kind) in kinds {
+            let body: [UInt8] = [number, 0, 0, 0, 10, 1, 0, 1], chain: [UInt8] = [0, 0, 0, 12] + body
+            let payload = Payload.identificationInitiator(Identification(kind: kind, data: [10, 1, 0, 1]))
+            #expect(try Payload.parseChain(first: .identificationInitiator, chain.span) == [payload])
+            #expect(Payload.serializeChain([payload]).bytes == chain)
+        }
+    }
+
     @Test func aTransformWithAnUnknownAttributeIsFlagged() throws {
         let bytes = try #require(try Vector.load("tolerated.txt").last).bytes
         guard case .securityAssociation(let sa)? = try Message.parse(bytes.span).payloads.first else { Issue.record("no SA"); return }

@@ -89,7 +89,9 @@ def reduced(manifest):
 
 # MARK: changes
 
-COMPARISONS = [(" == ", " != "), (" != ", " == "), (" < ", " >= "), (" >= ", " < "), (" > ", " <= "), (" <= ", " > "), (" && ", " || "), (" || ", " && ")]
+COMPARISONS = [(" == ", " != "), (" != ", " == "), (" < ", " >= "), (" >= ", " < "), (" > ", " <= "), (" <= ", " > ")]
+# In a condition its clauses are tried one by one.
+JOINTS = [(" && ", " || "), (" || ", " && ")]
 
 
 def clauses(condition):
@@ -106,37 +108,68 @@ def clauses(condition):
     return parts + [(start, len(condition))]
 
 
+def off(number):
+    """A small number is off by one. Of a limit nobody tests the last one: it is far off."""
+    return number + 1 if number < 64 else 4 * number
+
+
+def parted(line):
+    """A `case` and what is done in it, or None: the colon is the first outside of brackets."""
+    head = re.match(r"\s*(case |default)", line)
+    depth = 0
+    for at in range(head.end() if head else len(line), len(line) - 1):
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(line[at], 0)
+        if depth == 0 and line[at:at + 2] == ": ":
+            return line[:at], line[at + 2:]
+    return None
+
+
+def conditional(line):
+    """The word that a condition follows, and where that begins and ends, brackets and all; None where the line has none."""
+    head = re.search(r"\b(guard|else if|if|while|where)\b ", line)
+    if not head:
+        return None
+    depth, at = 0, head.end()
+    while at < len(line):
+        if depth == 0 and re.match(r" else \{" if head[1] == "guard" else r" \{|:( |$)" if head[1] == "where" else r" \{", line[at:]):
+            break
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(line[at], 0)
+        at += 1
+    return head[1], head.end(), at
+
+
 def changes(line):
     """Every line that this one could become."""
     body = line.strip()
     if not body or body.startswith(("//", "///", "}", "@", "import ")):
         return
-    condition = re.search(r"\b(guard|if|else if|while|where)\b (.*?)( else \{| \{|:|$)", line)
+    condition = conditional(line)
     if condition:
-        begin, text = condition.start(2), condition[2]
-        if condition[1] in ("guard", "if", "else if") and "let " in text:
+        word, begin, end = condition
+        text = line[begin:end]
+        if word in ("guard", "if", "else if") and "let " in text:
             yield line[:begin] + "false, " + line[begin:]
-        for start, end in clauses(text):
-            clause = text[start:end].strip()
+        for start, stop in clauses(text):
+            clause = text[start:stop].strip()
             if not clause or re.match(r"(let|var|case)\b", clause) or clause.count("(") != clause.count(")"):
                 continue
-            for other in (f"!({clause})", "true" if condition[1] == "guard" else "false"):
-                yield line[:begin] + text[:start] + (" " if start else "") + other + text[end:] + line[begin + len(text):]
-    for old, new in COMPARISONS:
+            for other in (f"!({clause})", "true" if word == "guard" else "false"):
+                yield line[:begin] + text[:start] + (" " if start else "") + other + text[stop:] + line[end:]
+    for old, new in COMPARISONS + ([] if condition else JOINTS):
         at = line.find(old)
         while at >= 0:
             yield line[:at] + new + line[at + len(old):]
             at = line.find(old, at + 1)
-    for match in re.finditer(r"(?<![\w.\"])\d[\d_]*(?![\w.\"])", line):
-        yield line[:match.start()] + str(int(match[0].replace("_", "")) + 1) + line[match.end():]
+    for match in re.finditer(r"(?<![\w.\"$])\d[\d_]*(?![\w.\"])", line):
+        yield line[:match.start()] + str(off(int(match[0].replace("_", "")))) + line[match.end():]
     for match in re.finditer(r"\b0x[0-9a-f_]+\b", line):
         yield line[:match.start()] + hex(int(match[0].replace("_", ""), 16) ^ 1) + line[match.end():]
     for old, new in (("true", "false"), ("false", "true"), (".min", ".max"), ("+ ", "- ")):
         for match in re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)" if old.isalpha() else re.escape(old), line):
             yield line[:match.start()] + new + line[match.end():]
-    case = re.match(r"(\s*case .*?): (.*)$", line)
+    case = parted(line)
     if case:
-        yield case[1] + ": break"
+        yield case[0] + ": break"
     if not re.match(r"(let|var|func|guard|if|for|while|switch|case|default|return|struct|enum|class|init|static|private|package|do|\.|\?)", body) and not body.endswith(("{", ",", "(", "[")):
         yield re.match(r"\s*", line)[0] + "// " + body
 
@@ -166,7 +199,7 @@ def statement(lines, at):
                 break
             inside.append(number)
         return inside
-    return [at] + ([at + 1] if lines[at].rstrip().endswith(("{", "(", ",")) or lines[at].strip().startswith(("case", "guard")) else [])
+    return [at] + ([at + 1] if lines[at].rstrip().endswith(("{", "(", ",", ":")) else [])
 
 
 def beside(lines, last, first):

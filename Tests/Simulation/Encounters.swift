@@ -1,5 +1,5 @@
-// Two ends that speak MOBIKE and do everything there is within the time of a few round trips: every exchange of one meets every exchange of
-// the other, which is counted, and in the end they agree.
+// Two ends that speak MOBIKE and do everything there is within the time of a few round trips: each of the nine exchanges of an SA that is up
+// (`Meetings.Kind`) meets each of the other's, which is counted, and in the end they agree.
 // RFC 7296 sections 2.8 and 2.25, RFC 4555 section 3.
 
 import IKEWire

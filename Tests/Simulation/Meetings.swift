@@ -1,5 +1,5 @@
 // Which exchanges have met: one of ours under way, and a request of the peer's that came meanwhile and was taken. A generator that no
-// longer makes a pair is noticed.
+// longer makes a pair is noticed. Those of an SA that is up: IKE_AUTH and re-authentication meet the others in Lossless, AUTH_LIFETIME and CP in Chaos.
 // RFC 7296 sections 2.8 and 2.25.
 
 import IKEWire
