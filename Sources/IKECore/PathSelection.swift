@@ -10,10 +10,7 @@ extension Established {
     func localAddressesChanged() {
         guard maySpeakOfAddresses else { return }
         let isUsable = context.localAddresses.contains(sa.local.address)
-        guard let mobility = sa.mobility else {
-            if !isUsable, phase == .active { context.note(.warning, "this host has lost the address \(sa.local.address), and the SA cannot move: MOBIKE is not in use", sa) }
-            return
-        }
+        guard let mobility = sa.mobility else { return isUsable ? () : leaveLostAddress() }
         sa.mobility?.refused = []
         if mobility.decides || !isUsable { return search(.reconsider) }
         announceChanges()
@@ -47,6 +44,35 @@ extension Established {
         guard phase == .active, let mobility = sa.mobility, sa.furtherAddresses != mobility.announced else { return }
         let waits = (queue + delayed.map(\.task)).contains { if case .updateAddresses = $0 { true } else { false } }
         if !waits { delayed.append((now + context.jitter(upTo: .seconds(2)), .updateAddresses(.announce))) }
+    }
+
+    // MARK: Without MOBIKE
+
+    /// The SA cannot move. Where we have proven who we are first, we do so anew from the address that leads to the peer now (RFC 4555 section 1); else the peer has to.
+    private func leaveLostAddress() {
+        guard phase == .active else { return }
+        guard sa.beganAuthentication else {
+            return context.note(.warning, "this host has lost the address \(sa.local.address), and the SA cannot move: MOBIKE is not in use, and the peer has to begin anew", sa)
+        }
+        addressSearch = context.run(.findPaths([sa.remote.address]), for: sa.localSPI)
+    }
+
+    func addressFound(_ result: JobResult) {
+        addressSearch = nil
+        guard phase == .active, sa.mobility == nil, !context.localAddresses.contains(sa.local.address) else { return }
+        let lost = sa.local.address
+        guard case .pathsFound(let paths) = result, let new = paths.first(where: { context.localAddresses.contains($0.local) && sa.mayUse($0.local) })?.local else {
+            return context.note(.warning, "this host has lost the address \(lost), and no other one leads to the peer: the SA waits for one", sa)
+        }
+        context.note(.notice, "this host has lost the address \(lost), and MOBIKE is not in use: authenticating anew from \(new)", sa)
+        // What is left to say on this SA, too, comes from there; behind a NAT the peer follows at once (RFC 7296 section 2.23).
+        moveIKE(to: AddressPair(local: SocketAddress(address: new, port: sa.local.port), remote: sa.remote), marked: sa.marked)
+        moveChildren()
+        if let earlier = sa.replacement, earlier.isConnecting, !context.localAddresses.contains(earlier.local.address) {
+            earlier.abandon(Failure(.closed, "This host has lost the address that it began from"))
+            context.adopt(earlier)
+        }
+        if mayReauthenticate { reauthenticate([]) } else { reauthAt = now }
     }
 
     // MARK: The search

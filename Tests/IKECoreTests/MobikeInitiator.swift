@@ -56,6 +56,32 @@ import Testing
         #expect(!update.payloads.detectsNAT)
     }
 
+    /// RFC 4555 section 1: without MOBIKE another address means another IKE SA.
+    @Test func withoutMOBIKEALostAddressIsLeftByAuthenticatingAnew() throws {
+        for isOurs in [true, false] {
+            let (target, _) = try Mobike.initiator(auth: isOurs ? [Mobike.supported] : []) { $0.mobike = !isOurs }
+            let before = target.sent.count
+            // No route yet, and then one.
+            target.route = { _ in nil }
+            target.handle(.localAddressesChanged([]))
+            #expect(target.sent.count == before)
+            roam(target)
+            let begun = try #require(target.sent.dropFirst(before).first { (try? Header.parse($0.bytes.span))?.exchangeType == .ikeSAInit })
+            #expect(begun.local.address == Mobike.second && begun.remote.address == HostilePeer.address.address)
+            #expect(target.endpoint.status().map(\.state).count == 2)
+            // It goes as well while the new one is not answered: then from where this host is next.
+            let third = IPAddress(v4: 0xc633_6406)
+            target.route = { _ in third }
+            target.handle(.localAddressesChanged([third]))
+            #expect(target.sent.last?.local.address == third && target.endpoint.status().count == 2)
+        }
+        // One whose address stays does nothing of the kind.
+        let (other, _) = try Mobike.initiator(auth: [])
+        let sent = other.sent.count
+        other.handle(.localAddressesChanged([Fixtures.westAddress, Mobike.second]))
+        #expect(other.sent.count == sent)
+    }
+
     @Test func unexpectedNATInIKEAuthIsTriedAgain() throws {
         let target = Target(east: true)
         var began = 0
@@ -352,7 +378,7 @@ import Testing
     }
 
     @Test func anSAWithoutMOBIKEStaysAndSaysWhy() throws {
-        let (target, _) = try Mobike.initiator(auth: [])
+        let (target, _) = try Mobike.responder(auth: [])
         let before = target.sent.count
         roam(target)
         #expect(target.sent.count == before && target.moves.isEmpty)

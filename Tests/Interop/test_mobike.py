@@ -171,12 +171,29 @@ def test_an_initiation_goes_to_the_next_address():
         carries(lab, martlet, peer, bytes_each=100_000)
 
 
-def test_switched_off_it_stays():
-    with facing(martlet=dict(local="%any", connection="mobike = no")) as (lab, martlet, peer):
+def test_switched_off_it_authenticates_anew():
+    """Without MOBIKE at either end: who has begun the IKE SA begins another from its new address, and the traffic goes on."""
+    for switched_off in ("martlet", "peer"):
+        mobike = {switched_off: dict(connection="mobike = no")}
+        with facing(martlet=dict(local="%any", **mobike.get("martlet", {})), peer=dict(remote="%any", **mobike.get("peer", {}))) as (lab, martlet, peer):
+            only_ipv4(lab)
+            martlet.up()
+            wait(lambda: martlet.children() and peer.children(), "the tunnel is up")
+            expect(not martlet.sas()[0]["mobike"], "MOBIKE is in use")
+            was = identity(martlet)
+            readdress(lab, "east", NEW, "192.0.2.1")
+            wait(lambda: martlet.logged("MOBIKE is not in use: authenticating anew"), "Martlet says what it does")
+            goes_on(lab, martlet, peer)
+            wait(lambda: len(martlet.sas()) == 1 and identity(martlet) != was, "one new IKE SA stays", 60)
+            expect(martlet.sas()[0]["local"]["host"] == NEW, "it is not from the new address")
+            goes_on(lab, martlet, peer)
+
+
+def test_an_address_written_out_is_not_left():
+    with facing(martlet=dict(connection="mobike = no")) as (lab, martlet, peer):
         only_ipv4(lab)
         martlet.up()
         wait(lambda: martlet.children() and peer.children(), "the tunnel is up")
-        expect(not martlet.sas()[0]["mobike"], "MOBIKE is in use")
         readdress(lab, "east", NEW, "192.0.2.1")
-        wait(lambda: martlet.logged("MOBIKE is not in use"), "Martlet says why it does not move")
+        wait(lambda: martlet.logged("no other one leads to the peer"), "Martlet says why it stays")
         expect(martlet.sas()[0]["local"]["host"] == "192.0.2.1", "the SA has moved")

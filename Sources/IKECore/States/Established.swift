@@ -43,6 +43,8 @@ final class Established {
     var livenessAt: Instant?
     /// Whether the data plane was asked first.
     var askedDataPlane = false
+    /// Looks for an address of ours in the place of one that went, without MOBIKE.
+    @Rarely var addressSearch: JobID?
     /// When somebody last made us ask whether the peer is alive.
     var suspectedAt: Instant?
     /// When the peer was last told of ESP that no SA takes.
@@ -114,6 +116,10 @@ final class Established {
     func jobFinished(_ job: JobID, _ result: JobResult) -> State {
         if let search = sa.mobility?.search, search.job == job {
             if case .pathsFound(let paths) = result { pathsFound(paths, search.purpose) } else { sa.mobility?.search = nil }
+            return settled()
+        }
+        if job == addressSearch {
+            addressFound(result)
             return settled()
         }
         switch outgoing {
