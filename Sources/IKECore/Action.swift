@@ -75,7 +75,7 @@ package struct ChildSAParameters: Sendable {
     /// A new child carries traffic as soon as it is installed; one that replaces another waits for its turn.
     package var activates: Bool
     /// The peer asked for this new child. Where another pair with the same peer's address and the same selectors carries the traffic, that goes on with
-    /// it for a moment, or until it is removed: the peer may be authenticating anew, and take packets of the new pair only when it has our answer.
+    /// it for a while, or until it is removed: the peer may be authenticating anew, and take packets of the new pair only when it has our answer.
     package var yields: Bool = false
     /// Key and salt of an AEAD, or the encryption key.
     package var inboundKey: SecretBox

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import threading
 import time
 
 from lab import carries, expect, pair, wait
@@ -96,6 +97,42 @@ def test_operators_ask_for_it():
         wait(lambda: calm(martlet, peer) and not before & spis(martlet), "strongSwan has authenticated anew", 30)
         lost = pings.lost()
         expect(lost == 0, f"strongSwan authenticates anew: {lost} pings were lost")
+
+
+def overlapping(lab, a, b, asking, at_most, what, times=1, several=False):
+    """Every end is asked to authenticate anew, all at once, `times` in a row; then both hold the same. `several`: each end may keep an IKE SA that it began itself."""
+    wait(lambda: calm(a, b), f"{what}: the tunnel is up")
+    before, pings = spis(a), Pings(lab)
+    for _ in range(times):
+        threads = [threading.Thread(target=ask) for ask in asking]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # So soon that the ones before are still under way, or their IKE SAs on their way out.
+        time.sleep(0.3)
+    wait(lambda: spis(a) == spis(b) and spis(a) and not before & spis(a) and (several or calm(a, b)), f"{what}: both have other IKE SAs, and the same", 40)
+    lost = pings.lost()
+    print(f"     {what}: {lost} pings lost", flush=True)
+    expect(lost <= at_most, f"{what}: {lost} pings were lost")
+    carries(lab, a, b, bytes_each=50_000)
+
+
+def test_both_ends_at_once():
+    """New authentications that overlap. The responder can only ask for one, if it is Martlet; strongSwan as the responder begins one itself."""
+
+    def ours(gateway):
+        return lambda: gateway.vici("rekey", {"ike": "peer", "reauth": "yes"})
+
+    with pair() as (lab, east, west):
+        east.up()
+        overlapping(lab, east, west, [ours(east), ours(west)], 0, "two Martlets", times=4)
+    for first in ("Martlet", "strongSwan"):
+        with facing(settings="make_before_break = yes") as (lab, martlet, peer):
+            (martlet if first == "Martlet" else peer).up()
+            # strongSwan as the responder sends on the new pair before its answer is here.
+            lost, several = (3, True) if first == "Martlet" else (0, False)
+            overlapping(lab, martlet, peer, [ours(martlet), lambda: peer.rekey(ike="peer", reauth=True)], lost, f"with strongSwan, {first} has begun", several=several)
 
 
 def test_martlet_without_a_child():

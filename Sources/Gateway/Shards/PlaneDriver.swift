@@ -60,8 +60,10 @@ package final class PlaneDriver: @unchecked Sendable {
             return hasher.finalize()
         }
     }
-    /// How long a new child leaves the traffic to one with the same selectors, and one that goes hears what is on its way: longer than an answer takes to the peer.
+    /// How long a new child leaves the traffic to one with the same selectors at least, and one that goes hears what is on its way: longer than an answer takes to
+    /// the peer. And how often it does so again where nothing comes from the peer: until a request has been answered that had to be sent three times.
     private let yieldTime: Duration
+    private let yieldTurns: Int
     // The plane's thread alone.
     private var children: [ChildSAID: Child] = [:]
     /// How many children with an outbound SA have each `traffic`: all are looked through only where there is one.
@@ -75,10 +77,10 @@ package final class PlaneDriver: @unchecked Sendable {
     /// The same, for who watches this host's addresses: known here before the host has them.
     private let lent = Mutex<[IPAddress: Int]>([:])
 
-    init(name: String, table: UnsafePointer<martlet_plane>, log: Log, yieldTime: Duration = .seconds(1)) throws(SystemError) {
+    init(name: String, table: UnsafePointer<martlet_plane>, log: Log, yieldTime: Duration = .seconds(1), yieldTurns: Int = 10) throws(SystemError) {
         self.name = name
         self.table = table
-        self.yieldTime = yieldTime
+        (self.yieldTime, self.yieldTurns) = (yieldTime, yieldTurns)
         self.log = log
         loop = try EventLoop("plane")
         events = .allocate(capacity: 1)
@@ -153,13 +155,31 @@ package final class PlaneDriver: @unchecked Sendable {
         return true
     }
 
+    /// Whether a pair that does not wait itself carries what `child` does. Where a plane takes packets of those SAs alone that the policy in force names, a pair
+    /// of another policy, which is another shard's, is none that one can wait for.
+    private func isCarried(like child: Child, besides others: Set<ChildSAID>) -> Bool {
+        children.contains { !others.contains($0.key) && $0.value.hasOutbound && !$0.value.isWaiting && $0.value.carriesSame(as: child) && ($0.value.reqid == child.reqid || hearsAll) }
+    }
+
+    /// Until the peer has shown by a packet that it has the pair, the one before carries the traffic: the answer that tells of the pair may have been lost. Not for
+    /// ever: the peer may have nothing to send, and have lost the one before.
+    private func askTurn(_ id: ChildSAID, _ turn: Int) {
+        loop.arm(after: yieldTime) { [unowned self] in
+            guard isRunning, let child = children[id], child.isWaiting else { return }
+            let isHeard = counters(child.inboundSPI, MARTLET_INBOUND, id).map { $0.packets > 0 } ?? true
+            if isHeard || turn >= yieldTurns { takeOver(id) } else { askTurn(id, turn + 1) }
+        }
+    }
+
     /// The child's turn has come.
     private func takeOver(_ id: ChildSAID) { if isRunning, children[id]?.isWaiting == true { activateNow(id) } }
 
     private func removeNow(_ id: ChildSAID, keepInbound: Bool) {
         guard var child = children[id] else { return }
-        // Whoever waits for this one carries the traffic before it goes, so that no packet finds neither.
-        if child.hasOutbound, !child.isWaiting { for other in waiting where children[other]?.carriesSame(as: child) == true { takeOver(other) } }
+        // Whoever waits for this one carries the traffic before it goes, so that no packet finds neither. Not where a third one does, which the peer has.
+        if child.hasOutbound, !child.isWaiting {
+            for other in waiting { if let next = children[other], next.carriesSame(as: child), !isCarried(like: next, besides: [id, other]) { takeOver(other) } }
+        }
         waiting.remove(id)
         if child.hasOutbound {
             let traffic = child.traffic
@@ -355,12 +375,11 @@ package final class PlaneDriver: @unchecked Sendable {
             children[parameters.id] = child
             return nil
         }
-        // Where a plane takes packets of those SAs alone that the policy in force names, a pair of another policy, which is another shard's, cannot wait.
-        if parameters.yields, others, children.values.contains(where: { $0.hasOutbound && !$0.isWaiting && $0.carriesSame(as: child) && ($0.reqid == child.reqid || hearsAll) }) {
+        if parameters.yields, others, isCarried(like: child, besides: [parameters.id]) {
             child.isWaiting = true
             waiting.insert(parameters.id)
             children[parameters.id] = child
-            loop.arm(after: yieldTime) { [unowned self] in takeOver(parameters.id) }
+            askTurn(parameters.id, 1)
             return nil
         }
         children[parameters.id] = child
@@ -476,21 +495,4 @@ private func planeStrayed(
     guard let from = remote.pointee.socketAddress, let to = local.pointee.socketAddress else { return }
     Unmanaged<PlaneDriver>.fromOpaque(opaque).takeUnretainedValue().strayed?(
         StrayESP(spi: spi, remote: from, local: to, encapsulated: encapsulation == UInt8(MARTLET_ESP_IN_UDP.rawValue), length: Int(length)))
-}
-
-extension martlet_mark {
-    fileprivate init(_ mark: Carriage.Mark?, of instance: UInt32, isInbound: Bool) {
-        self.init(value: mark.map { $0.number.value(of: instance, isInbound: isInbound) & $0.mask } ?? 0, mask: mark?.mask ?? 0)
-    }
-}
-
-extension Carriage.Offload {
-    fileprivate var contract: martlet_offload {
-        switch self {
-        case .no: MARTLET_OFFLOAD_NO
-        case .auto: MARTLET_OFFLOAD_AUTO
-        case .crypto: MARTLET_OFFLOAD_CRYPTO
-        case .packet: MARTLET_OFFLOAD_PACKET
-        }
-    }
 }

@@ -82,7 +82,8 @@ extension World {
     /// Sends one packet through every policy instance that `node` has active, at once; returns how many arrived.
     @discardableResult
     package func sendTraffic(_ node: Node) -> Int {
-        node.plane.outbound().filter { packet in
+        node.plane.settle(now)
+        return node.plane.outbound().filter { packet in
             node.plane.sent += 1
             guard let source = outside(node, packet.source, packet.destination) else { return false }
             var arriving = packet
@@ -93,6 +94,7 @@ extension World {
 
     /// Sends one packet through every policy instance, to arrive in its time; what becomes of it is counted in `packets`.
     package func streamTraffic(_ node: Node) {
+        node.plane.settle(now)
         for var packet in node.plane.outbound() {
             packets.sent += 1
             packet.number = packets.sent
@@ -105,6 +107,10 @@ extension World {
 
     func arrive(_ packet: Packet, _ sender: Node) -> Bool {
         guard let (node, local) = receiver(packet.destination, from: packet.source, sender: sender), !node.isDown, !isCut(node, sender) else { return false }
+        if node.plane.receivesLate(packet, now: now) {
+            packets.arrived += 1
+            return true
+        }
         let strangers = node.plane.unknownSPI
         guard let id = node.plane.receive(packet, now: time(of: node)) else {
             if node.plane.unknownSPI > strangers { tell(node, local, of: packet) }

@@ -31,6 +31,13 @@ package struct SimulatedPlane {
     package private(set) var pairs: [ChildSAID: Pair] = [:]
     /// The pairs that were told to carry a policy instance's packets; the last one does.
     private var activated: [UInt32: [ChildSAID]] = [:]
+    /// New pairs that leave the traffic to another one, when that is asked next, and how often it was.
+    private var waiting: [(id: ChildSAID, until: Instant, turn: Int)] = []
+    /// The inbound SAs of pairs that have gone, and whose packets others carry on.
+    private var leaving: [UInt32: (key: [UInt8], until: Instant)] = [:]
+    /// As in the gateway's `PlaneDriver`.
+    private static let yieldTime = Duration.seconds(1)
+    private static let yieldTurns = 10
     package var refusal: String?
     package var sent = 0
     package private(set) var unknownSPI = 0
@@ -60,20 +67,35 @@ package struct SimulatedPlane {
         pairs[parameters.id] = pair
     }
     mutating func commit(_ id: ChildSAID, now: Instant) {
+        settle(now)
         guard let pair = pairs[id], !pair.accepts else { return }
         pairs[id]?.accepts = true
         pairs[id]?.sends = true
         pairs[id]?.since = now
         guard pair.parameters.activates else { return }
-        if pair.parameters.yields, let current = activated[pair.parameters.reqid]?.last, pairs[current]?.sends == true, pairs[current]?.remote.address == pair.remote.address {
-            // It leaves the traffic to that one for now.
-            activated[pair.parameters.reqid, default: []].insert(id, at: max(0, activated[pair.parameters.reqid, default: []].count - 1))
-        } else {
-            activate(id)
-        }
+        if pair.parameters.yields, isCarried(like: pair, besides: id) { waiting.append((id, now + Self.yieldTime, 1)) } else { activate(id) }
     }
+
+    /// Another pair to the same peer carries the packets of `pair`.
+    private func isCarried(like pair: Pair, besides id: ChildSAID) -> Bool {
+        activated[pair.parameters.reqid, default: []].contains { $0 != id && pairs[$0]?.sends == true && pairs[$0]?.remote.address == pair.remote.address }
+    }
+
+    /// Those whose time has come carry the traffic, once the peer has shown that it has them.
+    mutating func settle(_ now: Instant) {
+        for (id, until, turn) in waiting where until <= now {
+            if lastInbound[id] != nil || turn == Self.yieldTurns {
+                activate(id)
+            } else if let place = waiting.firstIndex(where: { $0.id == id }) {
+                waiting[place] = (id, until + Self.yieldTime, turn + 1)
+            }
+        }
+        if !leaving.isEmpty { leaving = leaving.filter { now < $0.value.until } }
+    }
+
     mutating func activate(_ id: ChildSAID) {
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to carry traffic and is not installed") }
+        waiting.removeAll { $0.id == id }
         guard pair.sends else { return }
         activated[pair.parameters.reqid, default: []].removeAll { $0 == id }
         activated[pair.parameters.reqid, default: []].append(id)
@@ -85,27 +107,43 @@ package struct SimulatedPlane {
         pairs[id]?.remote = remote
         pairs[id]?.encapsulated = encapsulated
     }
-    mutating func remove(_ id: ChildSAID, keepInbound: Bool) {
+    mutating func remove(_ id: ChildSAID, keepInbound: Bool, now: Instant) {
+        settle(now)
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to be removed and is not installed") }
         // An older one that is still there takes the traffic over, as in the TUN plane.
+        let wasWaiting = waiting.contains { $0.id == id }
+        waiting.removeAll { $0.id == id }
         activated[pair.parameters.reqid]?.removeAll { $0 == id }
         if activated[pair.parameters.reqid]?.isEmpty == true { activated[pair.parameters.reqid] = nil }
+        // One that the peer may not have yet does so where there is no other.
+        if !wasWaiting { for other in waiting.map(\.id) { if let next = pairs[other], next.parameters.reqid == pair.parameters.reqid, !isCarried(like: next, besides: other) { activate(other) } } }
         if keepInbound {
             pairs[id]?.sends = false
         } else {
+            let isSucceeded = pairs.contains { $0.key != id && $0.value.sends && $0.value.parameters.reqid == pair.parameters.reqid && $0.value.remote.address == pair.remote.address }
+            if pair.sends, isSucceeded { leaving[pair.parameters.inboundSPI] = (pair.inboundKey, now + Self.yieldTime) }
             pairs[id] = nil
             lastInbound[id] = nil
         }
     }
 
     /// Loses a pair, as no core would ask for.
-    package mutating func forget(_ id: ChildSAID) { remove(id, keepInbound: false) }
+    package mutating func forget(_ id: ChildSAID) {
+        remove(id, keepInbound: false, now: Instant(nanoseconds: 0))
+        leaving = [:]
+    }
 
     /// One packet for each policy instance that carries traffic.
     package func outbound() -> [Packet] {
         carrying.sorted { $0.parameters.outboundSPI < $1.parameters.outboundSPI }.map { pair in
             Packet(number: 0, spi: pair.parameters.outboundSPI, key: pair.outboundKey, source: pair.local, destination: pair.remote, encapsulated: pair.encapsulated)
         }
+    }
+
+    /// Of an SA whose pair has gone.
+    mutating func receivesLate(_ packet: Packet, now: Instant) -> Bool {
+        settle(now)
+        return leaving[packet.spi]?.key == packet.key
     }
 
     /// The child that the packet belongs to, where it is accepted.

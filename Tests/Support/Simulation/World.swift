@@ -175,7 +175,7 @@ package final class World {
             case .run(let id, let job): run(id, job, node)
             case .installChildSA(let parameters): install(parameters, node)
             case .activateChildSA(let id): node.plane.activate(id)
-            case .removeChildSA(let id, let keepInbound): node.plane.remove(id, keepInbound: keepInbound)
+            case .removeChildSA(let id, let keepInbound): node.plane.remove(id, keepInbound: keepInbound, now: now)
             case .moveChildSA(let id, let local, let remote, let encapsulated): node.plane.move(id, local, remote, encapsulated: encapsulated)
             case .queryUse(let id): own(.useReported(id, lastInbound: node.plane.lastInbound[id]), node, after: 1)
             case .answer(let request, let result): node.answers[request, default: []].append(result)
