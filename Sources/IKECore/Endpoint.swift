@@ -78,6 +78,9 @@ package final class Endpoint {
         }
     }
 
+    /// An SA and the state that it is in hold one another. With the endpoint its SAs go, and their keys are wiped.
+    deinit { for sa in sas.values { sa.state = .dead } }
+
     package var ikeSACount: Int { sas.count }
     package var halfOpenCount: Int { halfOpen.count }
     /// Those that answer retransmissions for a while, and are shown no more.

@@ -16,6 +16,25 @@ import Testing
         if Seeds.of(share: 70).count >= 50 { #expect(Chaos.withEAP.withLock { $0 } > 0) }
     }
 
+    /// A run leaves nothing behind in memory: 50,000 of them fit a small machine.
+    @Test func aRunIsForgotten() {
+        struct Remnant {
+            weak var node: Node?
+            weak var sa: IKESA?
+        }
+        for seed in 1...12 as ClosedRange<UInt64> {
+            func remnants() -> [Remnant] {
+                let run = ChaosRun(seed)
+                _ = run.execute()
+                let sas = run.world.nodes.flatMap { $0.endpoint.all }
+                #expect(!sas.isEmpty)
+                return run.world.nodes.map { Remnant(node: $0) } + sas.map { Remnant(sa: $0) }
+            }
+            let left = remnants()
+            #expect(left.allSatisfy { $0.node == nil && $0.sa == nil }, "seed \(seed)")
+        }
+    }
+
     /// How many runs had somebody in the middle of EAP.
     private static let withEAP = Mutex(0)
 

@@ -45,6 +45,9 @@ package final class World {
         self.faults = faults
     }
 
+    /// Nodes know one another: tens of thousands of worlds, one after the other, must not heap up.
+    deinit { for node in nodes { node.peers = [:] } }
+
     package func add(_ node: Node) {
         node.index = nodes.count
         nodes.append(node)
