@@ -130,7 +130,7 @@ extension Worker {
     }
 
     /// The newest packet of an SA says where the peer is. RFC 7296 section 2.23.
-    /// Whether it comes from where the peer is known to be; if not, the core is told of the place, once. RFC 4555 section 3.12.
+    /// Whether it comes from where the peer is known to be; if not, the core is told of the place, once a second. RFC 4555 section 3.12.
     private func comesFromPeer(_ sa: InboundSA, _ slot: UInt32, _ kind: martlet_socket_kind) -> Bool {
         var from = martlet_outer_address()
         martlet_received_from(received, slot, &from)
@@ -140,8 +140,9 @@ extension Worker {
             sa.reported = nil
             return true
         }
-        if let reported = sa.reported, martlet_outer_address.same(reported, from) { return false }
+        if let reported = sa.reported, martlet_outer_address.same(reported, from), now &- sa.reportedAt < 1_000_000_000 { return false }
         sa.reported = from
+        sa.reportedAt = now
         if let address = SocketAddress(from) { events.moved(child: sa.child, spi: sa.spi, to: address.contract) }
         return false
     }

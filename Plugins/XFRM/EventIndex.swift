@@ -16,6 +16,8 @@ final class EventIndex: Sendable {
         var isHardReported = false
         /// Of an inbound SA in UDP: where the peer's packets come from.
         var remote: SocketAddress?
+        /// When the host was last told of another, in nanoseconds.
+        var movedAt: UInt64 = 0
     }
 
     private struct State {
@@ -62,11 +64,12 @@ final class EventIndex: Sendable {
         }
     }
 
-    /// The SA, if this is news.
-    func moved(_ id: SAIdentifier, reqid: UInt32, to remote: SocketAddress) -> KnownSA? {
+    /// The SA, if this is news, or was told longer than a second ago.
+    func moved(_ id: SAIdentifier, reqid: UInt32, to remote: SocketAddress, now: UInt64) -> KnownSA? {
         state.withLock {
-            guard let sa = $0.sas[id], sa.reqid == reqid, let before = sa.remote, before != remote else { return nil }
+            guard let sa = $0.sas[id], sa.reqid == reqid, let before = sa.remote, before != remote || now &- sa.movedAt >= 1_000_000_000 else { return nil }
             $0.sas[id]?.remote = remote
+            $0.sas[id]?.movedAt = now
             return sa
         }
     }

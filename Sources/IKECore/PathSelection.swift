@@ -165,6 +165,11 @@ extension Established {
 
     /// Sends the request under way over the other pairs as well: the same message, whichever way its answer comes.
     func probe(_ datagrams: [[UInt8]]) {
+        if sa.mobility == nil, followedPath != nil { spoilCheck() }
+        if case .sent(.updateAddresses(let update), _, _) = outgoing, case .checkESP(let remote) = update.kind {
+            spoilCheck()
+            transmit(datagrams, to: remote)
+        }
         for pair in (sa.mobility?.probing ?? []) + [followedPath].compactMap({ $0 }) {
             for bytes in datagrams { context.emit(.transmit(Datagram(local: pair.local, remote: pair.remote, marked: sa.marked, bytes: bytes))) }
         }

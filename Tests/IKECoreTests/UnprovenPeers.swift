@@ -120,9 +120,51 @@ import Testing
         let request = try peer.seal(.ikeAuth, try peer.authPayloads())
         #expect(target.receive(request, from: Self.victim) == [])
         #expect(target.receive(request, from: Self.victim) == [])
-        #expect(target.endpoint.counters.answersHeldBack == 2)
+        // The answer, the question whether it gets there, and the answer again.
+        #expect(target.endpoint.counters.answersHeldBack == 3)
         // Nor do they keep the answer from where IKE_SA_INIT came from: somebody may have been first with a copy.
         #expect(target.receive(request).count == 1)
+    }
+
+    /// Nor does the next message, which whoever holds the keys can make without having seen an answer: only an answer to a request of ours does.
+    @Test(arguments: [false, true]) func keysAndACountDoNotProveAnotherAddress(mobike: Bool) throws {
+        let target = Target(), peer = try HostilePeer(), local = target.node.local
+        try peer.take(initResponse: try #require(target.receive(peer.initRequest()).first))
+        var came = 0
+        func write(_ exchange: ExchangeType, _ payloads: [Payload]) throws {
+            let request = try peer.seal(exchange, payloads)
+            peer.nextID += 1
+            came += request.count
+            target.receive(request, from: Self.victim, to: local)
+        }
+        func gone() -> Int { target.sent.filter { $0.remote == Self.victim }.reduce(0) { $0 + $1.bytes.count } }
+        try write(.ikeAuth, try peer.authPayloads() + (mobike ? [Mobike.supported] : []))
+        try #require(target.status?.state == .established && target.status?.mobike == mobike)
+        let check = try peer.lastRequest(of: target)
+        #expect(check.datagram.remote == Self.victim && check.payloads.notifications == (mobike ? [.cookie2] : []))
+        for _ in 0..<5 {
+            try write(.informational, [])
+            target.pass(.seconds(3))
+            #expect(gone() <= 3 * came)
+        }
+        // ESP goes to the one that got our IKE_SA_INIT.
+        let path = try #require(target.installed.first)
+        #expect(path.remote.address == HostilePeer.address.address && target.moves.isEmpty)
+        target.handle(.rekey(.childSA(path.id), request: nil))
+        target.pass(.seconds(300))
+        #expect(gone() <= 3 * came && target.moves.isEmpty)
+    }
+
+    /// A NAT that gives port 4500 another address than port 500.
+    @Test(arguments: [false, true]) func whoAnswersFromThereIsThere(mobike: Bool) throws {
+        let target = Target(), peer = try HostilePeer(), local = target.node.local
+        try peer.take(initResponse: try #require(target.receive(peer.initRequest()).first))
+        _ = try peer.ask(target, .ikeAuth, try peer.authPayloads() + (mobike ? [Mobike.supported] : []), from: Self.victim, to: local)
+        try peer.answerLast(target, [])
+        #expect(target.status?.remote == Self.victim && target.moves.last?.remote == Self.victim)
+        let before = target.sent.count
+        target.pass(.seconds(5))
+        #expect(target.sent.count == before && target.status?.state == .established)
     }
 
     @Test func theLastRequestRepeatedFromElsewhereDoesNotAmplify() throws {

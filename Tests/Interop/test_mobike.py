@@ -1,5 +1,6 @@
 """Tunnels that stay up while addresses change: RFC 4555, Martlet with strongSwan in both roles, and Martlet with itself."""
 
+import subprocess
 import time
 
 from lab import carries, expect, pair, wait
@@ -197,3 +198,23 @@ def test_an_address_written_out_is_not_left():
         readdress(lab, "east", NEW, "192.0.2.1")
         wait(lambda: martlet.logged("no other one leads to the peer"), "Martlet says why it stays")
         expect(martlet.sas()[0]["local"]["host"] == "192.0.2.1", "the SA has moved")
+
+
+def test_without_mobike_a_nat_gets_another_address():
+    """RFC 7296 section 2.23: the client knows nothing of it. Its packets say where it is, and its answer to a request that goes there proves it."""
+    with facing(nat=True, martlet_host="west", peer=dict(connection="mobike = no")) as (lab, martlet, peer):
+        peer.up()
+        wait(lambda: martlet.children() and peer.children(), "the tunnel is up")
+        expect(not martlet.sas()[0]["mobike"] and martlet.sas()[0]["remote"]["behind_nat"], "MOBIKE is in use, or no NAT was seen")
+        was = identity(martlet)
+        for new, old in (("192.0.2.77", "192.0.2.1"), ("192.0.2.1", "192.0.2.77")):
+            pings = lab.start("east", "ping", "-n", "-i", "0.2", "-c", "25", "-W", "1", "-I", "10.1.0.1", "10.2.0.1", stdout=subprocess.PIPE, text=True)
+            wait(lambda: martlet.children()[0]["inbound"]["packets"] > 5, "packets come")
+            # Its entries for connections go with the address.
+            lab.ip("nat", "addr", "del", f"{old}/24", "dev", "to-west")
+            lab.ip("nat", "addr", "add", f"{new}/24", "dev", "to-west")
+            wait(lambda: martlet.sas()[0]["remote"]["host"] == new, "Martlet has followed", 20)
+            received = int(pings.communicate()[0].split(" received")[0].split()[-1])
+            expect(received >= 18, f"{received} of 25 packets came back")
+            carries(lab, martlet, peer, bytes_each=100_000)
+            expect(identity(martlet) == was, "the IKE SA is another one")

@@ -350,7 +350,9 @@ import Testing
         #expect(hosts.a.command("update 1 192.0.2.11@4500 192.0.2.2@4500 1") == "ok")
         // B still answers to the old address, which is A's as well.
         #expect(hosts.a.run("ping -c 3 -i 0.1 -W 2 10.2.0.1").status == 0)
-        #expect(hosts.b.events == "ok moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;")
+        // Once, or once a second.
+        let events = hosts.b.events, moved = "moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;"
+        #expect(events.hasPrefix("ok " + moved) && events.replacingOccurrences(of: moved, with: "") == "ok ")
         hosts.a.run("ip addr del 192.0.2.1/24 dev veth0; ip netns exec \(hosts.a.namespace) ip addr add 192.0.2.11/24 dev veth0")
         #expect(hosts.b.command("update 1 192.0.2.2@4500 192.0.2.11@4500 1") == "ok")
         #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
@@ -377,7 +379,9 @@ import Testing
         #expect(hosts.a.run("ping -c 2 -i 0.1 -W 2 10.2.0.1").status == 0)
         let after = hosts.b.counters(tunnel.spi + 1, inbound: true, child: 1)
         #expect(after["packets"] == 3 && after["last_use"] == before["last_use"])
-        #expect(hosts.b.events == "ok moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;")
+        // Once, or once a second.
+        let events = hosts.b.events, moved = "moved child=1 spi=c0000002 remote=192.0.2.11 port=4500;"
+        #expect(events.hasPrefix("ok " + moved) && events.replacingOccurrences(of: moved, with: "") == "ok ")
     }
 
     /// With an interface that is told to be larger than the tunnel: senders learn the size, and TCP never needs to.

@@ -72,7 +72,7 @@ final class Meetings {
             switch update.kind {
             case .update: .updateAddresses
             case .announce: .announceAddresses
-            case .check: .checkAddress
+            case .check, .checkESP: .checkAddress
             }
         }
     }

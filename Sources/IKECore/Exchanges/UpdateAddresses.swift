@@ -7,18 +7,22 @@ import IKEWire
 
 /// One such exchange.
 struct AddressUpdate {
-    enum Kind {
+    enum Kind: Equatable {
         /// UPDATE_SA_ADDRESSES, with our list of addresses where that has changed.
         case update
         /// The list of addresses alone.
         case announce
         /// COOKIE2 alone: does the peer get what is sent to its new address?
         case check
+        /// COOKIE2 alone, to where its ESP comes from and IKE does not go.
+        case checkESP(SocketAddress)
+
+        var isCheck: Bool { self != .update && self != .announce }
     }
     let kind: Kind
     /// The addresses that it was first sent between, and the count of changes then.
     let ends: AddressPair
-    let generation: Int
+    var generation: Int
     let cookie: [UInt8]
     /// The list that it carries.
     let announces: [IPAddress]?
@@ -44,14 +48,15 @@ extension Established {
     }
 
     func startUpdate(_ kind: AddressUpdate.Kind) {
-        guard let mobility = sa.mobility else { return }
-        let ends = AddressPair(local: sa.local, remote: sa.remote)
+        guard let mobility = sa.mobility else { return askWhereItIsSeen() }
+        var ends = AddressPair(local: sa.local, remote: sa.remote)
+        if case .checkESP(let remote) = kind { ends.remote = remote }
         //= RFC 4555 §4.2.5: 8 to 64 octets that the peer cannot guess.
         let cookie = context.randomBytes(16)
         var payloads: [Payload] = []
         var announces: [IPAddress]?
         if kind == .update { payloads.append(.notify(Notify(.updateSAAddresses))) }
-        if kind != .check {
+        if !kind.isCheck {
             let further = sa.furtherAddresses
             // An update may have told it meanwhile.
             if kind == .announce, further == mobility.announced { return }
@@ -62,7 +67,7 @@ extension Established {
             payloads += sa.natNotifications(ends)
         }
         payloads.append(.notify(Notify(.cookie2, data: cookie)))
-        send(.updateAddresses(AddressUpdate(kind: kind, ends: ends, generation: mobility.generation, cookie: cookie, announces: announces)), payloads)
+        send(.updateAddresses(AddressUpdate(kind: kind, ends: ends, generation: mobility.generation, cookie: cookie, announces: announces)), payloads, to: ends.remote)
     }
 
     /// What a liveness check carries: it also asks how the peer sees us.
@@ -74,7 +79,8 @@ extension Established {
 
     // MARK: The answer
 
-    func addressesUpdated(_ update: AddressUpdate, _ payloads: [Payload]) {
+    /// `remote`: where it came from.
+    func addressesUpdated(_ update: AddressUpdate, _ payloads: [Payload], from remote: SocketAddress) {
         //= RFC 4555 §3.7: another COOKIE2 than ours, or none, ends the IKE SA.
         let cookie = payloads.firstNotify(.cookie2)?.data ?? []
         guard constantTimeEqual(cookie.span, update.cookie.span) else {
@@ -86,10 +92,10 @@ extension Established {
         if case .rekeyed = phase { livenessAt = now + Established.replacedInterval }
         guard phase == .active else { return }
         //= RFC 4555 §3.5: after a further change of addresses the answer to an older update says nothing; a newer one follows.
-        guard update.generation == sa.mobility?.generation else { return again(update.kind) }
+        guard update.generation == sa.mobility?.generation else { return again(update.kind, from: remote) }
         if payloads.hasNotify(.unexpectedNATDetected) { return natRefused(update) }
         sa.mobility?.natRefusals = 0
-        if let error = payloads.firstError, update.kind != .check {
+        if let error = payloads.firstError, !update.kind.isCheck {
             // A check asks for nothing but our COOKIE2.
             if error.type == .temporaryFailure { return isPutOff ? closeOutOfStep() : postpone(.updateAddresses(update.kind)) }
             //= RFC 7296 §3.10.1: an error of any kind in a response means that the request has failed entirely.
@@ -102,21 +108,24 @@ extension Established {
             sa.mobility?.seenAs = payloads.firstNotify(.natDetectionDestinationIP)?.data
             pathIsGood()
         case .check: pathIsGood()
+        case .checkESP(let remote): sendESP(to: remote)
         case .announce: break
         }
     }
 
-    private func again(_ kind: AddressUpdate.Kind) {
+    private func again(_ kind: AddressUpdate.Kind, from remote: SocketAddress) {
         guard let mobility = sa.mobility else { return }
         switch kind {
         case .update: if mobility.decides { enqueueUpdate(.update) }
         case .announce: break
         case .check: if sa.heldPath != nil || !mobility.decides { enqueueUpdate(.check) }
+        // It went to where IKE goes as well.
+        case .checkESP(let asked): if remote == asked { askWhereESPComesFrom(remote) }
         }
     }
 
     /// The peer has what we sent to its address: ESP may go there.
-    private func pathIsGood() {
+    func pathIsGood() {
         sa.proof.prove()
         sa.heldPath = nil
         moveChildren()
@@ -172,36 +181,30 @@ extension Established {
         keepaliveAt = keepaliveAt ?? now + context.limits.keepalive
     }
 
-    /// The peer's NAT gave it a new address.
-    func moved(to remote: SocketAddress) {
-        guard remote != sa.remote, sa.heldPath == nil else { return }
-        context.note(.notice, "the peer moved from \(sa.remote) to \(remote)", sa)
-        moveIKE(to: AddressPair(local: sa.local, remote: remote), marked: sa.marked)
-        moveChildren()
-    }
-
     /// Authentic ESP of the peer's has come from another address than it has.
     func espCame(from remote: SocketAddress) {
         guard sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT else { return suspected() }
-        guard sa.mobility != nil else { return moved(to: remote) }
+        guard sa.mobility != nil else { return espWasSeen(from: remote) }
         //= RFC 4555 §3.8: ESP may follow the peer's NAT at once. IKE does not: the end behind it sees the new mapping and tells.
-        guard !isCheckingPath, remote != sa.espPath.ends.remote else { return }
-        context.note(.info, "ESP of the peer comes from \(remote), and goes there", sa)
-        let path = OuterPath(ends: AddressPair(local: sa.local, remote: remote), encapsulated: sa.encapsulated)
-        sa.heldPath = path.ends.remote == sa.remote ? nil : path
-        moveChildren()
+        guard remote != sa.espPath.ends.remote else { return }
+        let isKnown = [sa.remote.address, sa.espPath.ends.remote.address].contains(remote.address)
+        if !isKnown, context.limits.returnRoutability == .before { return askWhereESPComesFrom(remote) }
+        if !isCheckingPath { sendESP(to: remote) }
     }
 
     /// The peer has a new address, and is being asked there.
     var isCheckingPath: Bool {
+        if sa.mobility == nil, sa.heldPath != nil { return true }
         if case .sent(.updateAddresses(let update), _, _) = outgoing, update.kind != .announce { return true }
         return queue.contains { if case .updateAddresses(let kind) = $0 { kind != .announce } else { false } }
     }
 
-    /// Where ESP has followed the peer's NAT before IKE was told: what goes unanswered is sent there as well. It moves nothing.
+    /// Where ESP goes and IKE does not: it has followed the peer's NAT before IKE was told, or, without MOBIKE, does not follow yet. What goes unanswered is sent
+    /// there as well. It moves nothing.
     var followedPath: AddressPair? {
-        guard let mobility = sa.mobility, !mobility.decides, let held = sa.heldPath, !isCheckingPath else { return nil }
-        return held.ends
+        guard let held = sa.heldPath else { return nil }
+        guard let mobility = sa.mobility else { return held.ends }
+        return mobility.decides || isCheckingPath ? nil : held.ends
     }
 
     /// The IKE SA goes on between other addresses; ESP follows with `moveChildren`.

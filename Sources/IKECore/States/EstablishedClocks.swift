@@ -48,8 +48,8 @@ extension Established {
             switch retransmission.fire(now: now) {
             case .sendAgain:
                 retransmission.isHeldBack = !sa.transmit(retransmission.datagrams)
-                probe(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
+                probe(retransmission.datagrams)
                 unanswered(exchange, retransmission.sent)
             case .giveUp:
                 outgoing = .idle

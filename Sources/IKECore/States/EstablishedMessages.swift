@@ -35,13 +35,13 @@ extension Established {
             sa.count(.invalid)
             window.accept(bytes: channel.takeOpenedDatagram())
             requestPath = (datagram.local, datagram.remote, datagram.marked)
-            heard(from: datagram)
+            heard(from: datagram, inAnswer: false, whileChecking: isCheckingPath)
             refuseAsInvalid(header.exchangeType, header.messageID, "it sent a malformed request (\(error))")
         case .payloads(let payloads):
             sa.countReceived(header)
             window.accept(bytes: channel.takeOpenedDatagram())
             requestPath = (datagram.local, datagram.remote, datagram.marked)
-            heard(from: datagram)
+            heard(from: datagram, inAnswer: false, whileChecking: isCheckingPath)
             for case .unknown(let type, critical: true, _) in payloads {
                 //= RFC 7296 §2.5: an unknown critical payload is refused, and nothing else in the message is done.
                 respond(header.exchangeType, header.messageID, [.notify(Notify(.unsupportedCriticalPayload, data: [type.rawValue]))])
@@ -67,8 +67,9 @@ extension Established {
             giveUp(after: exchange, "it sent a malformed response (\(error))")
         case .payloads(let payloads):
             sa.countReceived(header)
+            let isChecking = isCheckingPath
             outgoing = .idle
-            heard(from: datagram)
+            heard(from: datagram, inAnswer: true, whileChecking: isChecking)
             answered(over: datagram)
             for payload in payloads {
                 switch payload {
@@ -85,24 +86,26 @@ extension Established {
             case .deleteChild(let id, let requests): childDeleted(id, requests)
             case .deleteIKE(let requests, let reason): ikeDeleted(requests, reason)
             case .informational: compareMapping(payloads)
-            case .updateAddresses(let update): addressesUpdated(update, payloads)
+            case .updateAddresses(let update): sa.mobility == nil ? answeredFromThere(update) : addressesUpdated(update, payloads, from: datagram.remote)
             }
         }
     }
 
     /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
-    private func heard(from datagram: Datagram) {
+    private func heard(from datagram: Datagram, inAnswer isAnswer: Bool, whileChecking isChecking: Bool) {
         lastInbound = now
-        if datagram.remote.address == sa.remote.address, sa.proof.isProven || !isCheckingPath {
+        if datagram.remote.address == sa.remote.address, sa.proof.isProven || !isChecking {
             // The peer would not go on without our last answer, or answers what went there.
             sa.proof.prove()
         } else {
-            // Its sender holds the keys, and may have written any address on it. While the path is checked nothing but our COOKIE2 shows where it is.
+            // Its sender holds the keys, and may have written any address on it. While the path is checked nothing but the answer to that shows where it is.
             sa.countReceived(channel.openedByteCount, from: datagram.remote.address)
         }
         //= RFC 4555 §3.8: with MOBIKE it does not: a message without UPDATE_SA_ADDRESSES changes nothing, and may serve to try a path.
         guard sa.mobility == nil, sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT, datagram.remote != sa.remote, datagram.marked == sa.marked else { return }
         moved(to: datagram.remote)
+        // What waits for its answer follows; the answer to this message comes first.
+        if !isAnswer { sendsAgainAfterAnswer = true }
     }
 
     /// Between which addresses the peer's last request came.
@@ -139,7 +142,7 @@ extension Established {
 
     /// A request of ours that the peer's new address had shown too little for goes out as soon as more has come from there: without that a check
     /// of the path, or what stands before it, would wait for its next turn, and find as little.
-    private func sendHeldBack() {
+    func sendHeldBack() {
         guard case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.isHeldBack, sa.proof.allows(retransmission.datagrams.byteCount) else { return }
         retransmission.resume(limits: context.limits, now: now)
         sa.transmit(retransmission.datagrams)
@@ -174,7 +177,9 @@ extension Established {
         end("the peer could not read our request")
         for policy in wanted { follow(policy.closeAction, policy, after: .seconds(1)) }
     }
-    func send(_ exchange: Exchange, _ payloads: [Payload]) {
+
+    /// `remote`: where it goes first, if that is not where the peer is.
+    func send(_ exchange: Exchange, _ payloads: [Payload], to remote: SocketAddress? = nil) {
         guard let messageID = window.takeRequestID() else {
             fail(exchange, Failure(.internalError, "The Message IDs of the IKE SA with \(sa.remote) are used up"))
             return end("its Message IDs are used up")
@@ -184,7 +189,7 @@ extension Established {
             return end("a message could not be sealed")
         }
         var retransmission = Retransmission(datagrams, limits: context.limits, now: now)
-        retransmission.isHeldBack = !sa.transmit(datagrams)
+        if let remote, remote != sa.remote { transmit(datagrams, to: remote) } else { retransmission.isHeldBack = !sa.transmit(datagrams) }
         outgoing = .sent(exchange, retransmission, messageID: messageID)
     }
 }

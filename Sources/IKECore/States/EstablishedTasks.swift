@@ -97,7 +97,7 @@ extension Established {
             case .deleteChild: .childDelete
             case .deleteIKE: .ikeDelete
             case .liveness, .invalidSPI: .liveness
-            case .updateAddresses: .mobike
+            case .updateAddresses: sa.mobility == nil ? .liveness : .mobike
             case .authLifetime: .authLifetime
             }
         }
@@ -124,7 +124,7 @@ extension Established.Exchange {
         case .deleteChild: .childDelete
         case .deleteIKE: .ikeDelete
         case .informational: .liveness
-        case .updateAddresses: .mobike
+        case .updateAddresses(let update): update.cookie.isEmpty ? .liveness : .mobike
         }
     }
 }

@@ -37,6 +37,7 @@ struct SigningAnswer {
         established.begin()
         established.noteWindowSize(payloads)
         established.startAuthenticationClock()
+        established.checkFirstAddress()
         established.answerFirstChild(payloads, head: head + established.authLifetime + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
     }

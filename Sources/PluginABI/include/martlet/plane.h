@@ -156,8 +156,8 @@ struct martlet_plane_events {
      * the packet's: single addresses, and ports where the protocol has them (0 to 65535 where they cannot be seen). */
     void (*acquire)(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination);
     /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA (without
-     * encapsulation the port is the one known). Not
-     * repeated while the address stays the same; the plane goes on sending to the old one until `update`. */
+     * encapsulation the port is the one known). Repeated
+     * at most once a second while the address stays the same: each call is worth one packet from there. The plane goes on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
     /* A packet with an SPI that no inbound SA has, so that its sender can be told (RFC 7296 section 1.5): at most once a second from each
      * thread of the plane. `length`: of the ESP packet, bytes. `local`: where it arrived; bytes of 0 where the plane cannot tell, and with
