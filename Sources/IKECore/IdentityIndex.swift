@@ -87,6 +87,8 @@ package final class IdentityIndex {
     }
     private var places: [IKESAID: Place] = [:]
     private var origins = 0
+    private var circles = Circles()
+    private var circle: (id: IKESAID, circle: Circle)?
     private var population: [String: [Int: Int]] = [:]
 
     /// The shard of some established SA of a connection.
@@ -131,11 +133,18 @@ package final class IdentityIndex {
             let verdict = Verdict.terminate(isKept ? new : member)
             if !verdicts.contains(verdict) { verdicts.append(verdict) }
         }
+        if let now = status.established {
+            let replaced = verdicts.isEmpty && !older.contains(where: isReplaced) ? nil : older.last.flatMap { places[$0.sa]?.remote }
+            circle = circles.comes(Circles.Key(local: key.local, remote: key.remote, family: key.family), from: status.remote, inPlaceOf: replaced, at: now).map { (status.id, $0) }
+        }
         peer.members = all + [new]
         places[status.id] = Place(peer: peer, connection: status.connection, established: status.established, origin: origin, remote: status.remote)
         population[status.connection, default: [:]][shard, default: 0] += 1
         return verdicts
     }
+
+    /// What is to be said of the peer of the SA that was established last.
+    package func circle(_ id: IKESAID) -> Circle? { circle.flatMap { $0.id == id ? $0.circle : nil } }
 
     /// The SA that a postponed verdict is still about: none where it has gone, or where the newer one has, so that the old one is all there is.
     package func due(_ succession: Succession) -> Member? {

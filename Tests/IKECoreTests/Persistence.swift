@@ -108,4 +108,51 @@ import Testing
             #expect(theirs == [.terminate(IdentityIndex.Member(sa: IKESAID(rawValue: first == 100 ? 2 : 1), shard: 0))])
         }
     }
+
+    /// What circles is told of once, with what makes it: a connection that both ends begin, hosts with one identity, AUTH_LIFETIME that nobody can keep to.
+    @Test func whoeverTakesItsOwnPlaceAgainAndAgainIsNoticed() throws {
+        func run(_ unique: UniquePolicy, every seconds: Int, count: Int, reauth: Int? = nil, isBrokenFirst: Bool = false, from address: (Int) -> SocketAddress = { _ in HostilePeer.address }) -> [(
+            Int, String
+        )] {
+            let index = IdentityIndex()
+            var said: [(Int, String)] = []
+            for number in 1...count {
+                let at = Instant(nanoseconds: 0) + .seconds(number * seconds)
+                let status = IKESAStatus(
+                    id: IKESAID(rawValue: UInt64(number)), connection: "site", state: .established, local: Mobike.local, remote: address(number),
+                    localIdentity: Fixtures.identity("west.example"), remoteIdentity: Fixtures.identity("east.example"), isInitiator: false,
+                    initiatorSPI: IKESPI(rawValue: UInt64(number)), responderSPI: IKESPI(rawValue: 1), localBehindNAT: false, remoteBehindNAT: false, transforms: [], provider: nil,
+                    unique: unique, initialContact: nil, established: at, rekeyAt: nil, reauthAt: reauth.map { at + .seconds($0) }, expiresAt: nil, children: [])
+                if isBrokenFirst, number > 1 { index.closed(IKESAID(rawValue: UInt64(number - 1))) }
+                _ = index.established(status, shard: 0)
+                if let circle = index.circle(status.id) { said.append((number, circle.words(status))) }
+                // The one before ends a moment later.
+                if number > 1 { index.closed(IKESAID(rawValue: UInt64(number - 1))) }
+            }
+            return said
+        }
+        // The first takes nobody's place.
+        let replaced = run(.replace, every: 4, count: 100)
+        #expect(replaced.map(\.0) == [9] && replaced[0].1.contains("unique = replace") && replaced[0].1.contains("close_action = none"))
+        #expect(run(.replace, every: 4, count: 1000).count == 3, "once in half an hour")
+        let hurried = run(.no, every: 1, count: 20, reauth: 8)
+        #expect(hurried.map(\.0) == [9] && hurried[0].1.contains("reauth_time of 8 s"))
+        // strongSwan's way: the older one goes first.
+        #expect(run(.no, every: 1, count: 20, reauth: 8, isBrokenFirst: true).map(\.1) == hurried.map(\.1))
+        let two = run(.replace, every: 4, count: 20) { $0 % 2 == 0 ? HostilePeer.address : Mobike.elsewhere }
+        #expect(two.map(\.0) == [9] && two[0].1.contains("two hosts") && two[0].1.contains("\(Mobike.elsewhere.address)"))
+        // Who comes again in its time is nobody to speak of, nor are many with one name where that is allowed.
+        #expect(run(.replace, every: 60, count: 100).isEmpty && run(.no, every: 300, count: 100, reauth: 300).isEmpty)
+        #expect(run(.no, every: 1, count: 100) { SocketAddress(address: IPAddress(v4: 0x0a00_0000 + UInt32($0)), port: 500) }.isEmpty)
+    }
+
+    /// What is remembered of peers that come once has a limit.
+    @Test func manyPeersAreForgotten() {
+        var circles = Circles()
+        for number in 0..<(3 * Circles.limit) {
+            let key = Circles.Key(local: Fixtures.identity("west.example"), remote: Fixtures.identity("\(number)"), family: .v4)
+            #expect(circles.comes(key, from: HostilePeer.address, inPlaceOf: nil, at: Instant(nanoseconds: 0) + .milliseconds(number)) == nil)
+            #expect(circles.held <= Circles.limit)
+        }
+    }
 }

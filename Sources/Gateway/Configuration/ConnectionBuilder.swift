@@ -133,6 +133,12 @@ struct ConnectionBuilder {
         if shortest > .zero, rand >= shortest, reader.section.value("rand_time") != nil {
             diagnostics.warning(at: reader.position("rand_time"), "'rand_time' is not below '\(shortest == rekey ? "rekey_time" : "reauth_time")': the keys may be renewed at once")
         }
+        if reauth > .zero, reauth < ConnectionSettings.shortestReauthTime {
+            diagnostics.warning(
+                at: reader.position("reauth_time"),
+                "'reauth_time' is below 24 minutes: a strongSwan that begins the connection takes its own over_time (24 minutes where it is not set) off it, and authenticates anew without a pause: write 30m or more, or over_time in its configuration"
+            )
+        }
         connection.reauthTime = reauth
         connection.overTime = over
         connection.lifetime = Lifetime(rekeyTime: rekey, lifeTime: rekey == .zero ? .zero : rekey + over, randTime: shortest == .zero ? .zero : min(rand, max(rekey, reauth)))

@@ -301,6 +301,9 @@ package final class RunningGateway: @unchecked Sendable {
                     event(.forget(member.sa), to: member.shard)
                 }
             }
+            if let circle = identities.circle(sa.id) {
+                log.write(LogLevel(NoteLevel.warning), "IKE", circle.words(sa), connection: sa.connection, ikeSA: sa.id.rawValue)
+            }
             if let session = sa.replacingSession, let user = sa.user { endSessions(of: user, replacedBy: session) }
             publish(.ikeSAChanged(isUp: true, snapshot(sa)))
         case .ikeSARekeyed(let previous, let current):

@@ -34,9 +34,9 @@ struct SigningAnswer {
         }
         sa.beginMobility(payloads, decides: false)
         let established = Established(sa, channel, window: window)
+        established.startAuthenticationClock()
         established.begin()
         established.noteWindowSize(payloads)
-        established.startAuthenticationClock()
         established.checkFirstAddress()
         established.answerFirstChild(payloads, head: head + established.authLifetime + (sa.mobility == nil ? [] : sa.mobilityNotifications))
         return established.settled()
