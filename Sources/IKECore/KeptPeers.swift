@@ -35,9 +35,12 @@ struct KeptPeers: Sendable {
                 // A peer that authenticates anew comes from where it is.
                 return entry.remote != remote && !(entry.isOurs && now.since(entry.at) < Self.crossing)
             }
-        guard !isRefused else { return nil }
+        return isRefused ? nil : add(key, from: remote, isOurs: isOurs, at: now)
+    }
+
+    mutating func add(_ key: Key, from remote: SocketAddress, isOurs: Bool, at: Instant) -> UInt64 {
         last += 1
-        entries[key] = standing + [Entry(number: last, remote: remote, at: now, isOurs: isOurs)]
+        entries[key, default: []].append(Entry(number: last, remote: remote, at: at, isOurs: isOurs))
         return last
     }
 
@@ -62,12 +65,15 @@ final class KeptPlace {
     private let key: KeptPeers.Key
     private let number: UInt64
 
-    /// Nil where the peer is here already.
-    init?(_ sa: IKESA) {
+    /// Nil where the peer is here already. `since`: of one that stands, which is never refused.
+    init?(_ sa: IKESA, standingSince since: Instant? = nil) {
         guard let local = sa.localIdentity, let remote = sa.account ?? sa.remoteEAPIdentity ?? sa.remoteIdentity else { return nil }
         let key = KeptPeers.Key(local: local.lowercased, remote: remote.lowercased, family: sa.remote.address.family, connection: sa.connection.name)
         let from = sa.remote, isOurs = sa.isInitiator, contact = sa.initialContact ? sa.begun : nil, now = sa.now
-        guard let number = sa.context.users.change({ $0.kept.begin(key, from: from, isOurs: isOurs, contact: contact, now: now) }) else { return nil }
+        let number = sa.context.users.change { book in
+            since.map { book.kept.add(key, from: from, isOurs: isOurs, at: $0) } ?? book.kept.begin(key, from: from, isOurs: isOurs, contact: contact, now: now)
+        }
+        guard let number else { return nil }
         (books, self.key, self.number) = (sa.context.users, key, number)
     }
 
@@ -82,6 +88,12 @@ extension IKESA {
         guard connection.unique == .keep else { return true }
         keptPlace = KeptPlace(self)
         return keptPlace != nil
+    }
+
+    /// The connection may have another word of `unique` now: from then on it counts for those that stand as well.
+    func reconsiderPlace(since: Instant) {
+        guard connection.unique == .keep else { return keptPlace = nil }
+        if keptPlace == nil { keptPlace = KeptPlace(self, standingSince: since) }
     }
 }
 

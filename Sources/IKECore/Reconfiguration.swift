@@ -38,6 +38,7 @@ extension Established {
         guard isStillMeant, isUserMeant, connection.ownIdentity(sa.local.address) == sa.localIdentity else {
             return enqueueFirst(.deleteIKE([], reason: ClosingReason(.operatorRequest, "its identities are not those of the connection as it is configured now")))
         }
+        sa.reconsiderPlace(since: since)
         livenessAt = connection.dpdDelay > .zero ? now + connection.dpdDelay : nil
         for child in children where child.isCurrent { adopt(child) }
     }

@@ -143,6 +143,24 @@ import Testing
         }
     }
 
+    /// Those that stand when the connection gets the word count, all of them, and no longer when it is taken back.
+    @Test func aChangedConnectionCountsThoseThatStand() throws {
+        let target = Target { $0.unique = .no }
+        #expect(try come(target, 1).isIn && come(target, 2, from: Self.elsewhere).isIn)
+        var connection = Fixtures.connection(east: false)
+        connection.unique = .keep
+        target.handle(.configurationReplaced([connection]))
+        #expect(target.status?.state == .established && target.closed == 0)
+        #expect(try !come(target, 3, from: Self.third).isIn)
+        #expect(established(target) == 2)
+        target.handle(.terminate(.connection("site"), request: nil))
+        #expect(try come(target, 4, from: Self.third).isIn)
+        connection.unique = .never
+        target.handle(.connectionChanged(name: "site", connection))
+        #expect(try come(target, 5).isIn)
+        #expect(target.endpoint.context.users.change { $0.kept.held } == 0)
+    }
+
     /// What is gone, however it went, keeps nobody out.
     @Test func nothingIsLeft() throws {
         let target = Target { $0.unique = .keep }

@@ -35,6 +35,10 @@ extension AddressPattern {
         case "%any4": self = .range(IPAddress(family: .v4, value: 0), IPAddress(family: .v4, value: .max))
         case "%any6": self = .range(IPAddress(family: .v6, value: 0), IPAddress(family: .v6, value: .max))
         default:
+            // A packet to such an address needs an interface to leave by, and none can be named.
+            if let address = IPAddress(text.split(separator: "%", maxSplits: 1).first.map(String.init) ?? ""), address.family == .v6, address.value >> 118 == 0x3fa {
+                throw AddressProblem(message: "\(quoted(text)) is an address of a single link (fe80::/10), and tunnels between such are not there yet: write another address of the host")
+            }
             if let (start, end) = try addressRange(text) {
                 self = .range(start, end)
             } else if isHostName(text) {

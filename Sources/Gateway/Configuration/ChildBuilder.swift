@@ -183,7 +183,14 @@ struct ChildBuilder {
         if lifetime.lifePackets != 0, lifetime.rekeyPackets != 0, lifetime.lifePackets <= lifetime.rekeyPackets {
             warnEndsEarly("packets", reader, &diagnostics)
         }
+        warnAtOnce("time", reader.time("rand_time").map { rekey > .zero && $0 >= rekey }, reader, &diagnostics)
+        warnAtOnce("bytes", reader.bytes("rand_bytes").map { lifetime.rekeyBytes > 0 && $0 >= lifetime.rekeyBytes }, reader, &diagnostics)
+        warnAtOnce("packets", reader.integer("rand_packets").map { lifetime.rekeyPackets > 0 && $0 >= lifetime.rekeyPackets }, reader, &diagnostics)
         return lifetime
+    }
+
+    private func warnAtOnce(_ unit: String, _ isWide: Bool?, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
+        if isWide == true { diagnostics.warning(at: reader.position("rand_" + unit), "'rand_\(unit)' is not below 'rekey_\(unit)': the keys may be renewed at once") }
     }
 
     private func volume(rekey: UInt64?, life: UInt64?, rand: UInt64?) -> (UInt64, UInt64, UInt64) {
