@@ -88,7 +88,8 @@ package enum ConnectionSelection {
 
     /// Those that fit in everything, the closest match first.
     static func fitting(_ connections: [Connection], _ claim: Claim) -> [Connection] {
-        candidates(connections, local: claim.local, remote: claim.remote, names: claim.names).filter { loss($0, claim) == nil }
+        var algorithms = Algorithms(claim)
+        return candidates(connections, local: claim.local, remote: claim.remote, names: claim.names).filter { identityLoss($0, claim) == nil && algorithms.may(be: $0.proposals) }
     }
 
     /// The connection that an EAP identity means, of those that fit otherwise and prove us as `current` has done: one that names it before one that takes many.
@@ -137,9 +138,9 @@ package enum ConnectionSelection {
     /// Why each of the others is not `chosen`, those that came furthest first; at most `limit`.
     package static func losers(_ connections: [Connection], _ claim: Claim, chosen: String?, limit: Int) -> [Loser] {
         let near = candidates(connections, local: claim.local, remote: claim.remote, names: claim.names)
-        var losers: [Loser] = []
+        var losers: [Loser] = [], algorithms = Algorithms(claim)
         for connection in near where connection.name != chosen {
-            guard let loss = loss(connection, claim) ?? chosen.map(Loss.outranked) else { continue }
+            guard let loss = algorithms.may(be: connection.proposals) ? identityLoss(connection, claim) ?? chosen.map(Loss.outranked) : .proposals else { continue }
             losers.append(Loser(connection: connection, loss: loss))
         }
         let names = Set(near.map(\.name))
@@ -149,11 +150,24 @@ package enum ConnectionSelection {
         return Array(losers.enumerated().sorted { ($1.element.loss.progress, $0.offset) < ($0.element.loss.progress, $1.offset) }.map(\.element).prefix(limit))
     }
 
-    /// What keeps a connection whose addresses fit from being the one.
-    private static func loss(_ connection: Connection, _ claim: Claim) -> Loss? {
-        // Only connections that would have chosen the same algorithms: the peer must not get weaker ones by its address.
-        let chosen = Proposal(number: 1, protocolID: .ike, transforms: claim.transforms)
-        guard Negotiation.choose(configured: connection.proposals, offered: [chosen], protocolID: .ike) != nil else { return .proposals }
+    /// Only connections that would have chosen the same algorithms: the peer must not get weaker ones by its address. Many connections have the same list, which is
+    /// compared once.
+    private struct Algorithms {
+        private let chosen: Proposal
+        private var known: [(proposals: [Proposal], fit: Bool)] = []
+
+        init(_ claim: Claim) { chosen = Proposal(number: 1, protocolID: .ike, transforms: claim.transforms) }
+
+        mutating func may(be proposals: [Proposal]) -> Bool {
+            if let known = known.first(where: { $0.proposals == proposals }) { return known.fit }
+            let fit = Negotiation.choose(configured: proposals, offered: [chosen], protocolID: .ike) != nil
+            if known.count < 8 { known.append((proposals, fit)) }
+            return fit
+        }
+    }
+
+    /// What else keeps a connection whose addresses fit from being the one.
+    private static func identityLoss(_ connection: Connection, _ claim: Claim) -> Loss? {
         guard connection.remote.identity.matches(claim.identity) else { return .remoteIdentity(claim.identity) }
         if let wanted = claim.wanted, case .exactly(let own) = connection.local.identity, !own.matches(wanted) { return .localIdentity(wanted) }
         return connection.remote.takes(claim.method) ? nil : .method(claim.method)

@@ -238,7 +238,8 @@ package final class Endpoint {
         }
         if sa.isAnswering != sa.isCountedAnswering {
             sa.isCountedAnswering.toggle()
-            if sa.isCountedAnswering { halfOpen.agreementBegun() } else { halfOpen.agreementEnded() }
+            let isQuick = sa.agreesQuickly
+            if sa.isCountedAnswering { halfOpen.agreementBegun(isQuick: isQuick) } else { halfOpen.agreementEnded(isQuick: isQuick) }
         }
         let isClosed = sa.isClosed
         if sa.countsAsClosed != isClosed { closedCount += isClosed ? 1 : -1 }

@@ -158,8 +158,8 @@ package struct AuthenticationRequest: Sendable {
 package enum Job: Sendable {
     case generateKey(any KeyExchangeAlgorithm)
     case agree(any KeyExchangeKey, peerValue: [UInt8])
-    /// A fresh key and the agreement, for the responder.
-    case generateAndAgree(any KeyExchangeAlgorithm, peerValue: [UInt8])
+    /// A fresh key and the agreement, for the responder; `ofStranger`: the peer has proven nothing.
+    case generateAndAgree(any KeyExchangeAlgorithm, peerValue: [UInt8], ofStranger: Bool)
     case sign(AuthenticationRequest)
     case verify(AuthenticationRequest, Authentication)
     /// One message for a method of EAP.

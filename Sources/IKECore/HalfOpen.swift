@@ -27,6 +27,8 @@ struct HalfOpen {
     private(set) var count = 0
     /// Those whose key agreement is being computed.
     private(set) var agreeing = 0
+    /// Those of them that take long.
+    private(set) var agreeingSlowly = 0
     private var addresses: [IPAddress: Int] = [:]
     private var networks: [IPAddress: Int] = [:]
     private var sites: [IPAddress: Int] = [:]
@@ -121,8 +123,14 @@ struct HalfOpen {
         Self.lower(&sites, Self.site(address))
     }
 
-    mutating func agreementBegun() { agreeing += 1 }
-    mutating func agreementEnded() { agreeing -= 1 }
+    mutating func agreementBegun(isQuick: Bool) {
+        agreeing += 1
+        if !isQuick { agreeingSlowly += 1 }
+    }
+    mutating func agreementEnded(isQuick: Bool) {
+        agreeing -= 1
+        if !isQuick { agreeingSlowly -= 1 }
+    }
 
     private static func lower(_ counts: inout [IPAddress: Int], _ key: IPAddress) {
         let left = counts[key, default: 1] - 1

@@ -343,6 +343,7 @@ final class IKESA {
         }
     }
 
+    var agreesQuickly: Bool { transforms.contains { $0.isQuickKeyExchange } }
     /// The responder's key agreement is being computed.
     var isAnswering: Bool { if case .answering = state { true } else { false } }
 

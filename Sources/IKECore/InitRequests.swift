@@ -71,6 +71,8 @@ extension Endpoint {
             guard method.id == value.method else { return deny(.invalidKEPayload, [UInt8(method.id >> 8), UInt8(method.id & 0xff)]) }
             // Nothing is kept, and nothing computed, for a value that cannot be one. RFC 6989 section 2.5 allows this word of it.
             guard value.data.count == suite.keyExchange.publicLength else { return deny(.invalidSyntax) }
+            // Nobody who takes a quick method waits behind those who take a slow one; who does asks again.
+            guard method.isQuickKeyExchange || halfOpen.agreeingSlowly < limits.slowAgreementsAtOnce else { return refuse(.agreements) }
             sa.connection = candidate
             sa.transforms = sa.context.shared(chosen.transforms)
             sa.takesFragments = takesFragments
@@ -89,7 +91,7 @@ extension Endpoint {
             // Three times what came in is the most that goes to an address that anybody may have written: above that, a cookie first.
             if !sa.proof.allows(Header.byteCount + Payload.serializeChain(answer).bytes.count) { return demandCookie(header, datagram, nonce) }
             if verdict == .full, !makeRoom() { return refuse(.all) }
-            let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI)
+            let job = context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data, ofStranger: true), for: sa.localSPI)
             add(sa)
             initiations[key] = sa.localSPI
             sa.initiation = key

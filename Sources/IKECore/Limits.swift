@@ -22,9 +22,11 @@ package struct Limits: Hashable, Sendable {
     /// At this multiple of its share an address or network is refused, cookie or not: one NAT can hold a twentieth of `halfOpen`, a network a
     /// fifth. A site (an IPv4 /16, an IPv6 /48) can hold half.
     package static let halfOpenExcess = 8
-    /// Key agreements of peers that have proven nothing, under way in a shard, from which further requests are dropped: as many as slow
-    /// ones (MODP with 4096 bits) are done well within `jobTime`.
+    /// Key agreements of peers that have proven nothing, under way in a shard, from which further requests are dropped: well within
+    /// `jobTime`.
     package var agreementsAtOnce = 512
+    /// Those of them that are slow: half a second's work.
+    package var slowAgreementsAtOnce = 64
     /// The longest IKE_SA_INIT request that is kept, bytes: the AUTH payload covers it, so it has to be kept whole.
     package var initBytes = 8192
     /// Pairs of a configured proposal and one of an IKE_SA_INIT request that are compared before its address has to bring a cookie; with one

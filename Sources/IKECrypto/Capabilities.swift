@@ -83,6 +83,8 @@ package protocol KeyExchangeAlgorithm: AnyObject, Sendable {
 }
 
 extension KeyExchangeAlgorithm {
+    package var isQuick: Bool { transform.isQuickKeyExchange }
+
     package func makeKey(privateValue: Span<UInt8>) throws(CryptoError) -> (any KeyExchangeKey)? { nil }
 }
 

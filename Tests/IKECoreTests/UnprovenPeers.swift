@@ -230,6 +230,31 @@ import Testing
         #expect(target.remnants == [])
     }
 
+    /// Whoever asks for the slowest method that is configured keeps nobody waiting but those who do as well.
+    @Test func slowAgreementsLeaveRoomForQuickOnes() throws {
+        var limits = Limits()
+        limits.slowAgreementsAtOnce = 8
+        let target = Target(limits: limits) { $0.proposals = [Fixtures.ikeProposal([.curve25519, .modp2048])] }
+        target.worksAtOnce = false
+        let peer = try HostilePeer()
+        let slow: [Payload] = [
+            .securityAssociation(SecurityAssociation(proposals: [Fixtures.ikeProposal([.modp2048])])), .keyExchange(KeyExchange(method: 14, data: [UInt8](repeating: 2, count: 256))),
+            .nonce(peer.nonce),
+        ]
+        for number in 1...20 as ClosedRange<UInt64> {
+            peer.spi = IKESPI(rawValue: number)
+            target.receive(peer.initRequest(slow))
+        }
+        #expect(target.jobs == 8 && target.endpoint.counters.agreementsOverLimit == 12)
+        peer.spi = IKESPI(rawValue: 99)
+        target.receive(peer.initRequest())
+        #expect(target.jobs == 9)
+        target.pass(.seconds(60))
+        target.receive(peer.initRequest(slow))
+        #expect(target.jobs == 10)
+        #expect(target.remnants == [])
+    }
+
     @Test func onlySoManyAgreementsAtOnce() throws {
         var limits = Limits()
         limits.agreementsAtOnce = 8

@@ -80,13 +80,13 @@ final class Driver: @unchecked Sendable {
     private func run(_ id: JobID, _ job: Job, _ shard: Shard) {
         let deadline = Instant.now() + jobTime
         let runner = runner
-        if case .eap(let step) = job { return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(step, deadline: deadline, $0) } }
+        if case .eap(let step) = job { return begin(id, shard, deadline, lane: runner.lane(job, threads: jobs.threadCount)) { runner.begin(step, deadline: deadline, $0) } }
         if case .lookUp(let user, let directory) = job { return runner.lookUp(user, in: directory, deadline: deadline) { [weak shard] result in shard?.post(.jobFinished(id, result)) } }
         if runner.isQuick(job) { return shard.follow(.jobFinished(id, runner.run(job, deadline: deadline))) }
         if case .verify(let request, let authentication) = job {
-            return begin(id, shard, deadline, lane: runner.lane(job)) { runner.begin(request, authentication, deadline: deadline, $0) }
+            return begin(id, shard, deadline, lane: runner.lane(job, threads: jobs.threadCount)) { runner.begin(request, authentication, deadline: deadline, $0) }
         }
-        jobs.submit(deadline: deadline, lane: runner.lane(job)) {
+        jobs.submit(deadline: deadline, lane: runner.lane(job, threads: jobs.threadCount)) {
             runner.run(job, deadline: deadline)
         } _: { [weak shard] (outcome: JobPool.Outcome<JobResult>) in
             switch outcome {

@@ -72,11 +72,13 @@ package final class JobRunner: Sendable {
     /// The certificates and keys from now on; a call under way keeps those that it began with.
     package func replaceCredentials(_ new: CredentialSnapshot) { credentials.withLock { $0 = new } }
 
-    /// Where so many calls of a plugin may run at once. One that says nothing has some threads, not all of them, to hang in.
-    func lane(_ job: Job) -> JobPool.Lane? {
+    /// Where so many calls of a plugin may run at once. One that says nothing has some threads, not all of them, to hang in. `threads`: how many there are.
+    func lane(_ job: Job, threads: Int) -> JobPool.Lane? {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method).map { JobPool.Lane(name: request.method, limit: $0.maximumConcurrency ?? Self.callsAtOnce) }
         case .eap(let step): eapMethods(step.method.name)?.maximumConcurrency.map { JobPool.Lane(name: step.method.name, limit: $0) }
+        // Anybody may ask for the slowest group that is configured: half of the threads are not his.
+        case .generateAndAgree(let algorithm, _, ofStranger: true) where !algorithm.isQuick: JobPool.Lane(name: "slow key exchanges of strangers", limit: max(1, threads / 2))
         case .generateKey, .agree, .generateAndAgree, .findPaths, .lookUp: nil
         }
     }
@@ -100,7 +102,7 @@ package final class JobRunner: Sendable {
             return crypto { () throws(CryptoError) in .keyGenerated(try algorithm.generate()) }
         case .agree(let key, let peerValue):
             return crypto { () throws(CryptoError) in .agreed(SecretBox(try key.agree(peerValue.span))) }
-        case .generateAndAgree(let algorithm, let peerValue):
+        case .generateAndAgree(let algorithm, let peerValue, _):
             return crypto { () throws(CryptoError) in
                 let key = try algorithm.generate()
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peerValue.span)))

@@ -67,7 +67,7 @@ extension Established {
                 throw ChildRefusal(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)]))
             }
             let answer = ChildAnswer(messageID: messageID, offer: offer, agreement: agreement, initiatorNonce: nonce, replacing: old?.id, configuration: configuration)
-            incoming = .agreeingChild(context.run(.generateAndAgree(algorithm, peerValue: value.data), for: sa.localSPI), answer)
+            incoming = .agreeingChild(context.run(.generateAndAgree(algorithm, peerValue: value.data, ofStranger: false), for: sa.localSPI), answer)
         } catch {
             if error.notify.type == .invalidSyntax { return refuseAsInvalid(.createChildSA, messageID, "its request for a child has no proposals or no traffic selectors") }
             if let failure = error.failure { context.emit(.report(.failed(failure, connection: sa.connection.name, ikeSA: sa.status))) }

@@ -178,7 +178,7 @@ extension Established {
         guard method.id == value.method else { return refuse(Notify(.invalidKEPayload, data: [UInt8(method.id >> 8), UInt8(method.id & 0xff)])) }
         let answer = IKERekeyAnswer(
             messageID: messageID, suite: suite, chosen: chosen, peerSPI: peerSPI, initiatorNonce: nonce, configuration: configurationAnswer(payloads).filter { $0.type == .configuration })
-        incoming = .agreeingIKE(context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data), for: sa.localSPI), answer)
+        incoming = .agreeingIKE(context.run(.generateAndAgree(suite.keyExchange, peerValue: value.data, ofStranger: false), for: sa.localSPI), answer)
     }
 
     func ikeAgreed(_ answer: IKERekeyAnswer, _ result: JobResult) {

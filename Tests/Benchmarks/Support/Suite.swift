@@ -57,7 +57,7 @@ package enum Bench {
             switch job {
             case .generateKey(let algorithm): return .keyGenerated(try algorithm.generate())
             case .agree(let key, let peer): return .agreed(SecretBox(try key.agree(peer.span)))
-            case .generateAndAgree(let algorithm, let peer):
+            case .generateAndAgree(let algorithm, let peer, _):
                 let key = try algorithm.generate()
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(try key.agree(peer.span)))
             case .sign(let request): return .signed(Authentication(method: .sharedKey, data: try proof(request)))

@@ -128,7 +128,7 @@ package final class Node {
             case .agree(let key, let peer):
                 let secret = try key.agree(peer.span)
                 return .agreed(SecretBox(secret))
-            case .generateAndAgree(let algorithm, let peer):
+            case .generateAndAgree(let algorithm, let peer, _):
                 let key = try algorithm.generate()
                 let secret = try key.agree(peer.span)
                 return .generatedAndAgreed(publicValue: key.publicValue, SecretBox(secret))
