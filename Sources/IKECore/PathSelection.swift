@@ -10,7 +10,11 @@ extension Established {
     func localAddressesChanged() {
         guard maySpeakOfAddresses else { return }
         let isUsable = context.localAddresses.contains(sa.local.address)
-        guard let mobility = sa.mobility else { return isUsable ? () : leaveLostAddress() }
+        guard let mobility = sa.mobility else {
+            if isUsable, waitsForAddress { sendAgainFromHere() }
+            waitsForAddress = false
+            return isUsable ? () : leaveLostAddress()
+        }
         sa.mobility?.refused = []
         if mobility.decides || !isUsable { return search(.reconsider) }
         announceChanges()
@@ -62,6 +66,7 @@ extension Established {
         guard phase == .active, sa.mobility == nil, !context.localAddresses.contains(sa.local.address) else { return }
         let lost = sa.local.address
         guard case .pathsFound(let paths) = result, let new = paths.first(where: { context.localAddresses.contains($0.local) && sa.mayUse($0.local) })?.local else {
+            waitsForAddress = true
             return context.note(.warning, "this host has lost the address \(lost), and no other one leads to the peer: the SA waits for one", sa)
         }
         context.note(.notice, "this host has lost the address \(lost), and MOBIKE is not in use: authenticating anew from \(new)", sa)
@@ -100,6 +105,8 @@ extension Established {
             }
             sa.mobility?.isStranded = false
             if best != current { return move(to: best) }
+            // What was tried while there was no way to the peer has reached nobody.
+            if mobility.isStranded { sendAgainFromHere() }
             if mobility.isStranded, mobility.decides { return enqueueUpdate(.update) }
             // The same addresses may be in another network, behind another NAT.
             if mobility.decides { checkPath() }

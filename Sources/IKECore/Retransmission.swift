@@ -45,12 +45,16 @@ struct Retransmission {
 
     enum Outcome { case sendAgain, giveUp }
 
-    /// The deadline has come.
-    mutating func fire(now: Instant) -> Outcome {
-        guard triesLeft > 0 else { return .giveUp }
-        triesLeft -= 1
+    /// The deadline has come. `endless`: after the last try there are more, each as long after the other as that waited.
+    mutating func fire(now: Instant, endless: Bool = false) -> Outcome {
+        guard triesLeft > 0 || endless else { return .giveUp }
         sent += 1
-        wait = min(wait * growth, Self.longestWait)
+        if triesLeft > 0 {
+            triesLeft -= 1
+            wait = min(wait * growth, Self.longestWait)
+        } else {
+            wait = max(wait, .seconds(1))
+        }
         deadline = now + wait
         return .sendAgain
     }

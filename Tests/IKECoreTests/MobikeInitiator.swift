@@ -332,6 +332,32 @@ import Testing
         #expect(target.sent.count == before + 1 && target.status?.remote == peerAddress && target.moves.isEmpty)
     }
 
+    /// RFC 7296 section 2.4: what is sent where no address leads to the peer says nothing of the peer. The SA waits for a network, as long as it may live, and goes on
+    /// at once when there is one.
+    @Test(arguments: [true, false]) func aHostWithoutANetworkDoesNotTakeThePeerForDead(mobike: Bool) throws {
+        let (target, peer) = try Mobike.initiator(auth: mobike ? [Mobike.supported] : []) { connection in
+            connection.dpdDelay = .seconds(4)
+            connection.lifetime.lifeTime = .seconds(1000)
+        }
+        target.route = { _ in nil }
+        target.handle(.localAddressesChanged([]))
+        target.pass(.seconds(500))
+        let asked = try peer.lastRequest(of: target).datagram.bytes
+        #expect(target.status?.state == .established && target.status?.children.first?.state == .installed)
+        // The network is back: the same request at once, and then as after any change.
+        target.route = { _ in Fixtures.westAddress }
+        let before = target.sent.count
+        target.handle(.localAddressesChanged([Fixtures.westAddress]))
+        #expect(target.sent[before...].map(\.bytes) == [asked])
+        try peer.answerLast(target, [])
+        if mobike { #expect(try peer.lastRequest(of: target).payloads.hasNotify(.updateSAAddresses)) }
+        // Gone again, until the SA is to end: then the peer counts as dead as it otherwise does.
+        target.route = { _ in nil }
+        target.handle(.localAddressesChanged([]))
+        target.pass(.seconds(700))
+        #expect(target.endpoint.status().isEmpty && target.remnants == [])
+    }
+
     @Test func withoutAnAddressItWaitsForOne() throws {
         let (target, peer) = try Mobike.initiator()
         let before = target.sent.count

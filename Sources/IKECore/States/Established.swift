@@ -41,6 +41,8 @@ final class Established {
     var lastInbound: Instant
     /// When liveness is asked after next.
     var livenessAt: Instant?
+    /// Without MOBIKE: its address is gone, and no other one leads to the peer.
+    var waitsForAddress = false
     /// Whether the data plane was asked first.
     var askedDataPlane = false
     /// Looks for an address of ours in the place of one that went, without MOBIKE.

@@ -45,7 +45,7 @@ extension Established {
         giveUpWork()
         channel.discardPieces(now: now)
         if case .sent(let exchange, var retransmission, let messageID) = outgoing, retransmission.deadline <= now {
-            switch retransmission.fire(now: now) {
+            switch retransmission.fire(now: now, endless: waitsForNetwork) {
             case .sendAgain:
                 retransmission.isHeldBack = !sa.transmit(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
@@ -74,6 +74,10 @@ extension Established {
         delayed.removeAll { $0.at <= now }
         return settled()
     }
+
+    /// No address of this host leads to the peer, which says nothing of whether it is there. Until there is one, or the SA is to end by itself.
+    //= RFC 7296 §2.4: an endpoint is dead when repeated attempts to contact it go unanswered; these contact nobody.
+    private var waitsForNetwork: Bool { phase == .active && (waitsForAddress || sa.mobility?.isStranded == true) && !isToBeDeleted }
 
     private func activeDeadlines() {
         if let at = expiresAt, at <= now {
