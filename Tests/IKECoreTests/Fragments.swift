@@ -134,6 +134,16 @@ import Testing
         #expect(all == payloads(500))
     }
 
+    /// RFC 7383 section 2.4: nothing is cut that need not be.
+    @Test func whatFitsIsWhole() throws {
+        let (east, west) = try channels()
+        let whole = try east.seal(header, payloads(10))
+        let bytes = try #require(whole.first), first = try Header.parse(bytes.span)
+        #expect(whole.count == 1 && first.nextPayload == .encrypted)
+        guard case .payloads(let all) = west.open(header, bytes, now: start) else { return #expect(Bool(false), "it is not read") }
+        #expect(all == payloads(10))
+    }
+
     @Test func whatIsHeldIsBounded() throws {
         let (east, west) = try channels()
         var held = 0

@@ -88,4 +88,70 @@ import Testing
         request.append(.keyExchange(KeyExchange(method: 19, data: [UInt8](repeating: 1, count: 64))))
         #expect(try peer.ask(target, .createChildSA, request) == [.notify(Notify(.invalidKEPayload, data: [0, 31]))])
     }
+
+    /// RFC 7296 section 2.3: the peer's requests are answered while one of ours waits for its answer.
+    @Test func aRequestIsAnsweredWhileOursIsUnderWay() throws {
+        let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
+        let peer = try HostilePeer()
+        try peer.connect(target)
+        target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+        let asked = try #require(target.sent.last).bytes, header = try Header.parse(asked.span)
+        #expect(header.exchangeType == .createChildSA && !header.isResponse)
+        #expect(try peer.ask(target, .informational, []) == [])
+        #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [])
+    }
+
+    /// RFC 7296 section 2.8.1: what one end rekeys is due at a time that nobody can know.
+    @Test func noTwoRekeysAreDueAtOneTime() throws {
+        let target = Target { $0.children[0].lifetime = Lifetime(rekeyTime: .seconds(1000), lifeTime: .seconds(1200), randTime: .seconds(100)) }
+        var due: Set<Instant> = []
+        for seed in 1...8 as ClosedRange<UInt64> {
+            let peer = try HostilePeer(seed: seed)
+            try peer.connect(target)
+            due.insert(try #require(target.endpoint.status().last?.children.first?.rekeyAt))
+        }
+        #expect(due.count == 8 && due.allSatisfy { $0 <= target.now + .seconds(1000) && $0 >= target.now + .seconds(900) })
+    }
+
+    /// RFC 7296 section 2.23: where a peer behind a NAT speaks from, without MOBIKE, it is spoken to from then on.
+    @Test func aNewPlaceOfAPeerBehindANATIsKept() throws {
+        let target = Target(), peer = try HostilePeer()
+        let inside = SocketAddress(address: IPAddress(v4: 0x0a09_0001), port: 500), place = SocketAddress(address: HostilePeer.address.address, port: 4711)
+        peer.announced = NATDetection.notifications(initiatorSPI: peer.spi, responderSPI: .none, local: inside, remote: target.node.local, hidden: false)
+        try peer.connect(target)
+        #expect(target.endpoint.status().first?.remoteBehindNAT == true && target.endpoint.status().first?.remote == HostilePeer.address)
+        #expect(target.receive(try peer.seal(.informational, []), from: place).count == 1)
+        #expect(target.endpoint.status().first?.remote == place)
+        target.handle(.rekey(.connection("site"), request: nil))
+        #expect(target.sent.last?.remote == place)
+    }
+
+    /// RFC 7296 section 3.3.5: ChaCha20-Poly1305 has one size of key, AES several.
+    @Test func theKeyLengthIsSaidWhereThereAreSeveral() {
+        #expect(Transform.chaCha20Poly1305.keyLength == nil && Transform(keyword: "chacha20poly1305") == .chaCha20Poly1305)
+        #expect(Transform.aesGCM16(256).keyLength == 256 && Transform.aesCBC(128).keyLength == 128)
+    }
+
+    /// RFC 7296 sections 2.25.1 and 2.25.2: what crosses a request of ours is put off, and an IKE SA that the peer closes is closed.
+    @Test func whatCollidesIsPutOff() throws {
+        var proposal = Fixtures.ikeProposal()
+        proposal.spi = [1, 2, 3, 4, 5, 6, 7, 8]
+        let gone: [Payload] = [.delete(Delete(protocolID: .ike))]
+        for ours in 0..<3 {
+            let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
+            let peer = try HostilePeer()
+            try peer.connect(target)
+            switch ours {
+            case 0:
+                target.handle(.initiate(connection: "site", child: "second", packet: nil, local: target.node.local, remote: HostilePeer.address, request: RequestID(rawValue: 1)))
+                let rekey: [Payload] = [.securityAssociation(SecurityAssociation(proposals: [proposal])), .nonce(peer.nonce), .keyExchange(KeyExchange(method: 31, data: peer.key.publicValue))]
+                #expect(try peer.ask(target, .createChildSA, rekey)?.notifications == [.temporaryFailure])
+            case 1:
+                target.handle(.rekey(.connection("site"), request: nil))
+                #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [.temporaryFailure])
+            default: target.handle(.terminate(.connection("site"), request: RequestID(rawValue: 1)))
+            }
+            #expect(try peer.ask(target, .informational, gone) == [])
+        }
+    }
 }

@@ -22,6 +22,8 @@ import Testing
         let registry = try Built.registry(provider)
         // PRF_HMAC_MD5 and PRF_HMAC_TIGER.
         for id: UInt16 in [1, 3] { #expect(registry.prf(Transform(type: .prf, id: id)) == nil, "\(id)") }
+        // Not even one that the self-test would not let through.
+        #expect(!Built.plugins.algorithms.contains { status in [1, 3].contains { status.transform == Transform(type: .prf, id: $0) } })
         #expect(registry.prfs.count > 2)
         for prf in registry.prfs { #expect(prf.outputLength >= 16 && prf.keyLength >= 16, "\(prf.transform)") }
     }
@@ -30,6 +32,7 @@ import Testing
         let registry = try Built.registry(provider)
         // NONE, HMAC_MD5_96, DES_MAC, KPDK_MD5, HMAC_MD5_128.
         for id: UInt16 in [0, 1, 3, 4, 6] { #expect(registry.mac(Transform(type: .integrity, id: id)) == nil, "\(id)") }
+        #expect(!Built.plugins.algorithms.contains { status in [0, 1, 3, 4, 6].contains { status.transform == Transform(type: .integrity, id: $0) } })
         #expect(registry.macs.count > 2)
     }
 
