@@ -23,7 +23,7 @@ private nonisolated(unsafe) let descriptor = Descriptor.make(
 @c public func martlet_plugin_query() -> UnsafePointer<martlet_plugin>? { descriptor }
 
 /// What the plugin knows between calls. `host` is set once, in `init`; `plane` belongs to whoever has the lock: the host's plane thread, and for a moment its
-/// service thread, where somebody has taken routes away. No packet waits for it.
+/// service thread, where somebody has taken routes away or many policies are published together. No packet waits for it.
 private enum Current {
     nonisolated(unsafe) static var host: Host?
     nonisolated(unsafe) static var plane: Plane?
@@ -44,6 +44,9 @@ private func withPlane(_ body: (Plane) throws(PlaneError) -> Void) -> martlet_st
         }
     }
 }
+
+/// On the service thread: changes that waited for more of their kind.
+func refreshPlane() { Current.lock.withLock { _ in Current.plane?.refreshIfStale() } }
 
 private func begin(_ host: Host, _ events: UnsafePointer<martlet_plane_events>, _ sockets: [martlet_socket], _ workers: UInt32, _ mark: UInt32) -> martlet_status {
     do throws(PlaneError) {

@@ -215,8 +215,10 @@ static martlet_handle begin_service(struct service service) {
     pthread_detach(thread);
     return (martlet_handle)(uintptr_t)made;
 }
+static _Atomic unsigned long timers;
 static martlet_handle host_timer(const struct martlet_host *host, uint64_t after, void (*fire)(void *), void *context) {
     (void)host;
+    atomic_fetch_add(&timers, 1);
     return begin_service((struct service){.after = after, .fire = fire, .context = context});
 }
 static martlet_handle host_watch(const struct martlet_host *host, int32_t fd, uint32_t events, void (*ready)(void *, uint32_t), void *context) {
@@ -577,6 +579,7 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "counters %x %u %llu", &spi, &x, &child) == 3) command_counters(spi, (uint8_t)x, child);
         else if (!strcmp(line, "drops")) command_drops();
         else if (!strcmp(line, "allocations")) printf("ok allocations=%lu\n", atomic_load(&allocations));
+        else if (!strcmp(line, "timers")) printf("ok timers=%lu\n", atomic_load(&timers));
         else if (!strcmp(line, "events")) {
             pthread_mutex_lock(&event_lock);
             printf("ok %s\n", event_text);

@@ -119,6 +119,8 @@ final class PlaneProcess {
     var drops: [String: UInt64] { numbers(command("drops")).filter { $0.value != 0 } }
     /// Calls of malloc in the process so far.
     var allocations: UInt64 { numbers(command("allocations"))["allocations"] ?? .max }
+    /// How many timers the plane has armed so far.
+    var timers: UInt64 { numbers(command("timers"))["timers"] ?? 0 }
     var events: String { command("events") }
 
     func counters(_ spi: UInt32, inbound: Bool, child: UInt64) -> [String: UInt64] {

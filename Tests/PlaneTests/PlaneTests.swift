@@ -341,6 +341,32 @@ import Testing
         #expect(hosts.a.events == "ok " && hosts.a.drops.isEmpty && hosts.b.drops.isEmpty)
     }
 
+    /// Of many policies those that change close together are published together, and soon.
+    @Test func manyPoliciesArePublishedTogether() throws {
+        let hosts = try TwoHosts()
+        func tunnel(_ number: Int) -> TwoHosts.Tunnel {
+            TwoHosts.Tunnel(
+                child: UInt64(number), policy: UInt64(number), spi: 0xc000_0000 + UInt32(number) * 2, localTS: "10.1.0.0/24", remoteTS: "10.2.\(number / 200).\(number % 200 + 1)/32")
+        }
+        for number in 1...300 { hosts.add(tunnel(number), activate: false) }
+        hosts.b.run("ip addr add 10.2.1.101/32 dev lo")
+        for plane in [hosts.b, hosts.a] {
+            for number in 1...255 { #expect(plane.command("activate \(number)") == "ok") }
+            #expect(plane.timers == 0)
+            for number in 256...300 { plane.send("activate \(number)") }
+            for _ in 256...300 { #expect(plane.readLine() == "ok") }
+            #expect((1...45).contains(plane.timers))
+        }
+        // The last of them carries packets, as soon as both ends have it in their tables.
+        var isCarried = false
+        for _ in 0..<50 where !isCarried { isCarried = hosts.a.run("ping -c 1 -W 1 10.2.1.101").status == 0 }
+        #expect(isCarried && (hosts.b.counters(0xc000_0000 + 601, inbound: true, child: 300)["packets"] ?? 0) > 0)
+        // And no more when it has gone.
+        hosts.remove(tunnel(300))
+        for _ in 0..<50 where isCarried { isCarried = hosts.a.run("ping -c 1 -W 1 10.2.1.101").status == 0 }
+        #expect(!isCarried)
+    }
+
     @Test func followsAPeerThatMoves() throws {
         let hosts = try TwoHosts()
         hosts.a.run("ip addr add 192.0.2.11/24 dev veth0")
