@@ -43,6 +43,8 @@ package final class PlaneDriver: @unchecked Sendable {
         var outboundSPI: UInt32
         var hasInbound = false
         var hasOutbound = false
+        /// When its outbound SA went: it was replaced, or deleted.
+        var retired: Instant?
         /// What it carries and to whom, and whether it waits for another with the same to stop.
         var localTS: [TrafficSelector] = []
         var remoteTS: [TrafficSelector] = []
@@ -148,7 +150,9 @@ package final class PlaneDriver: @unchecked Sendable {
     /// Whether another pair carries on what this one carried, as after a re-authentication. The answer to the Delete may leave before both ends' planes have
     /// changed over, so that packets of the old pair are on their way still: it hears them a moment longer.
     private func isSucceeded(_ id: ChildSAID) -> Bool {
-        guard let child = children[id], child.hasInbound, child.hasOutbound, carriers[child.traffic, default: 0] > 1,
+        // A rekey may have replaced it just now; one whose own grace is over has nothing on its way.
+        guard let child = children[id], child.hasInbound, child.hasOutbound || child.retired.map({ Instant.now().since($0) < yieldTime }) == true,
+            carriers[child.traffic, default: 0] > (child.hasOutbound ? 1 : 0),
             children.contains(where: { $0.key != id && $0.value.hasOutbound && $0.value.carriesSame(as: child) })
         else { return false }
         loop.arm(after: yieldTime) { [unowned self] in removeNow(id, keepInbound: false) }
@@ -189,6 +193,7 @@ package final class PlaneDriver: @unchecked Sendable {
             removed?(id, nil, counted, false)
             report(table.pointee.remove_sa(child.outboundSPI, UInt8(MARTLET_OUTBOUND.rawValue), id.rawValue), "remove", id)
             history.ended(child.tunnel)
+            child.retired = Instant.now()
         }
         child.hasOutbound = false
         shared.remove(id)

@@ -88,6 +88,17 @@ private let activated = Mutex<[UInt64]>([])
         #expect(await settled(driver) == [[1001, 1002], [2002]])
     }
 
+    /// The end of the IKE SA comes on the heels of a rekey.
+    @Test func soDoesAPairThatWasReplacedJustNow() async throws {
+        let driver = try plane()
+        defer { driver.stop() }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2), shard: 0)
+        driver.remove(ChildSAID(rawValue: 1), keepInbound: true)
+        driver.remove(ChildSAID(rawValue: 1), keepInbound: false)
+        #expect(await settled(driver) == [[1001, 1002], [2002]])
+    }
+
     @Test func andThenGoes() async throws {
         let driver = try plane(yieldTime: .milliseconds(1))
         defer { driver.stop() }

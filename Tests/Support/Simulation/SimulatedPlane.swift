@@ -25,8 +25,9 @@ package struct SimulatedPlane {
         package internal(set) var encapsulated: Bool
         package internal(set) var accepts = false
         package internal(set) var sends = false
-        /// Since when the outbound SA stands.
+        /// Since when the outbound SA stands, and when it went.
         package internal(set) var since: Instant?
+        var retired: Instant?
     }
     package private(set) var pairs: [ChildSAID: Pair] = [:]
     /// The pairs that were told to carry a policy instance's packets; the last one does.
@@ -119,9 +120,10 @@ package struct SimulatedPlane {
         if !wasWaiting { for other in waiting.map(\.id) { if let next = pairs[other], next.parameters.reqid == pair.parameters.reqid, !isCarried(like: next, besides: other) { activate(other) } } }
         if keepInbound {
             pairs[id]?.sends = false
+            pairs[id]?.retired = pair.retired ?? now
         } else {
             let isSucceeded = pairs.contains { $0.key != id && $0.value.sends && $0.value.parameters.reqid == pair.parameters.reqid && $0.value.remote.address == pair.remote.address }
-            if pair.sends, isSucceeded { leaving[pair.parameters.inboundSPI] = (pair.inboundKey, now + Self.yieldTime) }
+            if pair.sends || pair.retired.map({ now.since($0) < Self.yieldTime }) == true, isSucceeded { leaving[pair.parameters.inboundSPI] = (pair.inboundKey, now + Self.yieldTime) }
             pairs[id] = nil
             lastInbound[id] = nil
         }
