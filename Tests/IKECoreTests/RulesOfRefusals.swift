@@ -132,12 +132,12 @@ import Testing
         #expect(Transform.aesGCM16(256).keyLength == 256 && Transform.aesCBC(128).keyLength == 128)
     }
 
-    /// RFC 7296 sections 2.25.1 and 2.25.2: what crosses a request of ours is put off, and an IKE SA that the peer closes is closed.
+    /// RFC 7296 sections 2.25.1 and 2.25.2: what crosses a request of ours is put off or done as usual, and an IKE SA that the peer closes is closed.
     @Test func whatCollidesIsPutOff() throws {
         var proposal = Fixtures.ikeProposal()
         proposal.spi = [1, 2, 3, 4, 5, 6, 7, 8]
         let gone: [Payload] = [.delete(Delete(protocolID: .ike))]
-        for ours in 0..<3 {
+        for ours in 0..<4 {
             let target = Target { $0.children.append(Fixtures.child("second", local: 4, remote: 3)) }
             let peer = try HostilePeer()
             try peer.connect(target)
@@ -149,6 +149,11 @@ import Testing
             case 1:
                 target.handle(.rekey(.connection("site"), request: nil))
                 #expect(try peer.ask(target, .createChildSA, peer.createChildPayloads())?.notifications == [.temporaryFailure])
+            case 2:
+                // Of two rekeys of one child both are done, and the nonces say later which stays.
+                target.handle(.rekey(.child("net", connection: nil), request: nil))
+                let rekey = [.notify(Notify(.rekeySA, protocolID: .esp, spi: [1, 2, 3, 4]))] + peer.createChildPayloads()
+                #expect(try peer.ask(target, .createChildSA, rekey)?.notifications == [])
             default: target.handle(.terminate(.connection("site"), request: RequestID(rawValue: 1)))
             }
             #expect(try peer.ask(target, .informational, gone) == [])
