@@ -18,6 +18,7 @@ struct Circles {
         let local: Identification
         let remote: Identification
         let family: IPAddress.Family
+        let connection: String
     }
     /// When a peer came last, and from where; and when it took its own place, the last times.
     private struct Past {

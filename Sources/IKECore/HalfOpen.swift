@@ -64,6 +64,7 @@ struct HalfOpen {
     /// `holder`: nil for an SA that is half-open no more.
     mutating func add(_ address: IPAddress, _ spi: IKESPI, now: Instant, holder: (IKESPI) -> Holder?) {
         while let first = waiting.first, holder(first.element) == nil { waiting.removeFirst() }
+        while let first = loggingIn.first, holder(first.element) == nil { loggingIn.removeFirst() }
         waiting.append(spi, since: now)
         count += 1
         addresses[address, default: 0] += 1
@@ -97,10 +98,10 @@ struct HalfOpen {
             fading.removeFirst()
             return .made
         }
-        while let first = waiting.first {
+        search: while let first = waiting.first {
             switch holder(first.element) {
             case .waiting?:
-                guard first.since + Limits.leastHalfOpenTime <= now else { return .none }
+                guard first.since + Limits.leastHalfOpenTime <= now else { break search }
                 waiting.removeFirst()
                 return .ending(first.element)
             case .loggingIn?: loggingIn.append(first.element, since: first.since)

@@ -135,7 +135,9 @@ package final class IdentityIndex {
         }
         if let now = status.established {
             let replaced = verdicts.isEmpty && !older.contains(where: isReplaced) ? nil : older.last.flatMap { places[$0.sa]?.remote }
-            circle = circles.comes(Circles.Key(local: key.local, remote: key.remote, family: key.family), from: status.remote, inPlaceOf: replaced, at: now).map { (status.id, $0) }
+            circle = circles.comes(Circles.Key(local: key.local, remote: key.remote, family: key.family, connection: status.connection), from: status.remote, inPlaceOf: replaced, at: now).map {
+                (status.id, $0)
+            }
         }
         peer.members = all + [new]
         places[status.id] = Place(peer: peer, connection: status.connection, established: status.established, origin: origin, remote: status.remote)

@@ -72,7 +72,7 @@ extension Endpoint {
             // Nothing is kept, and nothing computed, for a value that cannot be one. RFC 6989 section 2.5 allows this word of it.
             guard value.data.count == suite.keyExchange.publicLength else { return deny(.invalidSyntax) }
             // Nobody who takes a quick method waits behind those who take a slow one; who does asks again.
-            guard method.isQuickKeyExchange || halfOpen.agreeingSlowly < limits.slowAgreementsAtOnce else { return refuse(.agreements) }
+            guard method.isQuickKeyExchange || halfOpen.agreeingSlowly < limits.share(of: limits.slowAgreementsAtOnce) else { return refuse(.agreements) }
             sa.connection = candidate
             sa.transforms = sa.context.shared(chosen.transforms)
             sa.takesFragments = takesFragments

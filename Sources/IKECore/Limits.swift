@@ -12,7 +12,7 @@
 package struct Limits: Hashable, Sendable {
     /// Half-open SAs as responder, in all, from which an IKE_SA_INIT request must bring a cookie; zero: always. RFC 7296 section 2.6.
     package var cookieThreshold = 100
-    /// Half-open SAs as responder, in all, from which further requests are dropped.
+    /// Half-open SAs as responder, in all; from then on a newcomer takes the place of another, or is dropped.
     package var halfOpen = 5000
     /// Half-open SAs of one address, in all, from which its requests must bring a cookie, whatever others do. Clients behind one NAT seldom
     /// begin more than some dozens of connections within a round trip; when they do, the cookie costs them one more.
@@ -25,7 +25,7 @@ package struct Limits: Hashable, Sendable {
     /// Key agreements of peers that have proven nothing, under way in a shard, from which further requests are dropped: well within
     /// `jobTime`.
     package var agreementsAtOnce = 512
-    /// Those of them that are slow: half a second's work.
+    /// Those that are slow, in all: half a second's work.
     package var slowAgreementsAtOnce = 64
     /// The longest IKE_SA_INIT request that is kept, bytes: the AUTH payload covers it, so it has to be kept whole.
     package var initBytes = 8192

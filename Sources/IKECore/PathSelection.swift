@@ -11,12 +11,12 @@ extension Established {
         guard maySpeakOfAddresses else { return }
         let isUsable = context.localAddresses.contains(sa.local.address)
         guard let mobility = sa.mobility else {
-            if isUsable, waitsForAddress { sendAgainFromHere() }
-            waitsForAddress = false
-            return isUsable ? () : leaveLostAddress()
+            guard isUsable else { return leaveLostAddress() }
+            if waitsForAddress { sendAgainFromHere() }
+            return waitsForAddress = false
         }
         sa.mobility?.refused = []
-        if mobility.decides || !isUsable { return search(.reconsider) }
+        if mobility.decides || mobility.isStranded || !isUsable { return search(.reconsider) }
         announceChanges()
     }
 
@@ -66,13 +66,15 @@ extension Established {
         guard phase == .active, sa.mobility == nil, !context.localAddresses.contains(sa.local.address) else { return }
         let lost = sa.local.address
         guard case .pathsFound(let paths) = result, let new = paths.first(where: { context.localAddresses.contains($0.local) && sa.mayUse($0.local) })?.local else {
-            waitsForAddress = true
-            return context.note(.warning, "this host has lost the address \(lost), and no other one leads to the peer: the SA waits for one", sa)
+            if !waitsForAddress { context.note(.warning, "this host has lost the address \(lost), and no other one leads to the peer: the SA waits for one", sa) }
+            return waitsForAddress = true
         }
+        waitsForAddress = false
         context.note(.notice, "this host has lost the address \(lost), and MOBIKE is not in use: authenticating anew from \(new)", sa)
         // What is left to say on this SA, too, comes from there; behind a NAT the peer follows at once (RFC 7296 section 2.23).
         moveIKE(to: AddressPair(local: SocketAddress(address: new, port: sa.local.port), remote: sa.remote), marked: sa.marked)
         moveChildren()
+        sendAgainFromHere()
         if let earlier = sa.replacement, earlier.isConnecting, !context.localAddresses.contains(earlier.local.address) {
             earlier.abandon(Failure(.closed, "This host has lost the address that it began from"))
             context.adopt(earlier)

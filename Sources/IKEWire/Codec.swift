@@ -18,6 +18,18 @@ package enum WireError: Error, Hashable, Sendable {
 
     /// Whether there is nothing wrong with the bytes but that they are too many.
     package var isOfSize: Bool { if case .tooMany = self { true } else { false } }
+
+    /// For a log.
+    package var words: String {
+        switch self {
+        case .truncated(let need, let have): "a field needs \(need) octets and has \(have)"
+        case .trailing(let count): "\(count) octets are left behind the last field"
+        case .badLength(let length): "a length of \(length) cannot be right"
+        case .majorVersion(let version): "its major version is \(version)"
+        case .tooMany(let count): "it has \(count) of what a message has less of"
+        case .forbidden(let type): "a payload of the type \(type) has a value that it may not have"
+        }
+    }
 }
 
 /// How many of each thing one message may hold. Far above what any peer sends; low enough that no message is expensive.

@@ -79,26 +79,34 @@ import TestSupport
         #expect(target.remnants == [] && target.endpoint.halfOpen.held == 0)
     }
 
-    /// Strangers from everywhere take six times as many places as there are for the whole time: they get less time, and honest peers get in.
-    @Test(arguments: [false, true]) func whoOnlyTakesPlacesKeepsNobodyOut(_ failing: Bool) throws {
+    enum Stranger: CaseIterable { case waits, fails, logsIn }
+
+    /// Strangers from everywhere take more places than there are: they get less time, and honest peers get in.
+    @Test(arguments: Stranger.allCases) func whoOnlyTakesPlacesKeepsNobodyOut(_ kind: Stranger) throws {
         var limits = Limits()
         limits.halfOpen = 200
-        let target = Target(limits: limits)
+        let target = Target(limits: limits) { connection in
+            guard kind == .logsIn else { return }
+            connection.remote.method = "eap-test"
+            connection.remote.eapIdentity = .any
+        }
+        // One who logs in has ten seconds at least, the others three.
+        let (rate, seconds) = kind == .logsIn ? (15, 30) : (40, 20)
         var number: UInt64 = 0
-        for second in 0..<20 {
-            for _ in 0..<40 {
+        for second in 0..<seconds {
+            for _ in 0..<rate {
                 number += 1
                 let stranger = try HostilePeer(seed: number + 1000), place = Self.stranger(number << 8)
-                guard let answer = try ask(target, stranger, from: place), failing else { continue }
-                // He does not wait, and proves that he is nobody.
+                guard let answer = try ask(target, stranger, from: place), kind != .waits else { continue }
                 try stranger.take(initResponse: answer)
+                // He does not wait, and proves that he is nobody; or nothing yet.
                 stranger.secret = [1]
-                target.receive(try stranger.seal(.ikeAuth, try stranger.authPayloads()), from: place)
+                target.receive(try stranger.seal(.ikeAuth, kind == .fails ? try stranger.authPayloads() : [stranger.identity] + stranger.child()), from: place)
             }
             #expect(try ask(target, HostilePeer(seed: number), from: Self.stranger(number << 8 | 7)) != nil, "second \(second)")
             target.pass(.seconds(1))
         }
-        #expect(target.endpoint.counters.overLimit == 0 && target.endpoint.counters.displaced > (failing ? 0 : 500))
+        #expect(target.endpoint.counters.overLimit == 0 && target.endpoint.counters.displaced > (kind == .fails ? 0 : 100))
         #expect(target.remnants == [] && target.endpoint.halfOpen.held == 0)
     }
 

@@ -89,8 +89,30 @@ import Testing
     }
 
     /// RFC 4555 section 3.7.
-    @Test func anotherCookieOrNoneClosesTheSA() throws {
-        let wrong: [[Payload]] = [[], [Mobike.cookie()], [.notify(Notify(.cookie2, data: []))]]
+    /// Its network was away and is back: from then on a peer that does not answer is dead, as before.
+    @Test func aGatewayWhoseNetworkIsBackGoesOnAsBefore() throws {
+        let (target, _) = try Mobike.responder { $0.dpdDelay = .seconds(4) }
+        target.route = { _ in nil }
+        target.handle(.localAddressesChanged([]))
+        target.pass(.seconds(300))
+        #expect(target.status?.state == .established)
+        target.route = { _ in Fixtures.westAddress }
+        target.handle(.localAddressesChanged([Fixtures.westAddress]))
+        target.pass(.seconds(300))
+        #expect(target.endpoint.status().isEmpty && target.remnants == [])
+    }
+
+    /// Libreswan returns it in the answer to an update alone.
+    @Test func aCheckThatIsAnsweredWithoutACookieIsAnswered() throws {
+        let (target, peer) = try Mobike.responder()
+        _ = try peer.ask(target, .informational, [Mobike.update], from: elsewhere, to: local)
+        #expect(target.moves.isEmpty)
+        try peer.answerLast(target, [], cookie: false)
+        #expect(target.moves.last?.remote == elsewhere && target.failures.isEmpty && target.status?.remote == elsewhere)
+    }
+
+    @Test func anotherCookieClosesTheSA() throws {
+        let wrong: [[Payload]] = [[Mobike.cookie()], [.notify(Notify(.cookie2, data: []))]]
         for payloads in wrong {
             let (target, peer) = try Mobike.responder()
             _ = try peer.ask(target, .informational, [Mobike.update], from: elsewhere, to: local)

@@ -150,7 +150,7 @@ import Testing
     @Test func manyPeersAreForgotten() {
         var circles = Circles()
         for number in 0..<(3 * Circles.limit) {
-            let key = Circles.Key(local: Fixtures.identity("west.example"), remote: Fixtures.identity("\(number)"), family: .v4)
+            let key = Circles.Key(local: Fixtures.identity("west.example"), remote: Fixtures.identity("\(number)"), family: .v4, connection: "site")
             #expect(circles.comes(key, from: HostilePeer.address, inPlaceOf: nil, at: Instant(nanoseconds: 0) + .milliseconds(number)) == nil)
             #expect(circles.held <= Circles.limit)
         }

@@ -15,7 +15,11 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from lab import BUILD, Failed, Skipped
+if __name__ == "__main__":
+    # In the guest, before `lab` looks for it.
+    os.environ["MARTLET_BUILD"] = sys.argv[2]
+
+from lab import BUILD, Failed, Skipped  # noqa: E402
 
 KERNEL = Path("/usr/bin/linux.uml")
 # Of the running kernel, in the guest.
@@ -104,7 +108,6 @@ def guest(test, folder=None):
 
 
 if __name__ == "__main__":
-    os.environ["MARTLET_BUILD"] = sys.argv[2]
     sys.dont_write_bytecode = True
     try:
         # User-Mode-Linux has words of its own behind ours.

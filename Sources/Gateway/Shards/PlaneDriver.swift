@@ -140,7 +140,8 @@ package final class PlaneDriver: @unchecked Sendable {
         children[id]?.isWaiting = false
         waiting.remove(id)
         let status = table.pointee.activate(id.rawValue)
-        if status != MARTLET_OK { log.write(.error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
+        // What has ended meanwhile it does not know.
+        if status != MARTLET_OK { log.write(status == MARTLET_E_NOT_FOUND ? .debug : .error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
     }
 
     func remove(_ id: ChildSAID, keepInbound: Bool) {

@@ -81,8 +81,9 @@ extension Established {
 
     /// `remote`: where it came from.
     func addressesUpdated(_ update: AddressUpdate, _ payloads: [Payload], from remote: SocketAddress) {
-        //= RFC 4555 §3.7: another COOKIE2 than ours, or none, ends the IKE SA.
-        let cookie = payloads.firstNotify(.cookie2)?.data ?? []
+        // Libreswan returns it beside UPDATE_SA_ADDRESSES alone. That it answers a request that went to its new address alone says as much as with a peer without MOBIKE.
+        let cookie = payloads.firstNotify(.cookie2)?.data ?? (update.kind.isCheck ? update.cookie : [])
+        //= RFC 4555 §3.7: another COOKIE2 than ours ends the IKE SA, and so does none in the answer to an update.
         guard constantTimeEqual(cookie.span, update.cookie.span) else {
             context.emit(.report(.failed(.wrongCookie2(sa), connection: sa.connection.name, ikeSA: sa.status)))
             return enqueueFirst(.deleteIKE([], reason: "the peer did not return our COOKIE2"))
@@ -183,6 +184,11 @@ extension Established {
 
     /// Authentic ESP of the peer's has come from another address than it has.
     func espCame(from remote: SocketAddress) {
+        if sa.mobility != nil, remote.address == sa.remote.address, !sa.proof.isProven {
+            // IKE has moved there, ESP has not: what comes from there lets as much more go there.
+            sa.countReceived(AddressProof.leastESP, from: remote.address)
+            sendHeldBack()
+        }
         guard sa.nat.remoteBehindNAT, !sa.nat.localBehindNAT else { return suspected() }
         guard sa.mobility != nil else { return espWasSeen(from: remote) }
         //= RFC 4555 §3.8: ESP may follow the peer's NAT at once. IKE does not: the end behind it sees the new mapping and tells.

@@ -27,7 +27,10 @@ enum Wording {
 
     static func selectors(_ selectors: [TrafficSelector]) -> String {
         guard !selectors.isEmpty else { return "no network" }
-        return selectors.prefix(shown).map(\.description).joined(separator: ", ") + (selectors.count > shown ? ", ..." : "")
+        // The same one two hundred times is one.
+        var different: [String] = []
+        for selector in selectors.prefix(shown) where !different.contains(selector.description) { different.append(selector.description) }
+        return different.prefix(lines).joined(separator: ", ") + (selectors.count > shown || different.count > lines ? ", ..." : "")
     }
 
     static func pair(local: [TrafficSelector], remote: [TrafficSelector]) -> String { "\(selectors(local)) here, \(selectors(remote)) there" }

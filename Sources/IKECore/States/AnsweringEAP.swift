@@ -77,7 +77,7 @@ struct AnsweringEAP {
         let payloads: [Payload]
         switch channel.open(header, datagram.bytes, now: sa.now) {
         case .forged, .incomplete: return .answeringEAP(self)
-        case .malformed(let error): return refuse(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa)
+        case .malformed(let error): return refuse(.badAnswer("its answer to IKE_AUTH is malformed: \(error.words)", sa), sa)
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)

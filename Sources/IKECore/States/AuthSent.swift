@@ -20,7 +20,7 @@ struct AuthSent {
         switch channel.open(header, datagram.bytes, now: sa.now) {
         case .forged, .incomplete: return .authSent(self)
         case .malformed(let error):
-            return refuse(.badAnswer("its answer to IKE_AUTH is malformed (\(error))", sa), sa)
+            return refuse(.badAnswer("its answer to IKE_AUTH is malformed: \(error.words)", sa), sa)
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)

@@ -106,9 +106,9 @@ struct AuthenticatingPeer {
         case .malformed where isInformational:
             next.rounds += 1
             return .authenticatingPeer(next)
-        case .malformed:
+        case .malformed(let error):
             next.accept(header, datagram, sa)
-            return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed", sa), .notify(Notify(.invalidSyntax)))
+            return next.refuse(sa, .badAnswer("its IKE_AUTH request is malformed: \(error.words)", sa), .notify(Notify(.invalidSyntax)))
         case .payloads(let payloads): opened = payloads
         }
         next.octets += channel.openedByteCount

@@ -48,7 +48,7 @@ struct AwaitingAuth {
         case .malformed(let error):
             window.accept(bytes: channel.takeOpenedDatagram())
             AwaitingAuth.move(sa, datagram, channel)
-            return refuse(sa, &window, .badAnswer("its IKE_AUTH request is \(error.isOfSize ? "larger than what is taken of a peer" : "malformed")", sa), Notify(.invalidSyntax))
+            return refuse(sa, &window, .badAnswer("its IKE_AUTH request is \(error.isOfSize ? "larger than what is taken of a peer" : "malformed: \(error.words)")", sa), Notify(.invalidSyntax))
         case .payloads(let opened): payloads = opened
         }
         sa.countReceived(header)

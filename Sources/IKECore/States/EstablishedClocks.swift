@@ -49,7 +49,8 @@ extension Established {
             case .sendAgain:
                 retransmission.isHeldBack = !sa.transmit(retransmission.datagrams)
                 outgoing = .sent(exchange, retransmission, messageID: messageID)
-                probe(retransmission.datagrams)
+                // A check that goes elsewhere as well shows nothing: not before it has had time to be answered on a slow path.
+                if retransmission.sent >= 3 || sa.mobility != nil || !exchange.isCheck { probe(retransmission.datagrams) }
                 unanswered(exchange, retransmission.sent)
             case .giveUp:
                 outgoing = .idle

@@ -56,6 +56,9 @@ extension Established {
         case informational
         case updateAddresses(AddressUpdate)
 
+        /// It asks whether the peer gets what is sent to its new address.
+        var isCheck: Bool { if case .updateAddresses(let update) = self { update.kind.isCheck } else { false } }
+
         /// It brings about nothing but that the peer hears from us.
         var asksWhereWeAre: Bool {
             switch self {

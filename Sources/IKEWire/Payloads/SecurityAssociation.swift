@@ -52,6 +52,7 @@ extension SecurityAssociation {
         for (index, proposal) in proposals.enumerated() {
             writer.structure(lengthAt: 2) { writer in
                 writer.u8(index + 1 < proposals.count ? Marker.moreProposals : Marker.last)
+                // The reserved octet, and the length, which is filled in.
                 writer.zeros(1 + 2)
                 proposal.write(to: &writer)
             }
