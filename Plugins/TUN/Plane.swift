@@ -203,14 +203,15 @@ final class Plane {
 
     func activate(_ number: UInt64) throws(PlaneError) {
         guard let child = children[number], let spi = child.outboundSPI, outbound[OutboundKey(child: number, spi: spi)] != nil else { throw .notFound }
+        let isFirst = policies[child.policy]?.active == nil
         policies[child.policy, default: Policy()].activated.removeAll { $0 == number }
         policies[child.policy, default: Policy()].activated.append(number)
         if !order.contains(child.policy) { order.append(child.policy) }
-        carry(child.policy)
+        carry(child.policy, isFirst: isFirst)
     }
 
-    /// Brings table, MTU and routes in line with the active child of a policy.
-    private func carry(_ number: UInt64) {
+    /// Brings table, MTU and routes in line with the active child of a policy. `isFirst`: no SA is replaced or ended by it.
+    private func carry(_ number: UInt64, isFirst: Bool) {
         guard var policy = policies[number] else { return }
         let before = policy.routes
         if let child = policy.active.flatMap({ children[$0] }) {
@@ -218,7 +219,7 @@ final class Plane {
             policy.routes = routing.wanted(local: child.local, remote: child.remote)
         }
         policies[number] = policy
-        publishSoon()
+        if isFirst { publishSoon() } else { refresh() }
         // The new routes are there before the old ones go, so that a rekey leaves no gap.
         if before != policy.routes {
             if let routes = policy.routes { routing.add(routes) }
@@ -247,12 +248,13 @@ final class Plane {
         }
         guard policy.children.isEmpty else {
             policies[child.policy] = policy
-            if wasActive && policy.active != number { carry(child.policy) }
+            if wasActive && policy.active != number { carry(child.policy, isFirst: false) }
             return
         }
         policies[child.policy] = nil
         order.removeAll { $0 == child.policy }
-        publishSoon()
+        // An inbound SA that goes last is in no table: the outbound one has left it.
+        if UInt32(direction) != MARTLET_INBOUND.rawValue { refresh() }
         if let routes = policy.routes { routing.remove(routes) }
     }
 
@@ -265,10 +267,7 @@ final class Plane {
         if let spi = child.outboundSPI, var entry = outbound[OutboundKey(child: number, spi: spi)] {
             entry.path = try makePath(entry.layout, encapsulation, local, remote)
             outbound[OutboundKey(child: number, spi: spi)] = entry
-            if policies[child.policy]?.active == number {
-                adjustMTU()
-                publish()
-            }
+            if policies[child.policy]?.active == number { publishSoon() }
         }
         if let spi = child.inboundSPI, let entry = inbound[spi] {
             change(
@@ -313,8 +312,9 @@ final class Plane {
         martlet_eventfd_wait(acknowledge, UInt64(workers.count))
     }
 
-    /// A table takes the longer to make the more policies there are: 12 ms for 10,000. Of many, those that change close together are published together, so that a
-    /// gateway whose clients all come back at once has time for more than tables. Until then the packets of a new one are dropped, and an old SA carries on.
+    /// A table takes the longer to make the more policies there are: 12 ms for 10,000. Of many, those that get their first SA, or whose peers move, close together
+    /// are published together, so that a gateway whose clients all come back at once has time for more than tables. Until then the packets of a new one are dropped,
+    /// and those of an old one go the old way. An SA that ends, or is replaced, is never used any longer for that: this counts at once.
     private func publishSoon() {
         guard order.count >= Self.manyPolicies else { return refresh() }
         guard !isStale else { return }
