@@ -136,12 +136,9 @@ extension Worker {
         martlet_received_from(received, slot, &from)
         // Bare ESP has no ports.
         if kind != MARTLET_SOCKET_UDP_ENCAP || sa.encapsulation == .bare { from.port = sa.remote.port }
-        if martlet_outer_address.same(from, sa.remote) {
-            sa.reported = nil
-            return true
-        }
-        if let reported = sa.reported, martlet_outer_address.same(reported, from), now &- sa.reportedAt < 1_000_000_000 { return false }
-        sa.reported = from
+        if martlet_outer_address.same(from, sa.remote) { return true }
+        // By time alone: whoever has the peer's packets come from many places, or from two by turns, is worth no more than one.
+        if let last = sa.reportedAt, now &- last < 1_000_000_000 { return false }
         sa.reportedAt = now
         if let address = SocketAddress(from) { events.moved(child: sa.child, spi: sa.spi, to: address.contract) }
         return false

@@ -83,9 +83,8 @@ final class InboundSA: @unchecked Sendable {
     let opener: Opener
     var remote: martlet_outer_address
     var encapsulation: Encapsulation
-    /// The address reported last, and when, so that each is reported once a second at most.
-    var reported: martlet_outer_address?
-    var reportedAt: UInt64 = 0
+    /// When another address was reported last: once a second at most, whatever the addresses.
+    var reportedAt: UInt64?
     /// For the segment size of what comes in.
     var innerMTU: Int
 

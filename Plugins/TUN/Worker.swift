@@ -202,7 +202,6 @@ final class Worker: @unchecked Sendable {
                 sa.remote = remote
                 sa.encapsulation = encapsulation
                 sa.innerMTU = innerMTU
-                sa.reported = nil
             case .setOutbound(let policies):
                 outbound = policies
                 if lastAcquire.count > 2 * policies.entries.count { lastAcquire.removeAll() }

@@ -14,10 +14,10 @@ final class EventIndex: Sendable {
         var mark = KernelMark.none
         var isSoftReported = false
         var isHardReported = false
-        /// Of an inbound SA in UDP: where the peer's packets come from.
+        /// Of an inbound SA in UDP: where the peer is known to be.
         var remote: SocketAddress?
-        /// When the host was last told of another, in nanoseconds.
-        var movedAt: UInt64 = 0
+        /// When the host was last told of another place, in nanoseconds.
+        var movedAt: UInt64?
     }
 
     private struct State {
@@ -64,11 +64,11 @@ final class EventIndex: Sendable {
         }
     }
 
-    /// The SA, if this is news, or was told longer than a second ago.
-    func moved(_ id: SAIdentifier, reqid: UInt32, to remote: SocketAddress, now: UInt64) -> KnownSA? {
+    /// The SA, if the host was not told of another place of its peer's within the last second, whichever.
+    func moved(_ id: SAIdentifier, reqid: UInt32, now: UInt64) -> KnownSA? {
         state.withLock {
-            guard let sa = $0.sas[id], sa.reqid == reqid, let before = sa.remote, before != remote || now &- sa.movedAt >= 1_000_000_000 else { return nil }
-            $0.sas[id]?.remote = remote
+            guard let sa = $0.sas[id], sa.reqid == reqid, sa.remote != nil else { return nil }
+            if let last = sa.movedAt, now &- last < 1_000_000_000 { return nil }
             $0.sas[id]?.movedAt = now
             return sa
         }

@@ -123,7 +123,7 @@ final class Listener: @unchecked Sendable {
         case .expired(let id, let reqid, let isHard): report(id, reqid: reqid, isHard: isHard)
         case .mapping(let id, let reqid, let source, let port):
             let remote = SocketAddress(address: source, port: port)
-            if let sa = index.moved(id, reqid: reqid, to: remote, now: host.now) { sink.moved(sa, spi: id.spi, to: remote) }
+            if let sa = index.moved(id, reqid: reqid, now: host.now) { sink.moved(sa, spi: id.spi, to: remote) }
         case .removed(let id, let reqid):
             guard Reqids.isOurs(reqid), isMissing(id) else { return }
             host.log(.warning, "somebody has taken SA \(hex(id.spi)) out of the kernel: its tunnel ends, and begins anew where the configuration says so")

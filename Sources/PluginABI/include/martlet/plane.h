@@ -5,7 +5,7 @@
  *
  * A child is one pair of SAs with its selectors. The core adds the inbound SA first (`add_sa`), then the outbound one, and moves
  * traffic to it with `activate`; on a rekey the old inbound SA stays until the core removes it. Keys are copied before a call returns
- * and wiped when the SA goes.
+ * and wiped when the SA goes: once `remove_sa` has returned, no packet is sealed or opened with them.
  */
 #ifndef MARTLET_PLANE_H
 #define MARTLET_PLANE_H
@@ -118,7 +118,8 @@ struct martlet_policy {
     uint32_t interface_id_in, interface_id_out;
 };
 
-/* Counters of one SA. `last_use_ns` on host->now, 0 for never; inbound packets from elsewhere than the SA's `remote` do not count as use. */
+/* Counters of one SA. `last_use_ns` on host->now, 0 for never; where the plane can tell, inbound packets from elsewhere than the SA's `remote` do
+ * not count as use (RFC 4555 section 3.12): of an SA of the kernel there is the time of the last packet alone. */
 struct martlet_sa_counters {
     uint32_t struct_size;
     uint32_t reserved;
@@ -156,8 +157,8 @@ struct martlet_plane_events {
      * the packet's: single addresses, and ports where the protocol has them (0 to 65535 where they cannot be seen). */
     void (*acquire)(void *opaque, uint64_t policy, const struct martlet_selector *source, const struct martlet_selector *destination);
     /* An authenticated packet of an inbound SA, newer than all before, came from another address than `remote` of the SA (without
-     * encapsulation the port is the one known). Repeated
-     * at most once a second while the address stays the same: each call is worth one packet from there. The plane goes on sending to the old one until `update`. */
+     * encapsulation the port is the one known). At most once a second for each SA, whatever the addresses: each call is worth one packet from there. The plane goes
+     * on sending to the old one until `update`. */
     void (*moved)(void *opaque, uint64_t child, uint32_t spi, const struct martlet_address *remote);
     /* A packet with an SPI that no inbound SA has, so that its sender can be told (RFC 7296 section 1.5): at most once a second from each
      * thread of the plane. `length`: of the ESP packet, bytes. `local`: where it arrived; bytes of 0 where the plane cannot tell, and with
