@@ -51,6 +51,8 @@ package final class PlaneDriver: @unchecked Sendable {
         var remote: IPAddress
         var reqid: UInt32
         var isWaiting = false
+        /// Whether the plane was ever told to move its traffic to it: one of a rekey has to be announced first.
+        var isActivated = false
 
         func carriesSame(as other: Child) -> Bool { remote == other.remote && localTS == other.localTS && remoteTS == other.remoteTS }
         /// The same for children that carry the same.
@@ -140,7 +142,7 @@ package final class PlaneDriver: @unchecked Sendable {
         children[id]?.isWaiting = false
         waiting.remove(id)
         let status = table.pointee.activate(id.rawValue)
-        // What has ended meanwhile it does not know.
+        if status == MARTLET_OK { children[id]?.isActivated = true }
         if status != MARTLET_OK { log.write(status == MARTLET_E_NOT_FOUND ? .debug : .error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
     }
 
@@ -160,10 +162,10 @@ package final class PlaneDriver: @unchecked Sendable {
         return true
     }
 
-    /// Whether a pair that does not wait itself carries what `child` does. Where a plane takes packets of those SAs alone that the policy in force names, a pair
+    /// Whether a pair that was activated carries what `child` does. Where a plane takes packets of those SAs alone that the policy in force names, a pair
     /// of another policy, which is another shard's, is none that one can wait for.
     private func isCarried(like child: Child, besides others: Set<ChildSAID>) -> Bool {
-        children.contains { !others.contains($0.key) && $0.value.hasOutbound && !$0.value.isWaiting && $0.value.carriesSame(as: child) && ($0.value.reqid == child.reqid || hearsAll) }
+        children.contains { !others.contains($0.key) && $0.value.hasOutbound && $0.value.isActivated && $0.value.carriesSame(as: child) && ($0.value.reqid == child.reqid || hearsAll) }
     }
 
     /// Until the peer has shown by a packet that it has the pair, the one before carries the traffic: the answer that tells of the pair may have been lost. Not for
@@ -394,6 +396,7 @@ package final class PlaneDriver: @unchecked Sendable {
             removeNow(parameters.id, keepInbound: false)
             return words(activated)
         }
+        children[parameters.id]?.isActivated = true
         return nil
     }
 
