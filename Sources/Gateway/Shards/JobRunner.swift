@@ -77,8 +77,8 @@ package final class JobRunner: Sendable {
         switch job {
         case .sign(let request), .verify(let request, _): methods(request.method).map { JobPool.Lane(name: request.method, limit: $0.maximumConcurrency ?? Self.callsAtOnce) }
         case .eap(let step): eapMethods(step.method.name)?.maximumConcurrency.map { JobPool.Lane(name: step.method.name, limit: $0) }
-        // Anybody may ask for the slowest group that is configured: half of the threads are not his.
-        case .generateAndAgree(let algorithm, _, ofStranger: true) where !algorithm.isQuick: JobPool.Lane(name: "slow key exchanges of strangers", limit: max(1, threads / 2))
+        // Anybody may ask for the slowest group that is configured: one thread is never theirs.
+        case .generateAndAgree(let algorithm, _, ofStranger: true) where !algorithm.isQuick: JobPool.Lane(name: "the slow key exchanges with strangers", limit: max(1, threads - 1))
         case .generateKey, .agree, .generateAndAgree, .findPaths, .lookUp: nil
         }
     }
