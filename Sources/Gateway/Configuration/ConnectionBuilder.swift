@@ -55,6 +55,7 @@ struct ConnectionBuilder {
         let children = section.section("children")?.sections ?? []
         let builder = ChildBuilder(capabilities: capabilities, provider: provider, connection: section)
         connection.children = children.map { builder.build($0, &diagnostics) }
+        warnOfHaste(connection, reader, &diagnostics)
         // What only passes or drops packets has no peer that could prove anything.
         if connection.isNegotiated || !section.sections.allSatisfy({ $0.name == "children" }) {
             connection.local = authentication("local", section, &diagnostics)
@@ -133,15 +134,19 @@ struct ConnectionBuilder {
         if shortest > .zero, rand >= shortest, reader.section.value("rand_time") != nil {
             diagnostics.warning(at: reader.position("rand_time"), "'rand_time' is not below '\(shortest == rekey ? "rekey_time" : "reauth_time")': the keys may be renewed at once")
         }
-        if reauth > .zero, reauth < ConnectionSettings.shortestReauthTime {
-            diagnostics.warning(
-                at: reader.position("reauth_time"),
-                "'reauth_time' is below 24 minutes: a strongSwan that begins the connection takes its own over_time (24 minutes where it is not set) off it, and authenticates anew without a pause: write 30m or more, or over_time in its configuration"
-            )
-        }
         connection.reauthTime = reauth
         connection.overTime = over
         connection.lifetime = Lifetime(rekeyTime: rekey, lifeTime: rekey == .zero ? .zero : rekey + over, randTime: shortest == .zero ? .zero : min(rand, max(rekey, reauth)))
+    }
+
+    /// Whoever begins the connection is told `reauth_time`. Where we begin it, at the one address that it has, that is not the peer.
+    private func warnOfHaste(_ connection: Connection, _ reader: SectionReader, _ diagnostics: inout Diagnostics) {
+        guard connection.reauthTime > .zero, connection.reauthTime < ConnectionSettings.shortestReauthTime else { return }
+        if connection.remoteAddresses.count == 1, connection.remoteAddresses.allSatisfy(\.isInitiable), connection.children.contains(where: { $0.startAction.contains(.start) }) { return }
+        diagnostics.warning(
+            at: reader.position("reauth_time"),
+            "'reauth_time' is below 30 minutes: a strongSwan that begins the connection takes its own over_time (24 minutes where it is not set) off it, and authenticates anew after what is left, at once where nothing is: write 30m or more, or over_time in its configuration"
+        )
     }
 
     /// The one round of `local` or `remote`.

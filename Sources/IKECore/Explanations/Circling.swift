@@ -13,7 +13,7 @@ extension Circle {
         }
         let time = sa.established.flatMap { since in sa.reauthAt?.since(since) }
         if !sa.isInitiator, let time, time < ConnectionSettings.shortestReauthTime {
-            return what + ": within the reauth_time of \(time.components.seconds) s it cannot but begin anew at once (strongSwan takes its own over_time off): write 30m or more"
+            return what + ": within the reauth_time of \(time.components.seconds) s it begins anew at once or soon (strongSwan takes its own over_time off): write 30m or more"
         }
         if sa.unique == .replace || sa.unique == .keep {
             return what + " (unique = \(sa.unique.rawValue)), and the peer begins another when one ends: write close_action = none there, or unique = no here"
@@ -23,6 +23,7 @@ extension Circle {
 }
 
 extension ConnectionSettings {
-    /// strongSwan takes its `over_time`, 24 minutes by default, off the time that AUTH_LIFETIME names, and begins anew without a pause where nothing is left.
-    package static let shortestReauthTime = Duration.seconds(1440)
+    /// strongSwan takes its `over_time`, 24 minutes by default, off the time that AUTH_LIFETIME names, and begins anew when the rest is over: without a pause where
+    /// nothing is left. Below this the rest is short.
+    package static let shortestReauthTime = Duration.seconds(1800)
 }
