@@ -36,10 +36,11 @@ extension AddressPattern {
         case "%any6": self = .range(IPAddress(family: .v6, value: 0), IPAddress(family: .v6, value: .max))
         default:
             // A packet to such an address needs an interface to leave by, and none can be named.
-            if let address = IPAddress(text.split(separator: "%", maxSplits: 1).first.map(String.init) ?? ""), address.family == .v6, address.value >> 118 == 0x3fa {
+            let range = try addressRange(text)
+            if let start = range?.start ?? IPAddress(text.split(separator: "%", maxSplits: 1).first.map(String.init) ?? ""), isOfOneLink(start), isOfOneLink(range?.end ?? start) {
                 throw AddressProblem(message: "\(quoted(text)) is an address of a single link (fe80::/10), and tunnels between such are not there yet: write another address of the host")
             }
-            if let (start, end) = try addressRange(text) {
+            if let (start, end) = range {
                 self = .range(start, end)
             } else if isHostName(text) {
                 self = .name(text)
@@ -49,6 +50,9 @@ extension AddressPattern {
         }
     }
 }
+
+/// fe80::/10. RFC 4291 section 2.5.6.
+private func isOfOneLink(_ address: IPAddress) -> Bool { address.family == .v6 && address.value >> 118 == 0x3fa }
 
 /// Letters, digits, hyphens and underscores between dots, and not an address gone wrong. RFC 1123 section 2.1.
 private func isHostName(_ text: String) -> Bool {
