@@ -143,6 +143,7 @@ package final class PlaneDriver: @unchecked Sendable {
         waiting.remove(id)
         let status = table.pointee.activate(id.rawValue)
         if status == MARTLET_OK { children[id]?.isActivated = true }
+        // What has ended meanwhile it does not know.
         if status != MARTLET_OK { log.write(status == MARTLET_E_NOT_FOUND ? .debug : .error, "ESP", "the data plane does not move traffic to child SA \(id.rawValue): \(words(status))") }
     }
 
