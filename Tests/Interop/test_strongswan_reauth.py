@@ -1,9 +1,9 @@
 """Re-authentication with strongSwan in both roles, with pings meanwhile, and IKE SAs without a child."""
 
+import concurrent.futures
 import re
 import signal
 import subprocess
-import threading
 import time
 
 from lab import carries, expect, pair, wait
@@ -104,11 +104,10 @@ def overlapping(lab, a, b, asking, at_most, what, times=1, several=False):
     wait(lambda: calm(a, b), f"{what}: the tunnel is up")
     before, pings = spis(a), Pings(lab)
     for _ in range(times):
-        threads = [threading.Thread(target=ask) for ask in asking]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor(len(asking)) as pool:
+            for asked in [pool.submit(ask) for ask in asking]:
+                # What fails in its thread fails here.
+                asked.result()
         # So soon that the ones before are still under way, or their IKE SAs on their way out.
         time.sleep(0.3)
     wait(lambda: spis(a) == spis(b) and spis(a) and not before & spis(a) and (several or calm(a, b)), f"{what}: both have other IKE SAs, and the same", 40)
