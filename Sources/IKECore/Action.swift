@@ -77,6 +77,8 @@ package struct ChildSAParameters: Sendable {
     /// The peer asked for this new child. Where another pair with the same peer's address and the same selectors carries the traffic, that goes on with
     /// it for a while, or until it is removed: the peer may be authenticating anew, and take packets of the new pair only when it has our answer.
     package var yields: Bool = false
+    /// The pair that this one renews the keys of: once this one carries traffic, that one's turn does not come any more.
+    package var replaces: ChildSAID?
     /// Key and salt of an AEAD, or the encryption key.
     package var inboundKey: SecretBox
     package var inboundIntegrityKey: SecretBox

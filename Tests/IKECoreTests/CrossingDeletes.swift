@@ -253,6 +253,29 @@ import Testing
         #expect(activated(lab.handle(.childSAInstalled(redundant.id, failure: nil))).isEmpty)
     }
 
+    /// A rekey of ours that has lost, and is answered when the old pair is forgotten, which the peer has deleted for its own: it is redundant still, and ours to
+    /// delete (seed 4139 of Lossless: two pairs stood for ever).
+    @Test func theRedundantPairThatOutlastsTheOldOneGoes() throws {
+        let lab = try Lab(east: false)
+        try lab.connect()
+        let child = try #require(children(lab).first)
+        lab.handle(.rekey(.childSA(child.id), request: lab.request))
+        lab.peer.nonce = [UInt8](repeating: 0xff, count: 32)
+        _ = try ask(lab, .createChildSA, lab.rekeyChild())
+        let theirs = try #require(children(lab).last)
+        lab.handle(.childSAInstalled(theirs.id, failure: nil))
+        #expect(activated(try ask(lab, .informational, deleting(Self.first)).actions) == [theirs.id])
+        for _ in 0..<5 where children(lab).contains(where: { $0.id == child.id }) { lab.deadline() }
+        #expect(children(lab).map(\.id) == [theirs.id])
+        // The lowest of the four nonces is the peer's, in our exchange.
+        lab.peer.nonce = [UInt8](repeating: 0, count: 32)
+        try lab.respond(.createChildSA, lab.childAnswer())
+        let ours = try #require(children(lab).last)
+        let actions = lab.handle(.childSAInstalled(ours.id, failure: nil))
+        #expect(ours.id != theirs.id && ours.state == .deleting && theirs.isCurrent)
+        #expect(activated(actions).isEmpty && results(actions).count == 1)
+    }
+
     /// A rekey of ours that has won: that the peer deletes the old pair first does not bring its own, redundant pair into use.
     @Test func theRedundantPairOfACollisionCarriesNothing() throws {
         let lab = try Lab(east: false)

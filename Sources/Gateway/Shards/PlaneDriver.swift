@@ -53,6 +53,8 @@ package final class PlaneDriver: @unchecked Sendable {
         var isWaiting = false
         /// Whether the plane was ever told to move its traffic to it: one of a rekey has to be announced first.
         var isActivated = false
+        /// The pair whose keys it renews.
+        var replaces: ChildSAID?
 
         func carriesSame(as other: Child) -> Bool { remote == other.remote && localTS == other.localTS && remoteTS == other.remoteTS }
         /// The same for children that carry the same.
@@ -141,6 +143,8 @@ package final class PlaneDriver: @unchecked Sendable {
     private func activateNow(_ id: ChildSAID) {
         children[id]?.isWaiting = false
         waiting.remove(id)
+        // Nor has the pair whose keys it renews a turn any more: the peer may have deleted that when it would come.
+        if let old = children[id]?.replaces { waiting.remove(old) }
         let status = table.pointee.activate(id.rawValue)
         if status == MARTLET_OK { children[id]?.isActivated = true }
         // What has ended meanwhile it does not know.
@@ -170,12 +174,22 @@ package final class PlaneDriver: @unchecked Sendable {
     }
 
     /// Until the peer has shown by a packet that it has the pair, the one before carries the traffic: the answer that tells of the pair may have been lost. Not for
-    /// ever: the peer may have nothing to send, and have lost the one before.
+    /// ever: the peer may have nothing to send, and have lost the one before. It has that one as long as packets of it come.
     private func askTurn(_ id: ChildSAID, _ turn: Int) {
         loop.arm(after: yieldTime) { [unowned self] in
-            guard isRunning, let child = children[id], child.isWaiting else { return }
+            guard isRunning, let child = children[id], waiting.contains(id) else { return }
             let isHeard = counters(child.inboundSPI, MARTLET_INBOUND, id).map { $0.packets > 0 } ?? true
-            if isHeard || turn >= yieldTurns { takeOver(id) } else { askTurn(id, turn + 1) }
+            if isHeard || turn >= yieldTurns && !isAnotherHeard(like: child) { takeOver(id) } else { askTurn(id, turn < yieldTurns ? turn + 1 : turn) }
+        }
+    }
+
+    /// Whether the peer has sent of late through a pair that carries what `child` does.
+    private func isAnotherHeard(like child: Child) -> Bool {
+        let now = Instant.now(), span = yieldTime * yieldTurns
+        return children.contains { id, other in
+            guard other.hasOutbound, other.isActivated, other.carriesSame(as: child), other.reqid == child.reqid || hearsAll else { return false }
+            let use = counters(other.inboundSPI, MARTLET_INBOUND, id)?.last_use_ns ?? 0
+            return use != 0 && now.since(Instant(nanoseconds: use)) < span
         }
     }
 
@@ -365,7 +379,7 @@ package final class PlaneDriver: @unchecked Sendable {
         }
         var child = Child(
             shard: UInt32(truncatingIfNeeded: shard), inboundSPI: parameters.inboundSPI, outboundSPI: parameters.outboundSPI, localTS: parameters.localTS, remoteTS: parameters.remoteTS,
-            remote: parameters.remote.address, reqid: parameters.reqid)
+            remote: parameters.remote.address, reqid: parameters.reqid, replaces: parameters.replaces)
         let inbound = add(parameters, MARTLET_INBOUND, parameters.inboundKey, parameters.inboundIntegrityKey)
         guard inbound == MARTLET_OK else { return words(inbound) }
         child.hasInbound = true

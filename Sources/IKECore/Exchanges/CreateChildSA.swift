@@ -9,6 +9,8 @@ struct ChildCreation {
     var offer: ChildOffer
     var nonce: [UInt8]
     let replacing: ChildSAID?
+    /// The same, which may be gone when the answer comes: then it still tells of the peer's rekey.
+    var replaced: ChildSA?
     let requests: [RequestID]
     /// With PFS: the method, and our half once it is made.
     var method: Transform?
@@ -48,7 +50,7 @@ extension Established {
         //= RFC 7296 §1.3: of a group that the peer is expected to take: the one that it took last time.
         let methods = policy.proposals.keyExchangeMethods, before = old?.transforms.first { $0.type == .keyExchange }
         let creation = ChildCreation(
-            offer: offer, nonce: context.randomBytes(32), replacing: old?.id, requests: requests, method: methods.first { $0 == before } ?? methods.first)
+            offer: offer, nonce: context.randomBytes(32), replacing: old?.id, replaced: old, requests: requests, method: methods.first { $0 == before } ?? methods.first)
         prepare(creation)
     }
 
@@ -185,7 +187,8 @@ extension Established {
         child.state = .installed
         child.beginsAnew = false
         let old = children.first { $0.id == creation?.replacing }
-        if let creation, let old, let peer = old.peerRekey, children.contains(where: { $0.id == peer.replacement }) {
+        // Where the answer took longer than the old pair was kept, the peer has deleted that for its own, which it may have rekeyed again.
+        if let creation, let peer = (old ?? creation.replaced)?.peerRekey, old == nil || children.contains(where: { $0.id == peer.replacement }) {
             //= RFC 7296 §2.8.1: of two simultaneous rekeys the one with the lowest of the four nonces is redundant.
             if isLower(creation.lowestNonce, than: peer.lowestNonce) {
                 answer(creation.requests, .success("the peer rekeyed it at the same time"))
@@ -306,7 +309,7 @@ extension Established {
                     softBytes: soft(life.rekeyBytes, life.randBytes), hardBytes: life.lifeBytes, softPackets: soft(life.rekeyPackets, life.randPackets), hardPackets: life.lifePackets,
                     hardSeconds: life.lifeTime > .zero ? UInt64(clamping: (life.lifeTime + context.limits.planeMargin).components.seconds) : 0,
                     provider: sa.connection.provider, peer: sa.remoteEAPIdentity ?? sa.remoteIdentity,
-                    sharesKey: sa.connection.remote.method == "psk", activates: old == nil, yields: old == nil && !asInitiator,
+                    sharesKey: sa.connection.remote.method == "psk", activates: old == nil, yields: old == nil && !asInitiator, replaces: old?.id,
                     inboundKey: asInitiator ? responderKey : initiatorKey, inboundIntegrityKey: asInitiator ? responderIntegrity : initiatorIntegrity,
                     outboundKey: asInitiator ? initiatorKey : responderKey, outboundIntegrityKey: asInitiator ? initiatorIntegrity : responderIntegrity)))
         return child

@@ -50,6 +50,7 @@ private let activated = Mutex<[UInt64]>([])
                     $0.questions += 1
                     return $0.spis.contains(spi) ? 1 : 0
                 }
+                if counters.pointee.packets > 0 { counters.pointee.last_use_ns = Instant.now().nanoseconds }
                 return MARTLET_OK
             }, drops: { _, _ in 0 }, set_policy: { _ in MARTLET_OK }, remove_policy: { _ in MARTLET_OK },
             add_address: { _ in MARTLET_OK }, remove_address: { _ in MARTLET_OK }, probe: nil, supports: nil, features: nil)
@@ -186,7 +187,42 @@ private let activated = Mutex<[UInt64]>([])
         defer { driver.stop() }
         driver.install(pair(1), shard: 0)
         driver.install(pair(2, yields: true), shard: 0)
-        try await wait { activated.withLock { $0.count } < 2 }
-        #expect(activated.withLock { $0 } == [1, 2] && heard.withLock { $0.questions } == 3)
+        try await wait { activated.withLock({ $0.count }) < 2 }
+        #expect(activated.withLock { $0 } == [1, 2])
+        // Three times about the new one, and once about the one before.
+        #expect(heard.withLock { $0.questions } == 4)
+    }
+
+    /// The peer sends through the pair before: it has that one, and may be waiting for the answer still (seed 5227 of Lossless).
+    @Test func butAsLongAsThePeerUsesTheOneBefore() async throws {
+        let driver = try plane(yieldTime: .milliseconds(10), yieldTurns: 3)
+        defer { driver.stop() }
+        heard.withLock { $0.spis = [1001] }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2, yields: true), shard: 0)
+        try await wait { heard.withLock({ $0.questions }) < 20 && activated.withLock({ $0.count }) < 2 }
+        #expect(activated.withLock { $0 } == [1])
+        heard.withLock { $0.spis = [] }
+        try await wait { activated.withLock({ $0.count }) < 2 }
+        #expect(activated.withLock { $0 } == [1, 2])
+    }
+
+    /// Its turn does not come when another has taken its place: the peer may have deleted it (seed 5587 of Lossless).
+    @Test func aPairThatWasRekeyedWhileItWaitedDoesNotTakeOver() async throws {
+        let driver = try plane(yieldTime: .milliseconds(1))
+        defer { driver.stop() }
+        driver.install(pair(1), shard: 0)
+        driver.install(pair(2, yields: true), shard: 0)
+        var next = pair(3)
+        (next.activates, next.replaces) = (false, ChildSAID(rawValue: 2))
+        driver.install(next, shard: 0)
+        driver.activate(next.id)
+        _ = await settled(driver)
+        heard.withLock { $0.spis = [1002, 1005] }
+        // A pair whose turn comes later than that of the second would.
+        driver.install(pair(4, to: Fixtures.eastAddress), shard: 0)
+        driver.install(pair(5, to: Fixtures.eastAddress, yields: true), shard: 0)
+        try await wait { !activated.withLock({ $0.contains(5) }) }
+        #expect(activated.withLock { $0 } == [1, 3, 4, 5])
     }
 }

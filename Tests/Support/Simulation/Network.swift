@@ -112,7 +112,7 @@ extension World {
             return true
         }
         let strangers = node.plane.unknownSPI
-        guard let id = node.plane.receive(packet, now: time(of: node)) else {
+        guard let id = node.plane.receive(packet, now: time(of: node), at: now) else {
             if node.plane.unknownSPI > strangers { tell(node, local, of: packet) }
             packets.refused.append("\(node.name) does not know the SPI \(packet.spi.hex) of a packet of \(sender.name)'s at \(milliseconds) ms")
             return false

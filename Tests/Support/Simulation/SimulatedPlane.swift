@@ -44,6 +44,8 @@ package struct SimulatedPlane {
     package private(set) var unknownSPI = 0
     package private(set) var wrongKey = 0
     package private(set) var lastInbound: [ChildSAID: Instant] = [:]
+    /// By the world's clock.
+    private var heard: [ChildSAID: Instant] = [:]
     package private(set) var moves: [SocketAddress] = []
     /// What the core did that it must not do.
     package private(set) var complaints: [String] = []
@@ -85,7 +87,7 @@ package struct SimulatedPlane {
     /// Those whose time has come carry the traffic, once the peer has shown that it has them.
     mutating func settle(_ now: Instant) {
         for (id, until, turn) in waiting where until <= now {
-            if lastInbound[id] != nil || turn == Self.yieldTurns {
+            if lastInbound[id] != nil || turn >= Self.yieldTurns && !isAnotherHeard(like: id, now) {
                 activate(id)
             } else if let place = waiting.firstIndex(where: { $0.id == id }) {
                 waiting[place] = (id, until + Self.yieldTime, turn + 1)
@@ -94,9 +96,17 @@ package struct SimulatedPlane {
         if !leaving.isEmpty { leaving = leaving.filter { now < $0.value.until } }
     }
 
+    /// Whether the peer has sent of late through a pair that carries what `id` is to carry.
+    private func isAnotherHeard(like id: ChildSAID, _ now: Instant) -> Bool {
+        guard let pair = pairs[id] else { return false }
+        return activated[pair.parameters.reqid, default: []].contains { other in
+            pairs[other]?.sends == true && pairs[other]?.remote.address == pair.remote.address && heard[other].map { now.since($0) < Self.yieldTime * Self.yieldTurns } == true
+        }
+    }
+
     mutating func activate(_ id: ChildSAID) {
         guard let pair = pairs[id] else { return complaints.append("child \(id.rawValue) is to carry traffic and is not installed") }
-        waiting.removeAll { $0.id == id }
+        waiting.removeAll { $0.id == id || $0.id == pair.parameters.replaces }
         guard pair.sends else { return }
         activated[pair.parameters.reqid, default: []].removeAll { $0 == id }
         activated[pair.parameters.reqid, default: []].append(id)
@@ -126,6 +136,7 @@ package struct SimulatedPlane {
             if pair.sends || pair.retired.map({ now.since($0) < Self.yieldTime }) == true, isSucceeded { leaving[pair.parameters.inboundSPI] = (pair.inboundKey, now + Self.yieldTime) }
             pairs[id] = nil
             lastInbound[id] = nil
+            heard[id] = nil
         }
     }
 
@@ -149,7 +160,7 @@ package struct SimulatedPlane {
     }
 
     /// The child that the packet belongs to, where it is accepted.
-    mutating func receive(_ packet: Packet, now: Instant) -> ChildSAID? {
+    mutating func receive(_ packet: Packet, now: Instant, at moment: Instant) -> ChildSAID? {
         guard let (id, pair) = pairs.first(where: { $0.value.parameters.inboundSPI == packet.spi && $0.value.accepts }) else {
             unknownSPI += 1
             return nil
@@ -159,6 +170,7 @@ package struct SimulatedPlane {
             return nil
         }
         lastInbound[id] = now
+        heard[id] = moment
         return id
     }
 
