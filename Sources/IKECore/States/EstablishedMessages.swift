@@ -94,8 +94,6 @@ extension Established {
     /// An authentic message came. RFC 7296 section 2.23: an end that is not behind a NAT follows a peer that is.
     private func heard(from datagram: Datagram, inAnswer isAnswer: Bool, whileChecking isChecking: Bool) {
         lastInbound = now
-        // There is a way to the peer.
-        if sa.mobility?.isStranded == true { sa.mobility?.isStranded = false }
         if datagram.remote.address == sa.remote.address, sa.proof.isProven || !isChecking {
             // The peer would not go on without our last answer, or answers what went there.
             sa.proof.prove()
